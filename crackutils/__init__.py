@@ -1,0 +1,1 @@
+"""Helpers of the notebooks: everything that is longer than a cell."""

@@ -1,0 +1,247 @@
+"""Folders of photographs with masks, and the synthetic sets written in the same layouts.
+
+Two layouts are read, told apart by their folders:
+
+- plain: `images/` and `masks/` (and `widths/`, 16-bit PNG in hundredths of a pixel), the same stem
+  in each, with or without lists `train.txt val.txt test.txt` of stems;
+- BDD100K: `images/100k/{train,val}/NAME.jpg`, `labels/drivable/masks/{train,val}/NAME.png` with
+  0 direct, 1 alternative, 2 background; `val` is the test part, validation is cut from `train`.
+"""
+
+import hashlib
+import inspect
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from crackutils import road_ground, road_objects, synthetic_cracks, synthetic_roads
+from crackutils.protocol import Protocol
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
+PARTS = ("train", "validation", "test")
+LISTS = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
+VALIDATION_SHARE, TEST_SHARE = 0.12, 0.2  # of a folder that comes without lists
+WIDTH_UNIT = 100  # a stored width of 100 is one pixel
+DATA_SEED = 0  # the synthetic sets are one fixed sample: seeds of runs don't change the data
+GENERATORS = {"cracks": (synthetic_cracks,),
+              "roads": (synthetic_roads, road_ground, road_objects)}
+DRIVABLE = (0, 1)  # BDD100K's direct and alternative: the positive class of the binary task
+
+
+class Sample(NamedTuple):
+    """`image` uint8 H x W x 3, `mask` uint8 H x W of 0 and 1, `width` float32 H x W px or None."""
+
+    name: str
+    image: np.ndarray
+    mask: np.ndarray
+    width: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The three parts, decoded; the fingerprint changes with any byte, name or split."""
+
+    name: str
+    layout: str
+    fingerprint: str
+    train: list[Sample]
+    validation: list[Sample]
+    test: list[Sample]
+
+
+class Files(NamedTuple):
+    """Where one sample lies."""
+
+    name: str
+    image: Path
+    mask: Path
+    width: Path | None
+
+
+def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
+    """Read a data set: `"synthetic"` (made under `runs/data` once) or a folder in a known layout.
+
+    Raises `FileNotFoundError` or `ValueError` with what was expected, found, and to be done.
+    """
+    synthetic = str(data) == "synthetic"
+    folder = synthetic_folder(protocol, runs) if synthetic else Path(data).expanduser().resolve()
+    layout = recognise(folder)
+    parts = bdd100k_parts(folder) if layout == "bdd100k" else plain_parts(folder)
+    fingerprint = fingerprint_of(parts)
+    loaded = {part: [read(files, layout, protocol.mask_threshold) for files in parts[part]]
+              for part in PARTS}
+    return Dataset("synthetic" if synthetic else folder.name, layout, fingerprint, **loaded)
+
+
+def recognise(folder: Path) -> str:
+    """`"plain"` or `"bdd100k"`, by the folders that are there."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"No data folder at {folder}: give \"synthetic\" or a folder.")
+    if (folder / "images" / "100k").is_dir():
+        return "bdd100k"
+    if (folder / "images").is_dir() and (folder / "masks").is_dir():
+        return "plain"
+    raise ValueError(f"{folder} is in no known layout: expected images/ and masks/ (one mask an "
+                     "image, the same stem), or BDD100K's images/100k/ and labels/drivable/masks/.")
+
+
+def plain_parts(folder: Path) -> dict[str, list[Files]]:
+    """The pairs of a plain folder by part: its lists, or a split by a hash of the names."""
+    pairs = pair(folder / "images", folder / "masks", folder / "widths")
+    if any((folder / name).exists() for name in LISTS.values()):
+        return {part: listed(folder / name, pairs) for part, name in LISTS.items()}
+    ordered = sorted(pairs.values(), key=lambda files: hashlib.sha256(files.name.encode()).digest())
+    test = round(TEST_SHARE * len(ordered))
+    validation = round(VALIDATION_SHARE * len(ordered))
+    if min(test, validation) < 1:
+        raise ValueError(f"{folder} holds {len(ordered)} pairs: too few to hold some out for "
+                         "validation and test; give 5 or more, or lists train.txt val.txt test.txt.")
+    return {"test": ordered[:test], "validation": ordered[test:test + validation],
+            "train": ordered[test + validation:]}
+
+
+def listed(path: Path, pairs: dict[str, Files]) -> list[Files]:
+    """The pairs a list file names, a stem a line."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: a folder with one list needs all of "
+                                f"{', '.join(LISTS.values())}.")
+    stems = [Path(line.strip()).stem for line in path.read_text().splitlines() if line.strip()]
+    unknown = [stem for stem in stems if stem not in pairs]
+    if unknown or not stems:
+        raise ValueError(f"{path} names {len(unknown)} of {len(stems)} stems that are not in "
+                         f"images/: {', '.join(unknown[:5]) or 'the list is empty'}.")
+    return [pairs[stem] for stem in stems]
+
+
+def bdd100k_parts(folder: Path) -> dict[str, list[Files]]:
+    """BDD100K's train, cut into train and validation, and its val as test."""
+    both = {part: list(pair(folder / "images" / "100k" / part,
+                            folder / "labels" / "drivable" / "masks" / part).values())
+            for part in ("train", "val")}
+    ordered = sorted(both["train"],
+                     key=lambda files: hashlib.sha256(files.name.encode()).digest())
+    validation = max(1, round(VALIDATION_SHARE * len(ordered)))
+    return {"train": ordered[validation:], "validation": ordered[:validation], "test": both["val"]}
+
+
+def pair(images: Path, masks: Path, widths: Path | None = None) -> dict[str, Files]:
+    """Images and masks of the same stem; both must be complete."""
+    by_stem = [stems(folder) for folder in (images, masks)]
+    alone = sorted(by_stem[0].keys() ^ by_stem[1].keys())
+    if alone:
+        raise ValueError(f"{len(alone)} files of {images} and {masks} have no partner of the same "
+                         f"stem: {', '.join(alone[:5])}. Each image needs one mask.")
+    known = stems(widths) if widths is not None and widths.is_dir() else {}
+    return {stem: Files(stem, path, by_stem[1][stem], known.get(stem))
+            for stem, path in sorted(by_stem[0].items())}
+
+
+def stems(folder: Path) -> dict[str, Path]:
+    """The images of a folder by stem."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"No folder {folder}: images and masks are expected side by side.")
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
+    found = {path.stem: path for path in paths}
+    if not found or len(found) < len(paths):
+        raise ValueError(f"{folder} must hold images of different stems, found {len(paths)} images "
+                         f"with {len(found)} stems.")
+    return found
+
+
+def fingerprint_of(parts: dict[str, list[Files]]) -> str:
+    """sha256 over parts, names and file contents."""
+    digest = hashlib.sha256()
+    for part in PARTS:
+        for files in parts[part]:
+            digest.update(f"{part}/{files.name}\0".encode())
+            for path in files[1:]:
+                digest.update(hashlib.sha256(path.read_bytes()).digest() if path else b"none")
+    return digest.hexdigest()
+
+
+def read(files: Files, layout: str, mask_threshold: int) -> Sample:
+    """Decode one sample; the mask becomes 0 and 1."""
+    image = np.asarray(opened(files.image).convert("RGB"))
+    labels = np.asarray(opened(files.mask))
+    if layout == "bdd100k":
+        mask = np.isin(labels, DRIVABLE)
+    else:
+        labels = np.asarray(opened(files.mask).convert("L"))
+        if 0 < labels.max() < mask_threshold:
+            raise ValueError(f"{files.mask} has no level from {mask_threshold} on (highest: "
+                             f"{labels.max()}): masks must be 0 and 255.")
+        mask = labels >= mask_threshold
+    if mask.shape != image.shape[:2]:
+        raise ValueError(f"{files.mask} is {mask.shape}, its image {image.shape[:2]} (height, "
+                         "width): a mask must have its image's size.")
+    width = None
+    if files.width is not None:
+        width = np.asarray(Image.open(files.width)).astype(np.float32) / WIDTH_UNIT
+    return Sample(files.name, image, mask.astype(np.uint8), width)
+
+
+def opened(path: Path) -> Image.Image:
+    """A picture, turned as its EXIF orientation says."""
+    try:
+        return ImageOps.exif_transpose(Image.open(path))
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"{path} can't be read as a picture ({error}): replace or remove it.") \
+            from error
+
+
+def synthetic_folder(protocol: Protocol, runs: Path) -> Path:
+    """The protocol's synthetic set on disk, made at the first call; a new generator, a new set."""
+    source = "".join(inspect.getsource(module) for module in GENERATORS[protocol.task])
+    version = hashlib.sha256(source.encode()).hexdigest()[:8]
+    counts = "+".join(map(str, protocol.counts))
+    height, width = protocol.image_size
+    folder = runs / "data" / f"synthetic-{protocol.task}-{counts}-{height}x{width}-{version}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as side:
+            write = write_cracks if protocol.task == "cracks" else write_roads
+            write(Path(side) / "set", protocol)
+            try:
+                (Path(side) / "set").rename(folder)
+            except OSError:  # another process was first with the same set
+                shutil.rmtree(Path(side) / "set")
+    return folder
+
+
+def write_cracks(folder: Path, protocol: Protocol) -> None:
+    """A plain folder of synthetic cracks with widths and lists."""
+    for name in ("images", "masks", "widths"):
+        (folder / name).mkdir(parents=True)
+    index = 0
+    for part, count in zip(PARTS, protocol.counts):
+        names = [f"{part}_{index + number:04d}" for number in range(count)]
+        for number, name in enumerate(names):
+            image, mask, width = synthetic_cracks.draw(DATA_SEED, index + number,
+                                                       protocol.image_size)
+            Image.fromarray(image).save(folder / "images" / f"{name}.png")
+            Image.fromarray(mask * 255).save(folder / "masks" / f"{name}.png")
+            hundredths = np.round(width * WIDTH_UNIT).astype(np.uint16)
+            Image.fromarray(hundredths).save(folder / "widths" / f"{name}.png")
+        (folder / LISTS[part]).write_text("\n".join(names) + "\n")
+        index += count
+
+
+def write_roads(folder: Path, protocol: Protocol) -> None:
+    """Synthetic road scenes in BDD100K's layout (validation lies within train there)."""
+    train, validation, test = protocol.counts
+    index = 0
+    for part, count in (("train", train + validation), ("val", test)):
+        images = folder / "images" / "100k" / part
+        masks = folder / "labels" / "drivable" / "masks" / part
+        images.mkdir(parents=True)
+        masks.mkdir(parents=True)
+        for _ in range(count):
+            image, mask = synthetic_roads.draw(DATA_SEED, index, protocol.image_size)
+            Image.fromarray(image).save(images / f"{index:06d}.jpg", quality=95, subsampling=0)
+            Image.fromarray(mask).save(masks / f"{index:06d}.png")
+            index += 1

@@ -1,0 +1,90 @@
+"""Train and evaluate what has no complete record yet."""
+
+import os
+import platform
+import resource
+import subprocess
+import time
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from crackutils import metrics, runs
+from crackutils.datasets import Dataset
+from crackutils.evaluation import evaluate, predictor
+from crackutils.models import build
+from crackutils.protocol import Protocol
+from crackutils.sampling import Sampler, framed
+from crackutils.training import Hardware, decide, train
+
+PACKAGES = ("torch", "segmentation-models-pytorch", "albumentations", "lightning", "numpy")
+KEPT_SAMPLES = 4
+ADVICE = ("Likely causes: too few steps or too low a learning_rate, masks that are empty, inverted "
+          "or not those of their images (look at 01_data), a class so rare that the loss prefers "
+          "to ignore it (try relu, bce or a larger weight), batch norm with tiny batches.")
+
+
+def complete(protocol: Protocol, dataset: Dataset, runs_root: Path, results: Path | None,
+             device: str = "auto") -> Path:
+    """The complete record of a run: found in `runs_root`, then in `results`, else made now."""
+    for root in filter(None, (runs_root, results)):
+        record = runs.record_folder(root, protocol, dataset.name, dataset.fingerprint)
+        if runs.is_complete(record):
+            print(f"{record.name}: complete, not trained again")
+            return record
+    record = runs.record_folder(runs_root, protocol, dataset.name, dataset.fingerprint)
+    started = time.monotonic()
+    hardware = decide(protocol, device)
+    model = build(protocol)
+    losses = train(model, Sampler(dataset.train, protocol), protocol, hardware, record)
+    trained = time.monotonic() - started
+    parts = {"validation": dataset.validation, "test": dataset.test}
+    counts = evaluate(model, parts, protocol, hardware)
+    kept = kept_predictions(model, dataset, protocol, hardware)
+    environment = describe_environment(hardware, model, trained, time.monotonic() - started)
+    runs.save(record, protocol, dataset.name, dataset.fingerprint, environment, losses, counts,
+              kept, model.state_dict())
+    warn_if_degenerate(counts)
+    return record
+
+
+def kept_predictions(model, dataset: Dataset, protocol: Protocol,
+                     hardware: Hardware) -> dict[str, np.ndarray] | None:
+    """uint8 predictions of the first synthetic test images that show something; None for photos."""
+    if dataset.name != "synthetic":
+        return None
+    chosen = [sample for sample in dataset.test if sample.mask.any()][:KEPT_SAMPLES]
+    predict = predictor(model, protocol, hardware)
+    predictions = [predict(sample) for sample in framed(chosen, protocol)]
+    return {"names": np.array([sample.name for sample in chosen]),
+            "predictions": np.stack([(prediction * 255).round().byte().cpu().numpy()
+                                     for prediction in predictions])}
+
+
+def warn_if_degenerate(counts: dict[str, np.ndarray]) -> None:
+    """The commonest complaint: a prediction that is all black (or all white) at every threshold."""
+    kind = metrics.degenerate(counts, "validation")
+    if kind:
+        warnings.warn(f"The validation prediction is {kind} at every threshold. {ADVICE}",
+                      stacklevel=3)
+
+
+def describe_environment(hardware: Hardware, model, training_seconds: float,
+                         seconds: float) -> dict:
+    """What `environment.json` says: versions, commit, device, seconds, peak memory."""
+    cuda = hardware.device == "cuda"
+    peak = torch.cuda.max_memory_allocated() if cuda else \
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=runs.ROOT, capture_output=True,
+                            text=True, check=False).stdout.strip()
+    return {"python": platform.python_version(), "platform": platform.machine(),
+            **{package: version(package) for package in PACKAGES}, "commit": commit or None,
+            "device": torch.cuda.get_device_name() if cuda else "cpu",
+            "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+            "precision": hardware.precision, "memory_format": hardware.memory_format,
+            "pretrained_encoder": getattr(model.network, "pretrained_encoder", None),
+            "training_seconds": round(training_seconds, 1), "seconds": round(seconds, 1),
+            "peak_memory_mib": round(peak / 2**20)}

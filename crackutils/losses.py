@@ -1,0 +1,136 @@
+"""Every loss of both papers as a plain function of probabilities.
+
+All take `prediction` and `target` of one shape (usually N x 1 x H x W): the prediction is a
+float32 probability in [0, 1] (the sigmoid is taken in float32, outside autocast), the target is
+0 or 1 (soft labels in between are allowed). They return a scalar tensor. In the formulas
+e = target - prediction. `ValueError` where the shapes differ or the weight is out of range.
+"""
+
+import segmentation_models_pytorch as smp
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from crackutils.protocol import check_weight
+
+
+def mse(prediction: Tensor, target: Tensor, *, weight: None = None) -> Tensor:
+    """Mean squared error, mean(e^2): paper A's baseline (section II.1.2, Table 1).
+
+    Range [0, 1]. An empty mask gives mean(prediction^2).
+    """
+    return (_weighted_error("mse", prediction, target, weight) ** 2).mean()
+
+
+def balanced_step(prediction: Tensor, target: Tensor, *, weight: float) -> Tensor:
+    """mean((1 + w sign(e)) e^2), 0 <= w < 1 (paper A, section II.1.2, Fig. 3).
+
+    Errors on cracks count 1 + w, on background 1 - w: class-weighted MSE with the
+    crack : background weight (1 + w) / (1 - w), and twice the expectile loss with
+    tau = (1 + w) / 2. Range [0, 1 + w]. An empty mask gives (1 - w) mean(prediction^2).
+    """
+    error = _weighted_error("balanced_step", prediction, target, weight)
+    return ((1 + weight * error.sign()) * error**2).mean()
+
+
+def squared_balanced_step(prediction: Tensor, target: Tensor, *, weight: float) -> Tensor:
+    """mean((1 + w sign(e))^2 e^2), w >= 0 (paper A, section II.1.2, Fig. 4).
+
+    Balanced Step with its weight squared: crack : background weight ((1 + w) / (1 - w))^2, without
+    limit at w = 1. Range [0, (1 + w)^2]. An empty mask gives (1 - w)^2 mean(prediction^2).
+    """
+    error = _weighted_error("squared_balanced_step", prediction, target, weight)
+    return ((1 + weight * error.sign()) ** 2 * error**2).mean()
+
+
+def step(prediction: Tensor, target: Tensor, *, weight: float) -> Tensor:
+    """mean((1 + w sign(relu(e))) e^2), w >= 0 (paper A, section II.1.2, Fig. 5).
+
+    Errors on cracks count 1 + w, on background 1. Range [0, 1 + w]. An empty mask gives
+    mean(prediction^2).
+    """
+    error = _weighted_error("step", prediction, target, weight)
+    return ((1 + weight * error.relu().sign()) * error**2).mean()
+
+
+def relu(prediction: Tensor, target: Tensor, *, weight: float) -> Tensor:
+    """mean((1 + w relu(e)) e^2), w >= 0 (paper A, section II.1.2, Fig. 6).
+
+    A missed crack pixel costs e^2 + w e^3: the more, the surer the miss. The gradient flows
+    through the weight too. Range [0, 1 + w]. An empty mask gives mean(prediction^2).
+    """
+    error = _weighted_error("relu", prediction, target, weight)
+    return ((1 + weight * error.relu()) * error**2).mean()
+
+
+def bce(prediction: Tensor, target: Tensor, *, weight: None = None) -> Tensor:
+    """Binary cross entropy, mean(-y log p - (1 - y) log(1 - p)) (paper B; paper A's missing one).
+
+    The logarithms are cut at -100, so it stays finite at p = 0 and 1. An empty mask gives
+    mean(-log(1 - p)). Training takes it from the logits (`loss_from_logits`), which is the same
+    number without the loss of digits.
+    """
+    _weighted_error("bce", prediction, target, weight)
+    return functional.binary_cross_entropy(prediction, target)
+
+
+def dice(prediction: Tensor, target: Tensor, *, weight: None = None) -> Tensor:
+    """Soft Dice loss, 1 - 2 TP / (2 TP + FP + FN) with soft counts pooled over the batch (paper B).
+
+    TP = sum(p y), FP = sum(p (1 - y)), FN = sum((1 - p) y); segmentation-models-pytorch's, without
+    smoothing. Range [0, 1]. **A batch without a positive pixel gives 0 and no gradient.**
+    """
+    _weighted_error("dice", prediction, target, weight)
+    return smp.losses.DiceLoss("binary", from_logits=False)(prediction, target)
+
+
+def tversky(prediction: Tensor, target: Tensor, *, weight: tuple[float, float]) -> Tensor:
+    """Tversky loss, 1 - TP / (TP + alpha FP + beta FN), weight = (alpha, beta) (paper B).
+
+    Soft counts pooled over the batch as in `dice`, which is alpha = beta = 0.5;
+    segmentation-models-pytorch's convention: **alpha weighs false positives, beta false
+    negatives**. Range [0, 1]. A batch without a positive pixel gives 0 and no gradient.
+    """
+    _weighted_error("tversky", prediction, target, weight)
+    alpha, beta = weight
+    return smp.losses.TverskyLoss("binary", from_logits=False, alpha=alpha, beta=beta)(
+        prediction, target)
+
+
+def bce_dice(prediction: Tensor, target: Tensor, *, weight: tuple[float, float]) -> Tensor:
+    """a BCE + b Dice, weight = (a, b), a plain sum (paper B: BCE-Dice(a:b)).
+
+    A batch without a positive pixel gives a BCE alone.
+    """
+    check_weight("bce_dice", weight)
+    return weight[0] * bce(prediction, target) + weight[1] * dice(prediction, target)
+
+
+LOSSES = {function.__name__: function for function in (
+    mse, balanced_step, squared_balanced_step, step, relu, bce, dice, tversky, bce_dice)}
+
+
+def loss_from_logits(loss: str, logits: Tensor, target: Tensor, *, weight=None) -> Tensor:
+    """The loss of a network's logits, in float32 whatever the network computed in.
+
+    The same number as `LOSSES[loss](sigmoid(logits), target, weight=weight)`; cross entropy is
+    taken from the logits themselves, whose gradient does not vanish where the sigmoid saturates.
+    """
+    check_weight(loss, weight)
+    logits, target = logits.float(), target.float()
+    if loss == "bce":
+        return functional.binary_cross_entropy_with_logits(logits, target)
+    probability = torch.sigmoid(logits)
+    if loss == "bce_dice":
+        cross_entropy = functional.binary_cross_entropy_with_logits(logits, target)
+        return weight[0] * cross_entropy + weight[1] * dice(probability, target)
+    return LOSSES[loss](probability, target, weight=weight)
+
+
+def _weighted_error(loss: str, prediction: Tensor, target: Tensor, weight) -> Tensor:
+    """e = target - prediction, after the checks that all losses share."""
+    check_weight(loss, weight)
+    if prediction.shape != target.shape:
+        raise ValueError(f"{loss}: prediction and target must have one shape, got "
+                         f"{tuple(prediction.shape)} and {tuple(target.shape)}.")
+    return target - prediction

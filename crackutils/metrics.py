@@ -1,0 +1,108 @@
+"""Counts -> precision, recall, accuracy, F1 and IoU.
+
+All functions take counts as arrays that broadcast (images x thresholds, say) and return floats.
+**0/0 is 1**: where nothing was to be found and nothing was claimed, no mistake was made. So the
+precision of an empty prediction is 1, the recall on an empty mask is 1, and F1 and IoU are 1 only
+if mask and prediction are both empty (scikit-learn's `zero_division=1`).
+"""
+
+import numpy as np
+
+
+def ratio(numerator, denominator) -> np.ndarray:
+    """numerator / denominator, 0/0 = 1."""
+    numerator = np.asarray(numerator, dtype=np.float64)
+    denominator = np.asarray(denominator, dtype=np.float64)
+    return np.where(denominator == 0, 1.0, numerator / np.where(denominator == 0, 1, denominator))
+
+
+def precision(true_positives, false_positives) -> np.ndarray:
+    """TP / (TP + FP)."""
+    true_positives = np.asarray(true_positives, dtype=np.int64)
+    return ratio(true_positives, true_positives + false_positives)
+
+
+def recall(true_positives, false_negatives) -> np.ndarray:
+    """TP / (TP + FN)."""
+    true_positives = np.asarray(true_positives, dtype=np.int64)
+    return ratio(true_positives, true_positives + false_negatives)
+
+
+def f1_score(true_positives, false_positives, false_negatives) -> np.ndarray:
+    """2 TP / (2 TP + FP + FN): the harmonic mean of precision and recall, and the Dice score."""
+    twice = 2 * np.asarray(true_positives, dtype=np.int64)
+    return ratio(twice, twice + false_positives + false_negatives)
+
+
+def iou(true_positives, false_positives, false_negatives) -> np.ndarray:
+    """TP / (TP + FP + FN): the Jaccard index of the positive class."""
+    true_positives = np.asarray(true_positives, dtype=np.int64)
+    return ratio(true_positives, true_positives + false_positives + false_negatives)
+
+
+def accuracy(false_positives, false_negatives, pixels) -> np.ndarray:
+    """(TP + TN) / pixels = 1 - (FP + FN) / pixels."""
+    return 1 - (np.asarray(false_positives, dtype=np.int64) + false_negatives) / pixels
+
+
+def pooled(counts: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
+    """The counts of a part summed over its images: int64, one a threshold (`pixels` one in all)."""
+    return {name: counts[f"{part}_{name}"].astype(np.int64).sum(axis=0) for name in
+            ("pixels", "true_positives", "false_positives", "false_negatives")}
+
+
+def scores(counts: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
+    """Pooled precision, recall, accuracy, F1 and IoU of a part, one value a threshold."""
+    total = pooled(counts, part)
+    true, false = total["true_positives"], total["false_positives"]
+    missed = total["false_negatives"]
+    return {"precision": precision(true, false), "recall": recall(true, missed),
+            "accuracy": accuracy(false, missed, total["pixels"]),
+            "f1_score": f1_score(true, false, missed), "iou": iou(true, false, missed)}
+
+
+def iou_variants(counts: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
+    """IoU in the definitions a paper may mean, one value a threshold each.
+
+    `iou`: of the positive class, pooled over the part. `iou_mean_of_images`: the mean of the
+    images' own. `iou_mean_of_classes`: the mean of positive class and background, both pooled.
+    """
+    total = pooled(counts, part)
+    true, false = total["true_positives"], total["false_positives"]
+    missed = total["false_negatives"]
+    by_image = iou(*(counts[f"{part}_{name}"].astype(np.int64) for name in
+                     ("true_positives", "false_positives", "false_negatives")))
+    background = iou(total["pixels"] - true - false - missed, missed, false)
+    positive = iou(true, false, missed)
+    return {"iou": positive, "iou_mean_of_images": by_image.mean(axis=0),
+            "iou_mean_of_classes": (positive + background) / 2}
+
+
+def recall_by_width(counts: dict[str, np.ndarray], part: str) -> np.ndarray:
+    """Pooled recall, width classes x thresholds (`width_edges` in the counts are their limits)."""
+    found = counts[f"{part}_true_positives_by_width"].astype(np.int64).sum(axis=0)
+    present = counts[f"{part}_positives_by_width"].astype(np.int64).sum(axis=0)[:, None]
+    return ratio(found, present)
+
+
+def at_threshold(counts: dict[str, np.ndarray], threshold: float) -> int:
+    """The index of a threshold in the counts' grid; `ValueError` if it is none of them."""
+    distance = np.abs(counts["thresholds"] - threshold)
+    if distance.min() > 1e-9:
+        raise ValueError(f"Threshold {threshold} was not counted: the grid has "
+                         f"{counts['thresholds'][0]} ... {counts['thresholds'][-1]}.")
+    return int(distance.argmin())
+
+
+def best_threshold(counts: dict[str, np.ndarray], part: str) -> float:
+    """The threshold of the highest pooled F1 of a part (the lowest such, at ties)."""
+    return float(counts["thresholds"][scores(counts, part)["f1_score"].argmax()])
+
+
+def degenerate(counts: dict[str, np.ndarray], part: str) -> str | None:
+    """"empty" or "full" if the part's prediction is so at every threshold, else None."""
+    total = pooled(counts, part)
+    claimed = total["true_positives"] + total["false_positives"]
+    if (claimed == 0).all():
+        return "empty"
+    return "full" if (claimed == total["pixels"]).all() else None

@@ -1,0 +1,209 @@
+"""Every choice of a run, as one frozen and validated record.
+
+The papers leave many choices open (layers, optimiser, evaluation set, ...). Each is a field here,
+with the default this repository takes; a run is completely described by its `Protocol`, its data
+and the versions of the software.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+
+UNWEIGHTED = ("mse", "bce", "dice")
+PAIR_WEIGHTED = ("tversky", "bce_dice")
+WEIGHTED = ("balanced_step", "squared_balanced_step", "step", "relu")
+LOSS_NAMES = ("mse", *WEIGHTED, *("bce", "dice"), *PAIR_WEIGHTED)
+
+CHOICES = {
+    "task": ("cracks", "roads"),
+    "loss": LOSS_NAMES,
+    "framing": ("tiles", "resize"),
+    "augmentation": ("none", "flips", "full"),
+    "architecture": ("unet", "fpn"),
+    "levels": (4, 5),
+    "kernel": (5, 7),
+    "upsampling": ("transposed", "bilinear"),
+    "output": ("sigmoid", "clipped"),
+    "encoder_weights": (None, "imagenet"),
+    "schedule": ("constant", "cosine"),
+    "precision": ("auto", "float32", "bfloat16"),
+    "memory_format": ("auto", "channels_first", "channels_last"),
+}
+AT_LEAST_ONE = ("steps", "batch", "first_filters", "widest")
+
+
+def check_weight(loss: str, weight) -> None:
+    """Refuse a weight outside the range in which the loss is a loss.
+
+    Ranges: MSE, BCE and Dice take none (`None`); Balanced Step 0 <= w < 1 (from 1 on the weight of
+    the background is zero or negative); Squared & Balanced Step, Step and ReLU any finite w >= 0;
+    Tversky `(alpha, beta)` and BCE-Dice `(bce, dice)` two finite numbers >= 0, not both 0.
+    Raises `ValueError` with the expected range, the value and what to do.
+    """
+    if loss not in LOSS_NAMES:
+        raise ValueError(f"Unknown loss {loss!r}: expected one of {', '.join(LOSS_NAMES)}.")
+    if loss in UNWEIGHTED:
+        if weight is not None:
+            raise ValueError(f"{loss} takes no weight, got {weight!r}: leave the weight out.")
+        return
+    numbers = weight if loss in PAIR_WEIGHTED else (weight,)
+    wanted = 2 if loss in PAIR_WEIGHTED else 1
+    if not isinstance(numbers, tuple | list) or len(numbers) != wanted:
+        raise ValueError(f"{loss} takes a pair of numbers as its weight, got {weight!r}: "
+                         "write it as [0.3, 0.7].")
+    if not all(_is_number(number) and math.isfinite(number) and number >= 0 for number in numbers):
+        raise ValueError(f"The weight of {loss} must be finite and not negative, got {weight!r}.")
+    if loss == "balanced_step" and weight >= 1:
+        raise ValueError(f"balanced_step takes a weight from 0 to below 1, got {weight!r}: from 1 "
+                         "on, background pixels would count nothing or be rewarded for errors.")
+    if loss in PAIR_WEIGHTED and sum(numbers) == 0:
+        raise ValueError(f"One of the two weights of {loss} must be above 0, got {weight!r}.")
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One run. Sizes are (height, width) in pixels; the comments say what each field decides."""
+
+    name: str  # the preset it came from: the folder its records lie in
+    task: str  # "cracks" (paper A) or "roads" (paper B)
+    loss: str = "mse"
+    weight: float | tuple[float, float] | None = None
+    seed: int = 0  # decides the first weights of the network and every draw
+
+    counts: tuple[int, int, int] = (120, 30, 60)  # synthetic images: train, validation, test
+    image_size: tuple[int, int] = (256, 256)  # of a synthetic image
+    framing: str = "tiles"  # a step sees crops of this size ...
+    tile: tuple[int, int] = (96, 96)  # ... or ("resize") whole images reduced to it
+    augmentation: str = "none"
+    mask_threshold: int = 128  # a grey mask is crack from this level on
+
+    architecture: str = "unet"
+    levels: int = 5  # U-Net: resolutions, the bottleneck included
+    kernel: int = 7
+    first_filters: int = 16  # doubled at each level ...
+    widest: int = 256  # ... up to this many
+    batch_norm: bool = True
+    upsampling: str = "transposed"
+    output: str = "sigmoid"
+    encoder_weights: str | None = None  # FPN: "imagenet" or random
+
+    steps: int = 10_000
+    batch: int = 40
+    learning_rate: float = 1e-3
+    schedule: str = "constant"
+    precision: str = "auto"  # decided by the network and the device, and recorded
+    memory_format: str = "auto"
+
+    def __post_init__(self):
+        check_weight(self.loss, self.weight)
+        for field, allowed in CHOICES.items():
+            if getattr(self, field) not in allowed:
+                raise ValueError(f"{field} must be one of {', '.join(map(str, allowed))}; "
+                                 f"got {getattr(self, field)!r}.")
+        for field in AT_LEAST_ONE:
+            _check_whole(field, getattr(self, field), 1)
+        _check_whole("seed", self.seed, 0)
+        _check_whole("mask_threshold", self.mask_threshold, 1)
+        for field, length in (("counts", 3), ("image_size", 2), ("tile", 2)):
+            value = getattr(self, field)
+            if not isinstance(value, tuple) or len(value) != length:
+                raise ValueError(f"{field} must be {length} whole numbers, got {value!r}.")
+            for number in value:
+                _check_whole(field, number, 1)
+        if not (_is_number(self.learning_rate) and 0 < self.learning_rate < math.inf):
+            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate!r}.")
+
+    def as_dict(self) -> dict:
+        """The fields as plain JSON values, in the order of their definition."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    def with_run(self, loss: str, weight, seed: int) -> "Protocol":
+        """The same protocol with another loss, weight and seed."""
+        weight = tuple(weight) if isinstance(weight, list) else weight
+        return dataclasses.replace(self, loss=loss, weight=weight, seed=seed)
+
+    def run_id(self, fingerprint: str) -> str:
+        """`loss-weight-seed-hash8`, the hash over the whole protocol and the data's fingerprint."""
+        text = json.dumps([self.as_dict(), fingerprint], sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        return f"{self.loss}-{weight_text(self.weight)}-{self.seed}-{digest}"
+
+
+def weight_text(weight) -> str:
+    """A weight as part of a file name: `0.97`, `0.25+1` for a pair, `none`."""
+    if weight is None:
+        return "none"
+    return "+".join(f"{number:g}" for number in weight) if isinstance(weight, tuple | list) \
+        else f"{weight:g}"
+
+
+def _check_whole(field: str, value, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{field} must be a whole number of at least {least}, got {value!r}.")
+
+
+CRACKS = {
+    # proves the path in seconds; its figures mean nothing
+    "smoke": dict(counts=(6, 3, 3), image_size=(64, 64), tile=(32, 32), levels=4, kernel=5,
+                  first_filters=2, steps=4, batch=4),
+    # shows the papers' effects on synthetic data on two cores
+    "quick": dict(counts=(120, 30, 60), image_size=(256, 256), tile=(96, 96), levels=4, kernel=5,
+                  first_filters=8, steps=250, batch=16),
+    # the paper's depth and kernel on photographs, as far as a CPU bears it
+    "cpu": dict(tile=(128, 128), first_filters=8, steps=2_000, batch=16, augmentation="flips"),
+    # the paper's, with the register's defaults where it is silent
+    "paper": dict(counts=(2_000, 400, 524), image_size=(512, 512), tile=(512, 512)),
+}
+ROADS = {
+    "smoke": dict(counts=(7, 1, 2), image_size=(64, 96), tile=(64, 96), steps=2, batch=2),
+    "quick": dict(counts=(176, 24, 60), image_size=(96, 160), tile=(96, 160), steps=80, batch=8,
+                  learning_rate=1e-3),
+    "cpu": dict(counts=(352, 48, 230), image_size=(128, 160), tile=(128, 160), steps=700,
+                batch=8, learning_rate=1e-3),
+    "paper": dict(counts=(2_200, 300, 600), image_size=(352, 640), tile=(352, 640), steps=65_625,
+                  batch=16, learning_rate=1e-4, encoder_weights="imagenet"),
+}
+PRESETS = {"cracks": CRACKS, "roads": {name: dict(architecture="fpn", framing="resize", loss="bce",
+                                                  **fields) for name, fields in ROADS.items()}}
+
+
+def preset(name: str, task: str = "cracks", overrides: dict | None = None) -> Protocol:
+    """The preset `smoke`, `quick`, `cpu` or `paper` of a task, with some fields replaced.
+
+    `overrides` maps names of `Protocol` fields to values (lists stand for tuples, as YAML and
+    papermill give them). Raises `ValueError` for an unknown preset, task or field.
+    """
+    if task not in PRESETS:
+        raise ValueError(f"Unknown task {task!r}: expected cracks or roads.")
+    if name not in PRESETS[task]:
+        raise ValueError(f"Unknown protocol {name!r}: expected one of {', '.join(PRESETS[task])}.")
+    if not isinstance(overrides or {}, dict):
+        raise ValueError(f"overrides must map Protocol fields to values, got {overrides!r}; with "
+                         "papermill write -y 'overrides: {steps: 100}'.")
+    fields = {field.name for field in dataclasses.fields(Protocol)} - {"name", "task"}
+    unknown = set(overrides or {}) - fields
+    if unknown:
+        raise ValueError(f"Unknown protocol field {', '.join(sorted(unknown))}: expected one of "
+                         f"{', '.join(sorted(fields))}.")
+    values = {field: tuple(value) if isinstance(value, list) else value
+              for field, value in (overrides or {}).items()}
+    return Protocol(name=name, task=task, **{**PRESETS[task][name], **values})
+
+
+def as_list(name: str, value) -> list:
+    """A notebook's list parameter, refused where it is none: papermill's -p gives strings."""
+    if not isinstance(value, list):
+        raise ValueError(f"{name} must be a list, got {value!r}: papermill's -p knows only "
+                         f"scalars, write -y '{name}: [...]'.")
+    return value
+
+
+def describe(protocol: Protocol) -> str:
+    """The protocol, a line a field, as the notebooks print it."""
+    return "\n".join(f"{field:15} {value}" for field, value in protocol.as_dict().items())

@@ -1,0 +1,241 @@
+"""The papers' tables, the paper's figures beside ours: pure functions of records.
+
+A table has every row of the paper's, in its order; a row without a record has empty figures.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from crackutils import metrics, published, runs
+from crackutils.protocol import Protocol, preset
+
+TABLES = (1, 4, 5, 6, 7, 8)
+FIGURES = ("precision", "recall", "accuracy", "f1_score")
+IOUS = ("iou", "iou_mean_of_images", "iou_mean_of_classes")
+ROAD_THRESHOLD = 0.5  # paper B states none
+BCE_THRESHOLD = 0.5  # BCE is the baseline paper A lacks: an added row of Table 8
+REFERENCE = "quick"  # what a reading notebook shows at `smoke`, whose own figures mean nothing
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a table's records come from: a preset (with overrides), a data set, roots, seeds."""
+
+    protocol: Protocol
+    dataset: str
+    roots: dict[str, Path]
+    seeds: tuple[int, ...] = (0,)
+
+    def records(self, loss: str, weight) -> list[tuple[str, Path]]:
+        """Source and folder of each seed's record; seeds without one are left out."""
+        found = (runs.find(self.roots, self.protocol.with_run(loss, weight, seed), self.dataset)
+                 for seed in self.seeds)
+        return [record for record in found if record is not None]
+
+    def counts(self, loss: str, weight) -> list[dict[str, np.ndarray]]:
+        """The counts of each seed's record."""
+        return [runs.read_arrays(folder / "counts.npz")
+                for _, folder in self.records(loss, weight)]
+
+
+def reading_source(protocol: str, task: str, data: str, runs_folder: str, results: str,
+                   seeds: list[int], overrides: dict | None = None) -> Source:
+    """What a notebook that only reads shows, from its parameters.
+
+    The protocol's records in `runs`, then in `results`. `smoke` only proves the path, so at
+    `smoke` the committed reference runs in `results` are shown instead, and this is printed.
+    """
+    dataset = "synthetic" if data == "synthetic" else Path(data).expanduser().resolve().name
+    if protocol == "smoke" and results:
+        print(f"protocol smoke proves the path only: shown are the reference runs, {REFERENCE} on "
+              "synthetic data, from results/")
+        return Source(preset(REFERENCE, task), "synthetic",
+                      {"results": runs.resolve(results, "results")}, tuple(seeds))
+    roots = {"runs": runs.resolve(runs_folder, "runs")}
+    if results:
+        roots["results"] = runs.resolve(results, "results")
+    return Source(preset(protocol, task, overrides), dataset, roots, tuple(seeds))
+
+
+def crack_table(number: int, source: Source) -> pd.DataFrame:
+    """Table 1 or 4-8 of paper A: `loss, weight, threshold`, the four figures pooled over the test
+    part at the paper's threshold, `..._published`, `source`, with several seeds `..._low` and
+    `..._high` (95 % t-interval of the mean), and in Table 8 `..._selected`.
+    """
+    rows = published.table(number)
+    if number == 8:
+        rows = pd.concat([rows, pd.DataFrame([{"loss": "bce", "threshold": BCE_THRESHOLD}])],
+                         ignore_index=True)
+    rows = rows.rename(columns={figure: f"{figure}_published" for figure in FIGURES})
+    table = [crack_row(row, source, number == 8) for row in rows.to_dict("records")]
+    return arrange(pd.DataFrame(table), ["loss", "weight", "threshold"], FIGURES)
+
+
+def crack_row(row: dict, source: Source, select: bool) -> dict:
+    """One row of paper A's tables, measured; `select` adds the validation's choice."""
+    weight = none_if_missing(row["weight"])
+    values = []
+    for counts in source.counts(row["loss"], weight):
+        index = metrics.at_threshold(counts, row["threshold"])
+        scores = metrics.scores(counts, "test")
+        values.append([scores[figure][index] for figure in FIGURES])
+    names = " ".join(name for name, _ in source.records(row["loss"], weight))
+    measured = {**row, "weight": weight, **summary(FIGURES, values), "source": names}
+    return {**measured, **selected(row["loss"], source)} if select else measured
+
+
+def selected(loss: str, source: Source) -> dict:
+    """Weight and threshold of the highest mean validation F1 of a loss, and their test figures."""
+    best, choice = -1.0, {}
+    for weight in published_weights(loss):
+        seeds = source.counts(loss, weight)
+        if not seeds:
+            continue
+        validation = np.mean([metrics.scores(counts, "validation")["f1_score"]
+                              for counts in seeds], axis=0)
+        if validation.max() > best:
+            best, index = validation.max(), int(validation.argmax())
+            test = [metrics.scores(counts, "test") for counts in seeds]
+            choice = {"weight_selected": weight,
+                      "threshold_selected": seeds[0]["thresholds"][index]}
+            choice |= {f"{figure}_selected": np.mean([scores[figure][index] for scores in test])
+                       for figure in FIGURES}
+    return choice
+
+
+def published_weights(loss: str) -> list:
+    """The weights of a loss that paper A prints; `[None]` for MSE and BCE."""
+    if loss == "bce":
+        return [None]
+    rows = pd.concat([published.table(number) for number in (1, 4, 5, 6, 7)])
+    weights = rows.loc[rows["loss"] == loss, "weight"].unique()
+    return [none_if_missing(weight) for weight in weights]
+
+
+def iou_table(source: Source) -> pd.DataFrame:
+    """Paper B's table: `loss, weight, label, iou, iou_published` and the other variants of IoU,
+    on the test part at threshold .5, as fractions; `..._low`, `..._high` with several seeds.
+    """
+    table = []
+    for row in published.iou_table().to_dict("records"):
+        weight = none_if_missing(row["weight"])
+        values = []
+        for counts in source.counts(row["loss"], weight):
+            index = metrics.at_threshold(counts, ROAD_THRESHOLD)
+            variants = metrics.iou_variants(counts, "test")
+            values.append([variants[name][index] for name in IOUS])
+        names = " ".join(name for name, _ in source.records(row["loss"], weight))
+        shown = None if weight is None else json.dumps(list(weight))
+        table.append({"loss": row["loss"], "weight": shown, "label": row["label"],
+                      "iou_published": row["iou"], **summary(IOUS, values), "source": names})
+    return arrange(pd.DataFrame(table), ["loss", "weight", "label"], IOUS)
+
+
+def everything_is_road(source: Source) -> float:
+    """The IoU of a prediction that calls every pixel drivable: the share of drivable pixels."""
+    for row in published.iou_table().to_dict("records"):
+        for counts in source.counts(row["loss"], none_if_missing(row["weight"])):
+            total = metrics.pooled(counts, "test")
+            positives = total["true_positives"][0] + total["false_negatives"][0]
+            return float(positives / total["pixels"])
+    return float("nan")
+
+
+def summary(names: tuple[str, ...], values: list[list[float]]) -> dict:
+    """Mean over seeds, and `_low`, `_high`: the 95 % t-interval of the mean, from two seeds on."""
+    if not values:
+        return dict.fromkeys(names, np.nan)
+    array = np.array(values)
+    mean = array.mean(axis=0)
+    result = dict(zip(names, mean))
+    if len(values) > 1:
+        margin = stats.t.ppf(0.975, len(values) - 1) * stats.sem(array, axis=0)
+        result |= dict(zip([f"{name}_low" for name in names], mean - margin))
+        result |= dict(zip([f"{name}_high" for name in names], mean + margin))
+    return result
+
+
+def arrange(table: pd.DataFrame, keys: list[str], figures: tuple[str, ...]) -> pd.DataFrame:
+    """Columns in the contract's order, figures to six digits."""
+    around = [f"{figure}{end}" for figure in figures for end in ("_published", "_low", "_high")]
+    chosen = [column for column in table if column.endswith("_selected")]
+    order = [*keys, *figures, "source", *around, *chosen]
+    return table[[column for column in order if column in table]].round(6)
+
+
+def none_if_missing(weight):
+    """pandas keeps an empty weight as NaN; a loss wants None."""
+    return None if not isinstance(weight, tuple) and pd.isna(weight) else weight
+
+
+def write(table: pd.DataFrame, source: Source, name: str) -> Path | None:
+    """Write `tables/<name>.csv` beside the records below `runs`; returns the path.
+
+    Only `runs` is written: for a source that reads `results` alone nothing is, and None returned.
+    """
+    if "runs" not in source.roots:
+        return None
+    folder = runs.records_folder(source.roots["runs"], source.protocol.name,
+                                 source.dataset).parent / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.csv"
+    runs.write_atomically(path, table.to_csv(index=False).encode())
+    return path
+
+
+def beside(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns to read, each published figure left of the measured one, to three digits."""
+    keys = ["label"] if "label" in table else ["loss", "weight", "threshold"]
+    figures = [name for name in table if f"{name}_published" in table]
+    shown = table[[*keys, *(name for figure in figures for name in (f"{figure}_published", figure))]]
+    return shown.round(3)
+
+
+def selection(table8: pd.DataFrame) -> pd.DataFrame:
+    """Table 8 with weight and threshold chosen on the validation part."""
+    chosen = [name for name in table8 if name.endswith("_selected")]
+    return table8[["loss", *chosen]].rename(columns=lambda name: name.replace("_selected", "")) \
+        .round(3)
+
+
+def best_thresholds(source: Source) -> pd.DataFrame:
+    """Each loss and weight at its own validation-chosen threshold: figures on the test part."""
+    rows = []
+    for loss in ("mse", "bce", "balanced_step", "squared_balanced_step", "step", "relu"):
+        for weight in published_weights(loss):
+            values = []
+            for counts in source.counts(loss, weight):
+                threshold = metrics.best_threshold(counts, "validation")
+                scores = metrics.scores(counts, "test")
+                index = metrics.at_threshold(counts, threshold)
+                values.append([threshold, *(scores[figure][index] for figure in FIGURES)])
+            rows.append({"loss": loss, "weight": weight,
+                         **summary(("threshold", *FIGURES), values)})
+    return pd.DataFrame(rows).round(3)
+
+
+def recall_table(source: Source) -> pd.DataFrame:
+    """Recall by crack width of Table 8's rows and BCE, at validation-chosen thresholds."""
+    rows = []
+    for row in published.table(8).to_dict("records") + [{"loss": "bce", "weight": None}]:
+        weight = none_if_missing(row["weight"])
+        for counts in source.counts(row["loss"], weight):
+            if "test_true_positives_by_width" not in counts:
+                continue
+            index = metrics.at_threshold(counts, metrics.best_threshold(counts, "validation"))
+            recalls = metrics.recall_by_width(counts, "test")[:, index]
+            precision = metrics.scores(counts, "test")["precision"][index]
+            rows.append({"loss": row["loss"], "weight": weight, "precision": precision,
+                         **dict(zip(width_labels(counts["width_edges"]), recalls))})
+    return pd.DataFrame(rows).round(3)
+
+
+def width_labels(edges: np.ndarray) -> list[str]:
+    """`< 1 px`, `1-2 px`, ... of the width classes between the edges."""
+    middle = [f"{low:g}-{high:g} px" for low, high in zip(edges, edges[1:])]
+    return [f"< {edges[0]:g} px", *middle, f">= {edges[-1]:g} px"]

@@ -1,0 +1,163 @@
+"""The house rules that a reader of a diff overlooks."""
+
+import ast
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parent.parent
+# left to right: no module imports one to its right
+ORDER = ("protocol", "synthetic_cracks", "road_ground", "road_objects", "synthetic_roads",
+         "datasets", "losses", "models", "sampling", "runs", "training", "evaluation", "metrics",
+         "baselines", "experiments", "published", "tables", "plots", "report", "batch")
+MODULES = sorted((ROOT / "crackutils").glob("*.py"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def own_imports(path: Path) -> set[str]:
+    """The modules of this package that a module imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "crackutils":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("crackutils."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names
+                      if alias.name.startswith("crackutils.")}
+    return found
+
+
+def test_every_module_has_its_place():
+    assert {path.stem for path in MODULES} - {"__init__"} == set(ORDER)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_no_module_imports_one_to_its_right(path):
+    if path.stem == "__init__":
+        assert own_imports(path) == set()
+        return
+    allowed = set(ORDER[:ORDER.index(path.stem)])
+    assert own_imports(path) <= allowed
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_modules_and_functions_are_short(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 250
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            first = node.body[0]
+            documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+            start = first.end_lineno if documented else node.lineno
+            assert node.end_lineno - start <= 30, f"{path.name}: {node.name}"
+
+
+def frozen() -> dict[str, list[Requirement]]:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    parsed = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {name: [item for item in parsed if item.name == name]
+            for name in {item.name for item in parsed}}
+
+
+def test_requirements_are_pinned_without_addresses():
+    text = (ROOT / "requirements.txt").read_text()
+    assert "://" not in text and "--index" not in text
+    for items in frozen().values():
+        assert all(len(item.specifier) == 1 and str(item.specifier).startswith("==")
+                   for item in items)
+
+
+def test_requirements_satisfy_the_ranges_of_pyproject():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    ranges = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    pinned = frozen()
+    for wanted in map(Requirement, ranges):
+        assert wanted.name in pinned, f"{wanted.name} is not in requirements.txt"
+        for item in pinned[wanted.name]:
+            version = Version(str(item.specifier).removeprefix("=="))
+            assert wanted.specifier.contains(version), f"{item} is outside {wanted}"
+
+
+def test_environment_installs_the_frozen_list_and_the_same_python():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    *conda, pip = environment["dependencies"]
+    assert pip == {"pip": ["-r requirements.txt", "-e ."]}
+    assert conda == [f"python{project['requires-python']}", "pip"]
+
+
+def test_imports_are_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {Requirement(line).name.replace("-", "_") for line in project["dependencies"]}
+    names = {"PIL": "pillow", "cv2": "albumentations", "yaml": "papermill",
+             "nbformat": "nbconvert"}  # what these bring is theirs to pin
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules = [node.module]
+            else:
+                continue
+            for module in (name.split(".")[0] for name in modules):
+                known = module in __import__("sys").stdlib_module_names or module == "crackutils"
+                assert known or names.get(module, module) in declared, f"{path.name}: {module}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_executed_narrated_and_short(path):
+    cells = json.loads(path.read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert cells[0]["cell_type"] == "markdown" and cells[0]["source"][0].startswith("# ")
+    assert sum("parameters" in cell["metadata"].get("tags", []) for cell in code) == 1
+    for cell in code:
+        lines = [line for line in cell["source"]
+                 if line.strip() and not line.lstrip().startswith("#")]
+        assert len(lines) <= 20
+        assert cell["execution_count"] is not None, "".join(cell["source"])
+        assert not any(output["output_type"] == "error" for output in cell["outputs"])
+        assert not any(re.match(r"\s*(class |!|%)", line) for line in cell["source"])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_parameters_carry_the_common_names_and_defaults(path):
+    cells = json.loads(path.read_text())["cells"]
+    cell = next(cell for cell in cells if "parameters" in cell["metadata"].get("tags", []))
+    tree = ast.parse("".join(cell["source"]))
+    values = {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body}
+    allowed = {"protocol", "data", "roads", "runs", "results", "loss", "weights", "seeds",
+               "device", "overrides", "weight"}
+    assert set(values) <= allowed and len(values) <= 10
+    assert values.get("protocol", "smoke") == "smoke"
+    assert all("#" in line for line in cell["source"] if line.strip())
+
+
+def tracked_texts() -> list[Path]:
+    suffixes = {".py", ".md", ".ipynb", ".yml", ".toml", ".txt", ".cff", ".json", ".csv", ""}
+    skipped = {".venv", ".git", "runs"}
+    return [path for path in ROOT.rglob("*") if path.is_file() and path.suffix in suffixes
+            and not skipped & set(path.relative_to(ROOT).parts)
+            and not any(part.startswith(".") and part != ".ci" for part in
+                        path.relative_to(ROOT).parts)]
+
+
+def test_no_path_of_a_machine_is_written_down():
+    machine = re.compile(r"/(home|root|Users|work|tmp)/\w")
+    for path in tracked_texts():
+        if path != Path(__file__):
+            found = machine.search(path.read_text(errors="ignore"))
+            assert found is None, f"{path.relative_to(ROOT)}: {found}"
+
+
+def test_no_weights_and_no_photographs_are_kept():
+    kept = [path for path in (ROOT / "results").rglob("*") if path.is_file()]
+    assert not [path for path in kept if path.suffix in {".safetensors", ".pt", ".jpg", ".png"}]
+    for samples in (ROOT / "results").rglob("samples.npz"):
+        assert samples.parts[-4] == "synthetic", samples
