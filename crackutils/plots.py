@@ -6,9 +6,11 @@ Each function returns a matplotlib Figure; `save` writes it as PDF and PNG. What
 
 import functools
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -20,7 +22,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from crackutils import datasets, metrics, published, runs, tables
-from crackutils.datasets import Sample
 from crackutils.experiments import KEPT_SAMPLES
 from crackutils.losses import LOSSES
 from crackutils.protocol import WEIGHTED
@@ -38,11 +39,10 @@ STYLE = {**sns.axes_style("ticks"), "font.family": "DejaVu Sans", "font.size": 8
 NAMES = {"mse": "MSE", "balanced_step": "Balanced Step", "step": "Step", "relu": "ReLU",
          "squared_balanced_step": "Squared & Balanced Step", "bce": "BCE", "dice": "Dice",
          "tversky": "Tversky", "bce_dice": "BCE-Dice"}
-BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, _, YELLOW, SKY = sns.color_palette("colorblind")
+BLUE, ORANGE, GREEN, RED, *_, SKY = sns.color_palette("colorblind")
 LOOKS = {"mse": ("0.4", "--", "o"), "balanced_step": (BLUE, "-.", "s"),
          "squared_balanced_step": (ORANGE, (0, (6, 1, 1, 1, 1, 1)), "D"), "step": (GREEN, ":", "^"),
-         "relu": (RED, "-", "v"), "bce": ("black", (0, (1, 1)), "X"), "dice": (PURPLE, "-", "P"),
-         "tversky": (SKY, "-", "<"), "bce_dice": (YELLOW, "-", ">")}
+         "relu": (RED, "-", "v"), "bce": ("black", (0, (1, 1)), "X")}
 WEIGHT_LINES = ("-", "--", "-.", ":")  # for a family's weights, with shades of viridis
 TABLE_OF = dict(zip(WEIGHTED, (4, 5, 6, 7)))
 FIRST_CURVE, FIRST_PICTURES = 3, 9  # Figs. 3-6 and 9-12, in the order of the functions
@@ -152,7 +152,7 @@ def _weighting(rows: list[tuple], heading: str) -> Figure:
         colour, line, _ = LOOKS[loss]
         for panel, column in zip(panels, ("weight", "loss")):
             panel.plot(curves["error"], curves[column], color=colour, linestyle=line,
-                       linewidth=3 - 0.5 * place, label=NAMES[loss])  # none hides another
+                       linewidth=2.6 - 0.4 * place, label=NAMES[loss])  # none hides another
     for panel, text in zip(panels, ("weight on the squared error", "weighted squared error")):
         panel.axvline(0, color="0.85", linewidth=0.8, zorder=0)
         panel.set(xlabel="error = label − prediction\n"
@@ -212,11 +212,11 @@ def f1_by_threshold(source: Source) -> Figure:
             panel.plot(counts["thresholds"], metrics.scores(counts, "test")["f1_score"], **look)
         panel.set(ylim=(0, 1), xlim=(0, 1))
         return counts is not None
-    figure = _families(crack_runs(), curve, "F1", "threshold", "F1 by threshold, test part")
+    figure = _families(crack_runs(), curve, "F1", "threshold", "F1 by threshold, test part "
+                       "(grey line: the paper's threshold of Table 8)")
     thresholds = {loss: threshold for loss, _, threshold in chosen_rows()[:-1]}
     for panel, loss in zip(figure.axes, ("mse", *WEIGHTED)):
         panel.axvline(thresholds[loss], color="0.6", linewidth=1, zorder=0)
-        panel.set_title(f"{NAMES[loss]}, paper's: {thresholds[loss]:g}")
     return figure
 
 
@@ -232,6 +232,7 @@ def _families(rows: list[tuple], curve: Callable, ylabel: str, xlabel: str,
         shades = sns.color_palette("viridis", len(weights) + 1)
         for weight, shade, line in zip(weights, shades, WEIGHT_LINES):
             name = NAMES[loss] if weight is None else weight_label(loss, weight)
+            name = f"w = {name}" if loss in WEIGHTED else name
             look = {"color": shade, "linestyle": line, "label": name}
             if not curve(panel, loss, weight, look):
                 panel.plot([], [], **{**look, "label": f"{name}: not run"})
@@ -330,7 +331,7 @@ def iou_bars(source: Source) -> Figure:
     table = tables.iou_table(source)
     figure, axis = pyplot.subplots(figsize=(WIDTH, 3.2))
     places = np.arange(len(table))
-    axis.barh(places, table["iou"].fillna(0), 0.6, color=[LOOKS[loss][0] for loss in table["loss"]])
+    axis.barh(places, table["iou"].fillna(0), 0.6, color=SKY, label="this repository")
     if "iou_low" in table:
         axis.errorbar(table["iou"], places, fmt="none", ecolor="0.2", capsize=2, xerr=[
             table["iou"] - table["iou_low"], table["iou_high"] - table["iou"]])
@@ -343,13 +344,22 @@ def iou_bars(source: Source) -> Figure:
         axis.axvline(everything, color="0.3", linestyle="--", label="everything called road")
     axis.set(yticks=places, yticklabels=table["label"], xlim=(0, 1), ylim=(len(table) - 0.4, -0.6),
              xlabel=f"IoU of the drivable area, test part, threshold {ROAD_THRESHOLD:g}")
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper right", ncols=3)
     return figure
 
 
 # Pictures
 
-def pictures(source: Source, runs_folder: str | Path) -> list[Sample]:
+class Picture(NamedTuple):
+    """A test image as the network saw it, its mask, and the fingerprint of its data set."""
+
+    name: str
+    image: np.ndarray
+    mask: np.ndarray
+    fingerprint: str
+
+
+def pictures(source: Source, runs_folder: str | Path) -> list[Picture]:
     """The synthetic test images whose predictions records keep, as the network saw them.
 
     For photographs none, and a printed sentence: they are never put into a figure.
@@ -359,13 +369,20 @@ def pictures(source: Source, runs_folder: str | Path) -> list[Sample]:
         return []
     data = datasets.load("synthetic", source.protocol, runs.resolve(runs_folder, "runs"))
     shown = [sample for sample in data.test if sample.mask.any()][:KEPT_SAMPLES]
-    return framed(shown, source.protocol)
+    return [Picture(sample.name, sample.image, sample.mask, data.fingerprint)
+            for sample in framed(shown, source.protocol)]
 
 
-def prediction(source: Source, loss: str, weight, picture: Sample) -> np.ndarray | None:
-    """Probabilities H x W of the first seed's record that kept the picture; None without one."""
+def prediction(source: Source, loss: str, weight, picture: Picture) -> np.ndarray | None:
+    """Probabilities H x W that the first seed's record keeps of a picture; None without one.
+
+    A record of other data, whose pictures only share their names with these, counts as none.
+    """
     for _, folder in source.records(loss, weight):
-        if (folder / "samples.npz").is_file():
+        if runs.read_json(folder / "config.json")["fingerprint"] != picture.fingerprint:
+            warnings.warn(f"{folder.name} was made from other versions of these images: its "
+                          "predictions are left out; run it again to see them.", stacklevel=2)
+        elif (folder / "samples.npz").is_file():
             kept = runs.read_arrays(folder / "samples.npz")
             if picture.name in kept["names"]:
                 return kept["predictions"][kept["names"].tolist().index(picture.name)] / 255
@@ -373,14 +390,14 @@ def prediction(source: Source, loss: str, weight, picture: Sample) -> np.ndarray
 
 
 def _claimed(source: Source, loss: str, weight, threshold: float,
-             picture: Sample) -> np.ndarray | None:
+             picture: Picture) -> np.ndarray | None:
     """Where the prediction reaches the threshold, or None."""
     found = prediction(source, loss, weight, picture)
     return None if found is None else (found >= threshold).astype(np.uint8)
 
 
 @drawn
-def misses(source: Source, shown: list[Sample]) -> Figure | None:
+def misses(source: Source, shown: list[Picture]) -> Figure | None:
     """Fig. 2 of paper A: what MSE misses at its threshold in Table 8, thin cracks first of all."""
     loss, weight, threshold = chosen_rows()[0]
     claims = [_claimed(source, loss, weight, threshold, sample) for sample in shown]
@@ -391,7 +408,7 @@ def misses(source: Source, shown: list[Sample]) -> Figure | None:
                  f"Fig. 2: what MSE misses at threshold {threshold:g}")
 
 
-def _marked(sample: Sample, claim: np.ndarray | None) -> np.ndarray | None:
+def _marked(sample: Picture, claim: np.ndarray | None) -> np.ndarray | None:
     """The image in pale grey, its found and missed crack pixels in colour."""
     if claim is None:
         return None
@@ -403,7 +420,7 @@ def _marked(sample: Sample, claim: np.ndarray | None) -> np.ndarray | None:
 
 
 @drawn
-def kernels_and_layers(source: Source, shown: list[Sample], loss: str = "relu",
+def kernels_and_layers(source: Source, shown: list[Picture], loss: str = "relu",
                        weight: float | None = 0.97, threshold: float = 0.5) -> Figure | None:
     """Fig. 8 of paper A: one loss with 4 and 5 levels and 5x5 and 7x7 kernels."""
     columns = [(f"{levels} levels, {kernel}×{kernel}", source_of(source, levels, kernel), loss,
@@ -418,7 +435,7 @@ def source_of(source: Source, levels: int, kernel: int) -> Source:
 
 
 @drawn
-def by_weight(source: Source, shown: list[Sample], loss: str) -> Figure | None:
+def by_weight(source: Source, shown: list[Picture], loss: str) -> Figure | None:
     """Fig. 9, 10, 11 or 12 of paper A: one function's four weights at its table's threshold."""
     rows = published.table(TABLE_OF[loss])
     columns = [(f"w = {weight:g}", source, loss, weight, threshold)
@@ -428,24 +445,18 @@ def by_weight(source: Source, shown: list[Sample], loss: str) -> Figure | None:
 
 
 @drawn
-def side_by_side(source: Source, shown: list[Sample], added: bool = True) -> Figure | None:
+def side_by_side(source: Source, shown: list[Picture], added: bool = True) -> Figure | None:
     """Fig. 13 of paper A: the four functions as in Table 8; `added` appends MSE and BCE."""
     mse, *functions, bce = chosen_rows()
-    columns = [(_short(loss, weight, threshold), source, loss, weight, threshold)
-               for loss, weight, threshold in functions]
-    columns += [(f"{_short(*row)}\n(added)", source, *row) for row in (mse, bce) if added]
-    return _results(columns, shown, "Fig. 13: the four functions, weights and thresholds of Table 8"
-                    + (", with two baselines added" if added else ""))
-
-
-def _short(loss: str, weight, threshold: float) -> str:
-    """A column's title for narrow columns."""
-    name = label(loss, weight).replace("& Balanced Step", "&\nBalanced Step")
-    return f"{name}\nat {threshold:g}"
+    columns = [(f"{NAMES[loss]}\n{weight:g} at {threshold:g}".replace("& ", "&\n"), source, loss,
+                weight, threshold) for loss, weight, threshold in functions]
+    columns += [(f"{NAMES[row[0]]} (added)\nat {row[2]:g}", source, *row)
+                for row in (mse, bce) if added]
+    return _results(columns, shown, "Fig. 13: the four functions, weight and threshold of Table 8")
 
 
 @drawn
-def road_pictures(source: Source, shown: list[Sample]) -> Figure | None:
+def road_pictures(source: Source, shown: list[Picture]) -> Figure | None:
     """Paper B: frame, label and every loss's drivable area; a frame a column."""
     lines = [("frame", [sample.image for sample in shown]),
              ("label", [sample.mask for sample in shown])]
@@ -456,7 +467,7 @@ def road_pictures(source: Source, shown: list[Sample]) -> Figure | None:
                  f"Drivable area by loss, at threshold {ROAD_THRESHOLD:g}", across=5)
 
 
-def _results(columns: list[tuple], shown: list[Sample], heading: str) -> Figure | None:
+def _results(columns: list[tuple], shown: list[Picture], heading: str) -> Figure | None:
     """Image and label, then a column (title, source, loss, weight, threshold) each."""
     panels = [[sample.image, sample.mask, *[_claimed(*column[1:], sample) for column in columns]]
               for sample in shown]
@@ -464,7 +475,7 @@ def _results(columns: list[tuple], shown: list[Sample], heading: str) -> Figure 
                  _sample_names(shown), heading)
 
 
-def _sample_names(shown: list[Sample]) -> list[str]:
+def _sample_names(shown: list[Picture]) -> list[str]:
     return [sample.name for sample in shown]
 
 
@@ -487,7 +498,7 @@ def _grid(panels, titles: list[str], names: list[str], heading: str,
             sns.despine(ax=axis, left=True, bottom=True)
             if picture is None:
                 picture = np.full((height, width), 0.9)
-                _not_run(axis)
+                _not_run(axis, "not run on\nthese images")
             axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
     for axis, title in zip(axes[0], titles):
         axis.set_title(title)
@@ -495,5 +506,5 @@ def _grid(panels, titles: list[str], names: list[str], heading: str,
     return figure
 
 
-def _not_run(axis: Axes) -> None:
-    axis.text(0.5, 0.5, "not run", transform=axis.transAxes, ha="center", va="center")
+def _not_run(axis: Axes, text: str = "not run") -> None:
+    axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center")

@@ -1,0 +1,177 @@
+"""The networks: any size, counted parameters, the receptive field by gradients, reproducible."""
+
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from torch import nn
+
+from crackutils import models
+from crackutils.models import UNet, build, parameter_count, receptive_field
+from crackutils.protocol import preset
+
+TINY = {"first_filters": 2}
+PRETRAINED = {"encoder_weights": "imagenet"}
+REAL_FPN = smp.FPN
+
+
+def protocol(architecture: str, **overrides):
+    task = "cracks" if architecture == "unet" else "roads"
+    return preset("smoke", task, overrides)
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """One of each, in evaluation mode: batch norm of a single pixel has no variance."""
+    return {name: build(protocol(name)).eval() for name in ("unet", "fpn")}
+
+
+@pytest.mark.parametrize("architecture", ["unet", "fpn"])
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (33, 47), (64, 31), (40, 64)])
+@torch.inference_mode()
+def test_any_size_gives_logits_of_that_size(networks, architecture, size):
+    logits = networks[architecture](torch.rand(2, 3, *size))
+    assert logits.shape == (2, 1, *size) and logits.dtype == torch.float32
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("architecture, size", [("unet", (24, 8)), ("fpn", (64, 32))])
+@torch.inference_mode()
+def test_a_size_that_is_a_multiple_goes_through_unchanged(networks, architecture, size):
+    images = torch.rand(1, 3, *size)
+    wrapped = networks[architecture]
+    assert torch.equal(wrapped(images), wrapped.network(images))
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 5), (1, 9)])
+def test_padding_is_cropped_off_where_it_was_put(size):
+    wrapped = models.AnySize(nn.Identity(), multiple=8)
+    images = torch.rand(2, 3, *size)
+    assert torch.equal(wrapped(images), images)
+    seen = []
+    wrapped.network.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    wrapped(images)
+    padded = seen[0]
+    assert padded.shape[-2:] == tuple((side + 7) // 8 * 8 for side in size)
+    assert torch.equal(padded[..., -1, -1], images[..., -1, -1])  # the edge is repeated
+
+
+def block(before: int, after: int, kernel: int) -> int:
+    """Weights of two convolutions without bias, each with batch norm's scale and shift."""
+    return kernel**2 * before * after + 2 * after + kernel**2 * after**2 + 2 * after
+
+
+def test_parameters_of_a_small_unet_by_hand():
+    # filters 2, 4, 8; kernels 5 x 5: encoder, transposed 2 x 2 with bias, decoder, 1 x 1 head
+    encoder = block(3, 2, 5) + block(2, 4, 5) + block(4, 8, 5)
+    upsampling = 2 * 2 * 8 * 4 + 4 + 2 * 2 * 4 * 2 + 2
+    decoder = block(8, 4, 5) + block(4, 2, 5)
+    assert parameter_count(UNet(levels=3, kernel=5, first_filters=2)) \
+        == encoder + upsampling + decoder + 2 + 1 == 5897
+
+
+def test_parameters_of_the_papers_unet_by_hand():
+    filters = [16, 32, 64, 128, 256]
+    total = sum(block(a, b, 7) for a, b in zip([3, *filters], filters))
+    total += sum(4 * b * a + a for a, b in zip(filters, filters[1:]))
+    total += sum(block(2 * a, a, 7) for a in filters[:-1]) + 16 + 1
+    assert parameter_count(build(preset("paper"))) == total
+
+
+@pytest.mark.parametrize("changed, count", [
+    ({}, 13353 * 4), ({"levels": 5}, None), ({"kernel": 7}, None), ({"widest": 8}, None),
+    ({"upsampling": "bilinear"}, None), ({"batch_norm": False}, None)])
+def test_each_parameter_of_the_unet_acts(changed, count):
+    fields = {"levels": 4, "kernel": 5, "first_filters": 4, "widest": 256, "batch_norm": True,
+              "upsampling": "transposed"}
+    assert count or parameter_count(UNet(**fields)) != parameter_count(UNet(**fields | changed))
+
+
+@pytest.mark.parametrize("changed, removed, added", [
+    ({"batch_norm": False}, 2, 1),  # a channel's scale and shift, its bias
+    ({"upsampling": "bilinear"}, 0, 0)])
+def test_norm_and_upsampling_change_the_count_as_they_should(changed, removed, added):
+    plain = parameter_count(UNet(levels=2, kernel=5, first_filters=2))
+    other = parameter_count(UNet(levels=2, kernel=5, first_filters=2, **changed))
+    channels = 2 * 2 + 2 * 4 + 2 * 2  # two convolutions in each of three blocks
+    smaller = 4 * 2 * 3 if "upsampling" in changed else 0  # 1 x 1 in place of 2 x 2, 4 to 2
+    assert other == plain + channels * (added - removed) - smaller
+
+
+def reach(levels: int, kernel: int) -> int:
+    """The receptive field by gradients: every weight positive, means in place of maxima."""
+    network = UNet(levels, kernel, first_filters=1, batch_norm=False).double()
+    for name, parameter in network.named_parameters():
+        nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 0.3)
+    side, sides = 32 * levels, []
+    for pixel in range(side // 2, side // 2 + 2 ** (levels - 1)):
+        image = torch.ones(1, 3, side, side, dtype=torch.float64, requires_grad=True)
+        network(image)[0, 0, pixel, pixel].backward()
+        touched = image.grad[0, 0].any(dim=0).nonzero()
+        assert 0 < touched.min() and touched.max() < side - 1, "the image is too small to tell"
+        sides.append(int(touched.max() - touched.min()) + 1)
+    return max(sides)
+
+
+@pytest.mark.parametrize("levels, kernel", [(1, 3), (1, 7), (2, 3), (2, 5), (3, 3), (3, 5), (4, 3)])
+def test_the_receptive_field_is_what_gradients_reach(monkeypatch, levels, kernel):
+    monkeypatch.setattr(models.functional, "max_pool2d", nn.functional.avg_pool2d)
+    assert receptive_field(levels, kernel) == reach(levels, kernel)
+
+
+@pytest.mark.parametrize("architecture", ["unet", "fpn"])
+def test_first_weights_follow_the_seed_and_nothing_else(architecture):
+    before = torch.get_rng_state()
+    first = build(protocol(architecture, seed=3)).state_dict()
+    assert torch.equal(before, torch.get_rng_state())
+    torch.rand(7)
+    again = build(protocol(architecture, seed=3)).state_dict()
+    other = build(protocol(architecture, seed=4)).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    drawn = [name for name in first if name.endswith("weight") and first[name].dim() == 4]
+    assert drawn and not any(torch.equal(first[name], other[name]) for name in drawn)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_logits_are_float32_under_bfloat16_autocast(memory_format):
+    network = build(protocol("unet")).to(memory_format=memory_format)
+    images = torch.rand(2, 3, 16, 16).contiguous(memory_format=memory_format)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = network(images)
+    assert logits.dtype == torch.float32
+    # a head in bfloat16 gives multiples of a bfloat16's step
+    assert not torch.equal(logits, logits.bfloat16().float())
+
+
+def unreachable(*args, encoder_weights=None, **kwargs):
+    """segmentation-models-pytorch where no hub answers: weights are drawn, then none are found."""
+    network = REAL_FPN(*args, encoder_weights=None, **kwargs)
+    if encoder_weights is not None:
+        raise OSError("We couldn't connect to the hub")
+    return network
+
+
+def test_an_fpn_without_its_imagenet_weights_warns_and_starts_at_random(monkeypatch):
+    monkeypatch.setattr(models.smp, "FPN", unreachable)
+    with pytest.warns(UserWarning, match="No ImageNet weights could be had.*random.*OSError"):
+        fallen_back = build(protocol("fpn", seed=5, **PRETRAINED))
+    assert fallen_back.network.pretrained_encoder is False
+    random = build(protocol("fpn", seed=5))
+    assert random.network.pretrained_encoder is False
+    weights, expected = fallen_back.state_dict(), random.state_dict()
+    assert all(torch.equal(weights[name], expected[name]) for name in weights), \
+        "the first weights must be a function of the seed, not of where the download failed"
+
+
+def test_an_fpn_with_its_imagenet_weights_says_so(monkeypatch, recwarn):
+    monkeypatch.setattr(models.smp, "FPN", lambda *args, encoder_weights, **kwargs: nn.Identity())
+    assert build(protocol("fpn", **PRETRAINED)).network.pretrained_encoder is True
+    assert not [warning for warning in recwarn if "ImageNet" in str(warning.message)]
+
+
+@pytest.mark.parametrize("output, expected", [("clipped", [0.0, 0.25, 1.0]),
+                                              ("sigmoid", [0.11920292, 0.5621765, 0.95257413])])
+def test_probabilities_are_clipped_or_the_sigmoid_in_float32(output, expected):
+    logits = torch.tensor([-2.0, 0.25, 3.0], dtype=torch.bfloat16)
+    found = models.probability(logits, output)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, torch.tensor(expected))
