@@ -30,11 +30,11 @@ ADVICE = ("Likely causes: too few steps or too low a learning_rate, masks that a
 def complete(protocol: Protocol, dataset: Dataset, runs_root: Path, results: Path | None,
              device: str = "auto") -> Path:
     """The complete record of a run: found in `runs_root`, then in `results`, else made now."""
-    for root in filter(None, (runs_root, results)):
-        record = runs.record_folder(root, protocol, dataset.name, dataset.fingerprint)
-        if runs.is_complete(record):
-            print(f"{record.name}: complete, not trained again")
-            return record
+    roots = {"runs": runs_root} | ({"results": results} if results else {})
+    found = runs.find(roots, protocol, dataset.name, dataset.fingerprint)
+    if found:
+        print(f"{found[0]}: complete, not trained again")
+        return found[1]
     record = runs.record_folder(runs_root, protocol, dataset.name, dataset.fingerprint)
     started = time.monotonic()
     hardware = decide(protocol, device)

@@ -39,9 +39,9 @@ STYLE = {**sns.axes_style("ticks"), "font.family": "DejaVu Sans", "font.size": 8
 NAMES = {"mse": "MSE", "balanced_step": "Balanced Step", "step": "Step", "relu": "ReLU",
          "squared_balanced_step": "Squared & Balanced Step", "bce": "BCE", "dice": "Dice",
          "tversky": "Tversky", "bce_dice": "BCE-Dice"}
-BLUE, ORANGE, GREEN, RED, *_, SKY = sns.color_palette("colorblind")
+BLUE, _, GREEN, RED, PURPLE, *_, SKY = sns.color_palette("colorblind")
 LOOKS = {"mse": ("0.4", "--", "o"), "balanced_step": (BLUE, "-.", "s"),
-         "squared_balanced_step": (ORANGE, (0, (6, 1, 1, 1, 1, 1)), "D"), "step": (GREEN, ":", "^"),
+         "squared_balanced_step": (PURPLE, (0, (6, 1, 1, 1, 1, 1)), "D"), "step": (GREEN, ":", "^"),
          "relu": (RED, "-", "v"), "bce": ("black", (0, (1, 1)), "X")}
 WEIGHT_LINES = ("-", "--", "-.", ":")  # for a family's weights, with shades of viridis
 TABLE_OF = dict(zip(WEIGHTED, (4, 5, 6, 7)))
@@ -112,6 +112,11 @@ def chosen_rows() -> list[tuple[str, float | None, float]]:
     rows = published.table(8).to_dict("records")
     return [(row["loss"], tables.none_if_missing(row["weight"]), row["threshold"])
             for row in rows] + [("bce", None, BCE_THRESHOLD)]
+
+
+def not_run(axis: Axes, text: str = "not run") -> None:
+    """Say in the middle of an axes why it is empty."""
+    axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center")
 
 
 # Curves of the losses
@@ -237,7 +242,7 @@ def _families(rows: list[tuple], curve: Callable, ylabel: str, xlabel: str,
             if not curve(panel, loss, weight, look):
                 panel.plot([], [], **{**look, "label": f"{name}: not run"})
         if not any(line.get_xdata().size for line in panel.lines):
-            _not_run(panel)
+            not_run(panel)
         elif len(weights) > 1:
             panel.legend(labelspacing=0.2)
     figure.supxlabel(xlabel, fontsize=8)
@@ -305,7 +310,7 @@ def recall_by_width(source: Source) -> Figure | None:
         axis.plot(np.arange(len(found)) + 0.03 * (place - 2.5), found, color=colour,
                   linestyle=line, marker=marker, markersize=5, label=name)
     if ticks is None:
-        _not_run(axis)
+        not_run(axis)
     axis.set(xticks=range(len(ticks or [])), xticklabels=ticks or [], ylim=(0, 1.02),
              xlabel="local crack width (share of the crack pixels)", ylabel="recall")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside right center")
@@ -317,12 +322,10 @@ def _widths(counts: dict[str, np.ndarray], threshold: float) -> tuple[np.ndarray
     """Recall of each width class (NaN for one without pixels) and the classes' names."""
     found = metrics.recall_by_width(counts, "test")[:, metrics.at_threshold(counts, threshold)]
     present = counts["test_positives_by_width"].astype(np.int64).sum(axis=0)
-    edges = [f"{edge:g}" for edge in counts["width_edges"]]
-    names = [f"< {edges[0]} px", *[f"{low}–{high} px" for low, high in zip(edges, edges[1:])],
-             f"≥ {edges[-1]} px"]
     shares = present / max(present.sum(), 1)
+    names = zip(tables.width_labels(counts["width_edges"]), shares)
     return (np.where(present > 0, found, np.nan),
-            [f"{name}\n({share:.0%})" for name, share in zip(names, shares)])
+            [f"{name}\n({share:.0%})" for name, share in names])
 
 
 @drawn
@@ -498,13 +501,9 @@ def _grid(panels, titles: list[str], names: list[str], heading: str,
             sns.despine(ax=axis, left=True, bottom=True)
             if picture is None:
                 picture = np.full((height, width), 0.9)
-                _not_run(axis, "not run on\nthese images")
+                not_run(axis, "not run on\nthese images")
             axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
     for axis, title in zip(axes[0], titles):
         axis.set_title(title)
     figure.suptitle(heading)
     return figure
-
-
-def _not_run(axis: Axes, text: str = "not run") -> None:
-    axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center")

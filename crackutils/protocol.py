@@ -123,6 +123,12 @@ class Protocol:
         """The fields as plain JSON values, in the order of their definition."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
+    @classmethod
+    def from_dict(cls, values: dict) -> "Protocol":
+        """The protocol `as_dict` was made of; a field it does not have yet takes its default."""
+        return cls(**{field: tuple(value) if isinstance(value, list) else value
+                      for field, value in values.items()})
+
     def with_run(self, loss: str, weight, seed: int) -> "Protocol":
         """The same protocol with another loss, weight and seed."""
         weight = tuple(weight) if isinstance(weight, list) else weight
@@ -152,20 +158,22 @@ CRACKS = {
     # proves the path in seconds; its figures mean nothing
     "smoke": dict(counts=(6, 3, 3), image_size=(64, 64), tile=(32, 32), levels=4, kernel=5,
                   first_filters=2, steps=4, batch=4),
-    # shows the papers' effects on synthetic data on two cores
+    # shows the papers' effects on synthetic data on two cores: so few steps want a high rate that
+    # ends low
     "quick": dict(counts=(120, 30, 60), image_size=(256, 256), tile=(96, 96), levels=4, kernel=5,
-                  first_filters=8, steps=250, batch=16),
+                  first_filters=8, steps=250, batch=16, learning_rate=4e-3, schedule="cosine"),
     # the paper's depth and kernel on photographs, as far as a CPU bears it
-    "cpu": dict(tile=(128, 128), first_filters=8, steps=2_000, batch=16, augmentation="flips"),
+    "cpu": dict(tile=(128, 128), first_filters=8, steps=2_000, batch=16, augmentation="flips",
+                schedule="cosine"),
     # the paper's, with the register's defaults where it is silent
     "paper": dict(counts=(2_000, 400, 524), image_size=(512, 512), tile=(512, 512)),
 }
 ROADS = {
     "smoke": dict(counts=(7, 1, 2), image_size=(64, 96), tile=(64, 96), steps=2, batch=2),
     "quick": dict(counts=(176, 24, 60), image_size=(96, 160), tile=(96, 160), steps=80, batch=8,
-                  learning_rate=1e-3),
+                  learning_rate=1e-3, schedule="cosine"),
     "cpu": dict(counts=(352, 48, 230), image_size=(128, 160), tile=(128, 160), steps=700,
-                batch=8, learning_rate=1e-3),
+                batch=8, learning_rate=1e-3, schedule="cosine"),
     "paper": dict(counts=(2_200, 300, 600), image_size=(352, 640), tile=(352, 640), steps=65_625,
                   batch=16, learning_rate=1e-4, encoder_weights="imagenet"),
 }

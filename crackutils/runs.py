@@ -47,19 +47,20 @@ def is_complete(record: Path) -> bool:
     return (record / COMPLETE).is_file()
 
 
-def find(roots: dict[str, Path], protocol: Protocol, dataset: str) -> tuple[str, Path] | None:
+def find(roots: dict[str, Path], protocol: Protocol, dataset: str,
+         fingerprint: str | None = None) -> tuple[str, Path] | None:
     """The complete record of exactly this protocol in the first root that has one, and its source.
 
     `roots` maps a name ("runs", "results") to a folder; the source is the record's path below it,
-    the name in front, without a machine's own folders. The data's fingerprint is not asked for,
-    since tables are made where the data is not at hand; two records of one protocol on different
-    data of one name are refused with `ValueError`.
+    the name in front, without a machine's own folders. Tables are made where the data is not at
+    hand, without its fingerprint: then two records of one protocol on different data of one name
+    are refused with `ValueError`.
     """
     for name, root in roots.items():
         folder = records_folder(root, protocol.name, dataset)
         pattern = protocol.run_id("")[:-8] + "*"  # all but the hash
         found = [record for record in sorted(folder.glob(pattern)) if is_complete(record)
-                 and read_json(record / "config.json")["protocol"] == protocol.as_dict()]
+                 and matches(record, protocol, fingerprint)]
         if len(found) > 1:
             raise ValueError(f"{folder} holds {len(found)} records of one run, made from "
                              "different data of the same name: "
@@ -67,6 +68,14 @@ def find(roots: dict[str, Path], protocol: Protocol, dataset: str) -> tuple[str,
         if found:
             return (Path(name) / found[0].relative_to(root)).as_posix(), found[0]
     return None
+
+
+def matches(record: Path, protocol: Protocol, fingerprint: str | None) -> bool:
+    """Whether a record is of this protocol, and of this data if a fingerprint is given."""
+    config = read_json(record / "config.json")
+    known = config["protocol"].keys() <= protocol.as_dict().keys()
+    return known and Protocol.from_dict(config["protocol"]) == protocol \
+        and fingerprint in (None, config["fingerprint"])
 
 
 def write_atomically(path: Path, content: bytes) -> None:

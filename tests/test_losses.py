@@ -82,7 +82,7 @@ def test_the_value_is_the_arithmetic(loss, weight):
 
 @pytest.mark.parametrize("loss, weight", CASES)
 def test_the_value_without_positives_is_the_documented_one(loss, weight):
-    prediction = square(NOTHING, requires_grad=True)
+    prediction = square(NOTHING).requires_grad_()
     result = LOSSES[loss](prediction, square([0.0] * 4), weight=weight)
     assert result.item() == pytest.approx(WITHOUT_POSITIVES[loss], rel=1e-6)
     result.backward()

@@ -1,0 +1,244 @@
+"""Data sets on disk: layouts, splits, fingerprints, the synthetic sets, and what is refused."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crackutils import datasets, synthetic_cracks, synthetic_roads
+from crackutils.protocol import preset
+
+SMOKE = preset("smoke")
+ROADS = preset("smoke", "roads")
+
+
+def picture(index: int, size=(6, 8)) -> np.ndarray:
+    return np.random.default_rng(index).integers(256, size=(*size, 3), dtype=np.uint8)
+
+
+def mask_of(index: int, size=(6, 8)) -> np.ndarray:
+    return np.random.default_rng(100 + index).integers(2, size=size, dtype=np.uint8)
+
+
+def save(path, array) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """Ten pairs a, b, ..., j without lists."""
+    folder = tmp_path / "photos"
+    for index, stem in enumerate("abcdefghij"):
+        save(folder / "images" / f"{stem}.png", picture(index))
+        save(folder / "masks" / f"{stem}.png", mask_of(index) * 255)
+    return folder
+
+
+@pytest.fixture
+def driving(tmp_path):
+    """BDD100K's layout: eight frames to train, two of val."""
+    folder = tmp_path / "bdd"
+    for part, count in (("train", 8), ("val", 2)):
+        for index in range(count):
+            save(folder / "images" / "100k" / part / f"{part}{index}.jpg", picture(index))
+            labels = np.random.default_rng(index).integers(3, size=(6, 8), dtype=np.uint8)
+            save(folder / "labels" / "drivable" / "masks" / part / f"{part}{index}.png", labels)
+    return folder
+
+
+def write_lists(folder, train="abc", validation="de", test="fg"):
+    for name, stems in (("train", train), ("val", validation), ("test", test)):
+        (folder / f"{name}.txt").write_text("".join(f"{stem}\n" for stem in stems))
+
+
+def load(folder, protocol=SMOKE):
+    return datasets.load(folder, protocol, folder.parent / "runs")
+
+
+def names(dataset) -> dict[str, list[str]]:
+    return {part: [sample.name for sample in getattr(dataset, part)] for part in datasets.PARTS}
+
+
+def test_a_plain_folder_with_lists_is_split_as_they_say(plain):
+    write_lists(plain)
+    dataset = load(plain)
+    assert (dataset.name, dataset.layout) == ("photos", "plain")
+    assert names(dataset) == {"train": list("abc"), "validation": list("de"), "test": list("fg")}
+    for index, sample in enumerate(dataset.train):
+        assert np.array_equal(sample.image, picture(index))
+        assert np.array_equal(sample.mask, mask_of(index)) and sample.mask.dtype == np.uint8
+        assert sample.width is None
+
+
+def test_lists_may_name_files_and_stems_may_hold_dots(plain):
+    for kind in ("images", "masks"):
+        (plain / kind / "a.png").rename(plain / kind / "IMG_1.2.png")
+    write_lists(plain, train=["IMG_1.2", "b.png", "c.JPG"])
+    assert names(load(plain))["train"] == ["IMG_1.2", "b", "c"]
+
+
+def test_a_folder_without_lists_is_split_alike_wherever_it_lies(plain, tmp_path):
+    first = names(load(plain))
+    assert [len(first[part]) for part in datasets.PARTS] == [7, 1, 2]
+    assert sorted(sum(first.values(), [])) == list("abcdefghij")
+    moved = tmp_path / "elsewhere" / "photos"
+    shutil.copytree(plain, moved)
+    assert names(load(moved)) == first and load(moved).fingerprint == load(plain).fingerprint
+
+
+def test_bdd100k_counts_direct_and_alternative_as_drivable(driving):
+    dataset = load(driving, ROADS)
+    assert dataset.layout == "bdd100k" and names(dataset)["test"] == ["val0", "val1"]
+    inner = names(dataset)["train"] + names(dataset)["validation"]
+    assert sorted(inner) == [f"train{index}" for index in range(8)]
+    assert len(dataset.validation) == 1  # .12 of 8, and never none
+    for index, sample in enumerate(dataset.test):
+        labels = np.random.default_rng(index).integers(3, size=(6, 8), dtype=np.uint8)
+        assert np.array_equal(sample.mask, (labels != 2).astype(np.uint8))
+
+
+@pytest.mark.parametrize("threshold", [96, 128, 160])
+def test_grey_masks_are_crack_from_the_protocols_level_on(plain, threshold):
+    levels = np.linspace(0, 255, 48).astype(np.uint8).reshape(6, 8)
+    levels[0, :4] = [95, 127, 128, 160]
+    save(plain / "masks" / "a.png", levels)
+    write_lists(plain)
+    found = load(plain, preset("smoke", overrides={"mask_threshold": threshold})).train[0].mask
+    assert np.array_equal(found, (levels >= threshold).astype(np.uint8))
+
+
+def test_an_image_is_turned_as_its_exif_orientation_says(plain):
+    stored = picture(0, (6, 8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by 90 degrees clockwise
+    Image.fromarray(stored).save(plain / "images" / "a.png", exif=exif)
+    save(plain / "masks" / "a.png", mask_of(0, (8, 6)) * 255)
+    write_lists(plain)
+    sample = load(plain).train[0]
+    assert np.array_equal(sample.image, np.rot90(stored, -1))
+    assert np.array_equal(sample.mask, mask_of(0, (8, 6)))
+
+
+def change_byte(path):
+    Image.fromarray(np.asarray(Image.open(path)) ^ np.uint8(255)).save(path)
+
+
+@pytest.mark.parametrize("change", [
+    lambda folder: change_byte(folder / "images" / "g.png"),
+    lambda folder: change_byte(folder / "masks" / "a.png"),
+    lambda folder: save(folder / "widths" / "d.png", np.zeros((6, 8), np.uint16)),
+    lambda folder: [(folder / kind / "a.png").rename(folder / kind / "k.png")
+                    for kind in ("images", "masks")] and write_lists(folder, train="kbc"),
+    lambda folder: write_lists(folder, train="ab"),
+    lambda folder: write_lists(folder, train="acb"),
+    lambda folder: write_lists(folder, validation="fg", test="de"),
+    lambda folder: write_lists(folder, train="abcd", validation="e")])
+def test_the_fingerprint_changes_with_any_byte_name_or_split(plain, change):
+    write_lists(plain)
+    before = load(plain).fingerprint
+    change(plain)
+    assert load(plain).fingerprint != before
+    assert len(before) == 64
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:len(path.read_bytes()) * 2 // 3])
+
+
+DEFECTS = {
+    "no folder": (lambda f: shutil.rmtree(f), "photos"),
+    "no masks": (lambda f: shutil.rmtree(f / "masks"), "images/ and masks/"),
+    "image alone": (lambda f: (f / "masks" / "c.png").unlink(), " c."),
+    "mask alone": (lambda f: (f / "images" / "c.png").unlink(), " c."),
+    "two of a stem": (lambda f: save(f / "images" / "a.jpg", picture(0)), "11 images with 10"),
+    "empty folder": (lambda f: [path.unlink() for path in (f / "images").iterdir()], "0 images"),
+    "mask too small": (lambda f: save(f / "masks" / "c.png", mask_of(2, (6, 7))), "c.png"),
+    "mask of 0 and 1": (lambda f: save(f / "masks" / "c.png", mask_of(2)), "c.png"),
+    "image cut short": (lambda f: cut(f / "images" / "c.png"), "c.png"),
+    "mask cut short": (lambda f: cut(f / "masks" / "c.png"), "c.png"),
+    "widths cut short": (lambda f: [save(f / "widths" / "c.png", np.eye(6, 8, dtype=np.uint16)),
+                                    cut(f / "widths" / "c.png")], "c.png"),
+    "no picture": (lambda f: (f / "images" / "c.png").write_text("hello"), "c.png"),
+    "unknown stem": (lambda f: write_lists(f, train="abz"), " z."),
+    "empty list": (lambda f: write_lists(f, test=""), "test.txt"),
+    "one list missing": (lambda f: [write_lists(f), (f / "val.txt").unlink()], "val.txt"),
+    "too few pairs": (lambda f: [(f / kind / f"{stem}.png").unlink() for stem in "abcdefgh"
+                                 for kind in ("images", "masks")], "2 pairs")}
+
+
+@pytest.mark.parametrize("defect, word", DEFECTS.values(), ids=DEFECTS)
+def test_what_is_wrong_is_said_in_words_that_name_the_file(plain, defect, word):
+    defect(plain)
+    with pytest.raises((ValueError, FileNotFoundError)) as error:
+        load(plain)
+    text = str(error.value)
+    assert word in text and str(plain.parent) in text and "\n" not in text
+    assert text.endswith(".") and type(error.value) in (ValueError, FileNotFoundError)
+
+
+def test_bdd100k_with_nothing_left_to_train_on_is_refused(driving):
+    for index in range(1, 8):
+        (driving / "images" / "100k" / "train" / f"train{index}.jpg").unlink()
+        (driving / "labels" / "drivable" / "masks" / "train" / f"train{index}.png").unlink()
+    with pytest.raises(ValueError, match="train"):
+        load(driving, ROADS)
+
+
+@pytest.mark.parametrize("overrides", [{}, {"counts": [4, 4, 2]}])
+@pytest.mark.parametrize("task", ["cracks", "roads"])
+def test_a_synthetic_set_has_the_protocols_counts_and_size(tmp_path, task, overrides):
+    protocol = preset("smoke", task, overrides)
+    dataset = datasets.load("synthetic", protocol, tmp_path)
+    assert tuple(len(getattr(dataset, part)) for part in datasets.PARTS) == protocol.counts
+    assert dataset.name == "synthetic"
+    assert {sample.mask.shape for sample in dataset.train} == {protocol.image_size}
+
+
+def test_synthetic_pixels_masks_and_widths_survive_the_disk(tmp_path):
+    dataset = datasets.load("synthetic", SMOKE, tmp_path)
+    for index, sample in enumerate(dataset.train + dataset.validation + dataset.test):
+        image, mask, width = synthetic_cracks.draw(0, index, SMOKE.image_size)
+        assert np.array_equal(sample.image, image) and np.array_equal(sample.mask, mask)
+        assert np.abs(sample.width - width).max() <= 0.005 + 1e-6
+    for sample in datasets.load("synthetic", ROADS, tmp_path).test:
+        _, labels = synthetic_roads.draw(0, int(sample.name), ROADS.image_size)
+        assert np.array_equal(sample.mask, np.isin(labels, (0, 1)))
+
+
+def test_a_synthetic_set_is_made_once_and_alike(tmp_path, monkeypatch):
+    folder = datasets.synthetic_folder(SMOKE, tmp_path / "one")
+    again = datasets.load("synthetic", SMOKE, tmp_path / "two").fingerprint
+    monkeypatch.setattr(datasets, "write_cracks", None)
+    assert datasets.synthetic_folder(SMOKE, tmp_path / "one") == folder
+    assert datasets.load("synthetic", SMOKE, tmp_path / "one").fingerprint == again
+
+
+def test_a_set_that_could_not_be_finished_leaves_nothing(tmp_path, monkeypatch):
+    real = synthetic_cracks.draw
+
+    def fails_at_the_fourth(seed, index, size):
+        if index == 3:
+            raise KeyboardInterrupt
+        return real(seed, index, size)
+
+    monkeypatch.setattr(synthetic_cracks, "draw", fails_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        datasets.synthetic_folder(SMOKE, tmp_path)
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_of_two_processes_the_first_wins_and_the_second_leaves_nothing(tmp_path, monkeypatch):
+    real = datasets.write_cracks
+    rivals = []
+
+    def rival_is_faster(folder, protocol):
+        real(folder, protocol)
+        if not rivals:
+            rivals.append(folder)
+            datasets.synthetic_folder(protocol, tmp_path).joinpath("first").touch()
+
+    monkeypatch.setattr(datasets, "write_cracks", rival_is_faster)
+    folder = datasets.synthetic_folder(SMOKE, tmp_path)
+    assert (folder / "first").exists() and list((tmp_path / "data").iterdir()) == [folder]

@@ -1,0 +1,277 @@
+"""The figures show what the records and the losses say, in the papers' order."""
+
+import re
+import warnings
+from dataclasses import replace
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+
+from crackutils import datasets, evaluation, experiments, metrics, plots, runs, tables
+from crackutils.protocol import WEIGHTED, preset
+from crackutils.tables import Source
+
+matplotlib.use("Agg")
+SMOKE = preset("smoke", "cracks")
+ROADS = preset("smoke", "roads")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def data(root):
+    return datasets.load("synthetic", SMOKE, root)
+
+
+def fake(root, protocol, data, fingerprint=None):
+    """A record of made-up predictions (label times 0.6 plus noise): nothing is trained."""
+    noise = np.random.default_rng(protocol.seed + len(protocol.loss))
+    made = [torch.tensor(0.6 * sample.mask + 0.3 * noise.random(sample.mask.shape),
+                         dtype=torch.float32) for sample in data.test]
+    counted = [evaluation.image_counts(*pair) for pair in zip(made, data.test)]
+    counts = {"thresholds": evaluation.THRESHOLDS, "width_edges": evaluation.WIDTH_EDGES}
+    for part in ("validation", "test"):
+        counts |= {f"{part}_{name}": np.stack([one[name] for one in counted])
+                   for name in counted[0]}
+    shown = [index for index, sample in enumerate(data.test) if sample.mask.any()]
+    samples = {"names": np.array([data.test[index].name for index in shown]),
+               "predictions": np.stack([(255 * made[index].numpy()).astype(np.uint8)
+                                        for index in shown])}
+    fingerprint = fingerprint or data.fingerprint
+    record = runs.record_folder(root, protocol, "synthetic", fingerprint)
+    runs.save(record, protocol, "synthetic", fingerprint, {}, [0.4, 0.3, 0.2, 0.1], counts,
+              samples, {})
+    return counts
+
+
+@pytest.fixture(scope="module")
+def source(root, data):
+    """Records of Table 8's rows and BCE; the other weights are not run."""
+    for loss, weight, _ in plots.chosen_rows():
+        fake(root, SMOKE.with_run(loss, weight, 0), data)
+    return Source(SMOKE, "synthetic", {"runs": root})
+
+
+@pytest.fixture(scope="module")
+def shown(source, root):
+    return plots.pictures(source, root)
+
+
+def titles(figure):
+    columns = len({round(axis.get_position().x0, 3) for axis in figure.axes})
+    return [axis.get_title().replace("\n", " ") for axis in figure.axes[:columns]]
+
+
+def texts(figure):
+    return [text.get_text() for axis in figure.axes for text in axis.texts]
+
+
+# At w = 0.5: (error, weight, weight * error^2), from the formulas of paper A, section II.1.2
+BY_HAND = {
+    "balanced_step": [(-1, 0.5, 0.5), (-0.5, 0.5, 0.125), (0.2, 1.5, 0.06), (1, 1.5, 1.5)],
+    "squared_balanced_step": [(-1, 0.25, 0.25), (-0.4, 0.25, 0.04), (0.2, 2.25, 0.09),
+                              (1, 2.25, 2.25)],
+    "step": [(-1, 1, 1), (-0.5, 1, 0.25), (0.2, 1.5, 0.06), (1, 1.5, 1.5)],
+    "relu": [(-1, 1, 1), (-0.5, 1, 0.25), (0.2, 1.1, 0.044), (0.5, 1.25, 0.3125), (1, 1.5, 1.5)],
+}
+
+
+@pytest.mark.parametrize("loss", WEIGHTED)
+def test_weighting_curves_are_the_formulas(loss):
+    figure = plots.weighting(loss, 0.5)
+    for column, panel in enumerate(figure.axes, start=1):
+        lines = {line.get_label(): line for line in panel.lines}
+        error, drawn = lines[plots.NAMES[loss]].get_data()
+        mse = lines["MSE"].get_ydata()
+        for point in BY_HAND[loss]:
+            at = np.flatnonzero(np.isclose(error, point[0]))
+            assert drawn[at] == pytest.approx(point[column])
+            assert mse[at] == pytest.approx([1, point[0] ** 2][column - 1])
+    assert re.match(f"Fig. {3 + WEIGHTED.index(loss)}:", figure.get_suptitle())
+
+
+def test_the_overview_has_the_four_functions_and_mse():
+    for panel in plots.weighting_overview().axes:
+        named = [line.get_label() for line in panel.lines if line.get_label()[0] != "_"]
+        assert named == ["MSE", *(plots.NAMES[loss] for loss in WEIGHTED)]
+
+
+@pytest.mark.parametrize(("loss", "number", "weights", "threshold"), [
+    ("balanced_step", 9, (0.69, 0.83, 0.9, 0.97), 0.9),
+    ("squared_balanced_step", 10, (0.2, 0.3, 0.5, 0.7), 0.75),
+    ("step", 11, (0.5, 0.69, 0.97, 1.3), 0.5), ("relu", 12, (0.5, 0.69, 0.97, 1.3), 0.5)])
+def test_pictures_by_weight_have_the_papers_order(source, shown, loss, number, weights, threshold):
+    figure = plots.by_weight(source, shown, loss)
+    assert titles(figure) == ["image", "label", *(f"w = {weight:g}" for weight in weights)]
+    assert figure.get_suptitle().startswith(f"Fig. {number}: {plots.NAMES[loss]} ")
+    assert f"threshold {threshold:g} " in figure.get_suptitle()
+    # three of the four weights have no record: a panel in each row says so
+    assert sum("not run" in text for text in texts(figure)) == 3 * len(shown)
+
+
+def test_figure_13_has_the_papers_order_and_labels_what_is_added(source, shown):
+    figure = plots.side_by_side(source, shown)
+    assert titles(figure) == [
+        "image", "label", "Balanced Step 0.83 at 0.9", "Squared & Balanced Step 0.5 at 0.75",
+        "Step 0.69 at 0.5", "ReLU 0.97 at 0.5", "MSE (added) at 0.4", "BCE (added) at 0.5"]
+    assert not texts(figure)
+    assert titles(plots.side_by_side(source, shown, added=False)) == titles(figure)[:6]
+
+
+def test_a_panel_shows_the_prediction_at_its_threshold(source, shown):
+    figure = plots.by_weight(source, shown, "step")
+    for row, picture in enumerate(shown):
+        panels = [axis.images[0].get_array() for axis in figure.axes[6 * row:6 * row + 6]]
+        probability = plots.prediction(source, "step", 0.69, picture)
+        np.testing.assert_array_equal(panels[0], picture.image)
+        np.testing.assert_array_equal(panels[1], picture.mask)
+        np.testing.assert_array_equal(panels[3], probability >= 0.5)
+        assert panels[3].any() and not panels[3].all()
+
+
+def test_figure_2_marks_exactly_the_missed_crack_pixels(source, shown):
+    marked = plots.misses(source, shown).axes[3].images[0].get_array()
+    found = plots.prediction(source, "mse", None, shown[0]) >= 0.4
+    missed = (shown[0].mask == 1) & ~found
+    np.testing.assert_array_equal(np.all(np.isclose(marked, plots.RED), axis=2), missed)
+
+
+def test_figure_8_draws_what_there_is(source, shown, root, data):
+    fake(root, replace(SMOKE, levels=5, kernel=7).with_run("relu", 0.97, 0), data)
+    figure = plots.kernels_and_layers(source, shown)
+    assert titles(figure)[2:] == ["4 levels, 5×5", "4 levels, 7×7", "5 levels, 5×5",
+                                  "5 levels, 7×7"]
+    empty = [bool(axis.texts) for axis in figure.axes[:6]]
+    assert empty == [False, False, False, True, True, False]
+
+
+def test_pictures_of_other_data_are_not_drawn(tmp_path, root, data, shown):
+    fake(tmp_path, SMOKE.with_run("mse", None, 0), data, fingerprint="other")
+    other = Source(SMOKE, "synthetic", {"runs": tmp_path})
+    with pytest.warns(UserWarning, match="other versions"):
+        assert plots.prediction(other, "mse", None, shown[0]) is None
+
+
+def test_photographs_are_never_drawn(root, capsys, tmp_path):
+    photographs = Source(SMOKE, "photographs", {"runs": root})
+    none = plots.pictures(photographs, root)
+    assert none == [] and "left out" in capsys.readouterr().out
+    assert plots.misses(photographs, none) is None
+    assert plots.road_pictures(photographs, none) is None
+    assert plots.save(None, tmp_path / "figures", "none") == ()
+    assert not (tmp_path / "figures").exists()
+
+
+def test_without_records_every_figure_still_draws(tmp_path, shown):
+    cracks = Source(SMOKE, "synthetic", {"runs": tmp_path})
+    roads = Source(ROADS, "synthetic", {"runs": tmp_path})
+    for figure in (plots.loss_curves(cracks), plots.loss_curves(roads),
+                   plots.f1_by_threshold(cracks), plots.iou_bars(roads),
+                   plots.recall_by_width(cracks), plots.misses(cracks, shown),
+                   plots.road_pictures(roads, shown)):
+        assert any("not run" in text for text in texts(figure))
+    legend = plots.precision_recall(cracks).legends[0].get_texts()
+    assert all(text.get_text().endswith("not run") for text in legend)
+
+
+def test_curves_are_the_counts_scores(source):
+    panel = plots.precision_recall(source).axes[0]
+    sweep = plots.f1_by_threshold(source).axes
+    for loss, weight, threshold in plots.chosen_rows():
+        scores = metrics.scores(source.counts(loss, weight)[0], "test")
+        line = next(line for line in panel.lines if line.get_label() == plots.label(loss, weight))
+        some = scores["recall"] > 0
+        np.testing.assert_array_equal(line.get_xdata(), scores["recall"])
+        np.testing.assert_array_equal(line.get_ydata()[some], scores["precision"][some])
+        assert evaluation.THRESHOLDS[line.get_markevery()[0]] == pytest.approx(threshold)
+        family = sweep[["mse", *WEIGHTED, "bce"].index(loss)]
+        assert any(np.array_equal(line.get_ydata(), scores["f1_score"]) for line in family.lines)
+
+
+def test_seeds_are_pooled(tmp_path, data):
+    both = [fake(tmp_path, SMOKE.with_run("mse", None, seed), data) for seed in (0, 1)]
+    source = Source(SMOKE, "synthetic", {"runs": tmp_path}, (0, 1))
+    pooled = plots.pooled_counts(source, "mse", None)
+    sums = [metrics.pooled(counts, "test")["true_positives"] for counts in (*both, pooled)]
+    assert (sums[0] != sums[1]).any()
+    np.testing.assert_array_equal(sums[0] + sums[1], sums[2])
+
+
+def test_recall_by_width_leaves_out_widths_that_are_not_there(source):
+    figure = plots.recall_by_width(source)
+    counts = source.counts("mse", None)[0]
+    present = counts["test_positives_by_width"].sum(axis=0) > 0
+    line = next(line for line in figure.axes[0].lines if line.get_label() == "MSE at 0.4")
+    expected = metrics.recall_by_width(counts, "test")[:, metrics.at_threshold(counts, 0.4)]
+    np.testing.assert_array_equal(line.get_ydata()[present], expected[present])
+    assert np.isnan(line.get_ydata()[~present]).all()
+
+
+def test_smoothing_is_a_running_mean(tmp_path, data):
+    protocol = replace(SMOKE, steps=60)
+    fake(tmp_path, protocol, data)
+    record = runs.record_folder(tmp_path, protocol, "synthetic", data.fingerprint)
+    losses = np.arange(60.0) ** 2
+    (record / "history.csv").write_text(
+        "step,loss\n" + "".join(f"{step + 1},{loss}\n" for step, loss in enumerate(losses)))
+    history = plots.training_loss(Source(protocol, "synthetic", {"runs": tmp_path}), "mse", None)
+    # 60 / 20 = 3 steps: (9^2 + 10^2 + 11^2) / 3
+    assert history["smooth"][10] == pytest.approx((81 + 100 + 121) / 3)
+
+
+def test_iou_bars_are_the_table(tmp_path):
+    roads = datasets.load("synthetic", ROADS, tmp_path)
+    fake(tmp_path, ROADS.with_run("dice", None, 0), roads)
+    source = Source(ROADS, "synthetic", {"runs": tmp_path})
+    table, axis = tables.iou_table(source), plots.iou_bars(source).axes[0]
+    assert [bar.get_width() for bar in axis.patches] == table["iou"].fillna(0).tolist()
+    ticks = next(line for line in axis.lines if line.get_label() == "paper B")
+    np.testing.assert_array_equal(ticks.get_xdata(), table["iou_published"])
+    assert len(axis.texts) == 6  # all but Dice
+    figure = plots.road_pictures(source, plots.pictures(source, tmp_path))
+    names = [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()]
+    assert names == ["frame", "label", "Tversky\nα = β = 0.3", "Dice", "Tversky\nα = β = 0.2",
+                     "BCE-Dice\n0.25:1", "BCE", "BCE-Dice\n0.43:1", "BCE-Dice\n1:1"]
+
+
+def test_saving_twice_gives_the_same_bytes(tmp_path):
+    first = plots.save(plots.weighting("relu"), tmp_path / "a", "fig06_relu")
+    second = plots.save(plots.weighting("relu"), tmp_path / "b", "fig06_relu")
+    assert [path.name for path in first] == ["fig06_relu.pdf", "fig06_relu.png"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert b"CreationDate" not in first[0].read_bytes()
+
+
+def test_figures_lie_below_runs_whatever_was_read(tmp_path):
+    reference = Source(SMOKE, "synthetic", {"results": tmp_path / "results"})
+    assert plots.figures_folder(reference, tmp_path) == tmp_path / "smoke" / "synthetic" / "figures"
+
+
+def test_looks_differ_in_colour_line_and_marker():
+    rows = [loss for loss, _, _ in plots.chosen_rows()]
+    for part in zip(*(plots.LOOKS[loss] for loss in rows)):
+        assert len(set(map(str, part))) == len(rows)
+    colours = [np.array(matplotlib.colors.to_rgb(plots.LOOKS[loss][0])) for loss in rows]
+    apart = [np.abs(a - b).max() for i, a in enumerate(colours) for b in colours[:i]]
+    assert min(apart) > 0.25
+
+
+def test_text_is_at_least_8_points_and_stays_inside(source, shown):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a layout that collapses warns
+        for figure in (plots.side_by_side(source, shown), plots.precision_recall(source),
+                       plots.recall_by_width(source), plots.f1_by_threshold(source)):
+            ticks = [text for axis in figure.axes for text in axis.get_xticklabels()]
+            assert all(text.get_fontsize() >= 8 for text in ticks)
+            box = figure.get_tightbbox()
+            assert box.x0 >= -0.01 and box.x1 <= figure.get_figwidth() + 0.01
+
+
+def test_the_kept_pictures_are_those_of_training(shown):
+    assert 0 < len(shown) <= experiments.KEPT_SAMPLES
+    assert all(picture.mask.any() for picture in shown)

@@ -1,0 +1,204 @@
+"""Protocols and records: validated, hashed, found, and written whole or not at all."""
+
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from crackutils import runs
+from crackutils.protocol import Protocol, as_list, preset
+
+SMOKE = preset("smoke")
+FINGERPRINT = "f" * 64
+CHANGES = {"name": "quick", "task": "roads", "loss": "bce", "weight": 0.5, "seed": 1,
+           "counts": (6, 3, 4), "image_size": (64, 65), "framing": "resize", "tile": (32, 33),
+           "augmentation": "flips", "mask_threshold": 96, "architecture": "fpn", "levels": 5,
+           "kernel": 7, "first_filters": 3, "widest": 128, "batch_norm": False,
+           "upsampling": "bilinear", "output": "clipped", "encoder_weights": "imagenet",
+           "steps": 5, "batch": 5, "learning_rate": 1e-4, "schedule": "cosine",
+           "precision": "float32", "memory_format": "channels_last"}
+
+
+def write(root, protocol=SMOKE, fingerprint=FINGERPRINT, dataset="synthetic"):
+    """A whole record with next to nothing in it."""
+    record = runs.record_folder(root, protocol, dataset, fingerprint)
+    runs.save(record, protocol, dataset, fingerprint, {}, [0.5, 0.25], {"n": np.array([1])}, None,
+              {"w": torch.ones(2)})
+    return record
+
+
+def refusal(call, *args, **kwargs) -> str:
+    with pytest.raises(ValueError) as error:
+        call(*args, **kwargs)
+    text = str(error.value)
+    assert text.endswith(".") and "\n" not in text and len(text) > 20
+    return text
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Protocol)])
+def test_the_run_id_changes_with_every_field(field):
+    base = dataclasses.replace(SMOKE, loss="relu", weight=0.97)
+    values = {field: CHANGES[field]} | ({"weight": None} if field == "loss" else {})
+    other = dataclasses.replace(base, **values)
+    assert getattr(other, field) != getattr(base, field)
+    assert base.run_id(FINGERPRINT)[-8:] != other.run_id(FINGERPRINT)[-8:]
+
+
+def test_the_run_id_reads_loss_weight_seed_and_hash():
+    run = SMOKE.with_run("bce_dice", [0.25, 1.0], 3)
+    assert run.run_id(FINGERPRINT).rsplit("-", 1)[0] == "bce_dice-0.25+1-3"
+    assert SMOKE.run_id(FINGERPRINT).startswith("mse-none-0-")
+    assert SMOKE.run_id("a") != SMOKE.run_id("b")
+    assert len(SMOKE.run_id("a").rsplit("-", 1)[1]) == 8
+
+
+@pytest.mark.parametrize("one, other", [
+    (SMOKE.with_run("step", 1, 0), SMOKE.with_run("step", 1.0, 0)),
+    (SMOKE.with_run("bce_dice", (0.25, 1), 0), SMOKE.with_run("bce_dice", [0.25, 1.0], 0))])
+def test_equal_protocols_are_one_run(one, other):
+    assert one == other and one.run_id(FINGERPRINT) == other.run_id(FINGERPRINT)
+
+
+@pytest.mark.parametrize("field, value", [
+    ("steps", 0), ("steps", 2.5), ("steps", True), ("batch", 0), ("batch", "4"),
+    ("first_filters", 0), ("widest", -1), ("seed", -1), ("mask_threshold", 0),
+    ("counts", [6, 3]), ("counts", [6, 0, 3]), ("image_size", 64), ("tile", [32, 32.0]),
+    ("tile", "32"), ("learning_rate", 0), ("learning_rate", float("nan")),
+    ("learning_rate", float("inf")), ("learning_rate", "1e-3"), ("batch_norm", "no"),
+    ("levels", 5.0), ("kernel", 7.0),
+    *((field, "other") for field in ("loss", "framing", "augmentation", "architecture", "levels",
+                                     "kernel", "upsampling", "output", "encoder_weights",
+                                     "schedule", "precision", "memory_format"))])
+def test_a_bad_value_is_refused_with_field_and_value(field, value):
+    text = refusal(preset, "smoke", overrides={field: value})
+    shown = tuple(value) if isinstance(value, list) else value
+    assert field in text and repr(shown) in text
+
+
+def test_unknown_names_are_refused_with_what_is_known():
+    assert "'huge'" in (text := refusal(preset, "huge")) and "smoke, quick, cpu, paper" in text
+    assert "'boats'" in refusal(preset, "smoke", "boats")
+    text = refusal(preset, "smoke", overrides={"step": 3, "name": "x"})
+    assert "name, step" in text and "learning_rate" in text
+    assert "-y 'overrides: {steps: 100}'" in refusal(preset, "smoke", overrides="steps: 3")
+
+
+def test_overrides_replace_fields_and_lists_become_tuples():
+    protocol = preset("smoke", overrides={"steps": 7, "tile": [16, 24], "loss": "tversky",
+                                          "weight": [0.3, 0.7]})
+    assert (protocol.steps, protocol.tile, protocol.weight) == (7, (16, 24), (0.3, 0.7))
+    assert (protocol.batch, protocol.name, protocol.task) == (4, "smoke", "cracks")
+
+
+@pytest.mark.parametrize("task, name", [(task, name) for task in ("cracks", "roads")
+                                        for name in ("smoke", "quick", "cpu", "paper")])
+def test_a_protocol_comes_back_from_its_plain_values(task, name):
+    protocol = preset(name, task)
+    values = {field: tuple(value) if isinstance(value, list) else value
+              for field, value in protocol.as_dict().items()}
+    assert Protocol(**values) == protocol
+
+
+def test_a_string_where_a_list_belongs_is_refused_with_the_hint():
+    text = refusal(as_list, "weights", "[0.97]")
+    assert "weights" in text and "'[0.97]'" in text and "-y 'weights: [...]'" in text
+    assert as_list("weights", [0.97]) == [0.97]
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "counts.npz"
+    runs.write_atomically(path, b"old")
+
+    def disk_is_full(descriptor):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "fsync", disk_is_full)
+    with pytest.raises(OSError, match="No space"):
+        runs.write_atomically(path, b"new and longer")
+    assert path.read_bytes() == b"old"
+    monkeypatch.undo()
+    runs.write_atomically(path, b"new")
+    assert path.read_bytes() == b"new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_record_is_complete_last_and_drops_its_checkpoint(tmp_path, monkeypatch):
+    record = runs.record_folder(tmp_path, SMOKE, "synthetic", FINGERPRINT)
+    runs.save_checkpoint(record, {"losses": [1.0]})
+    written = []
+    real = runs.write_atomically
+    monkeypatch.setattr(runs, "write_atomically", lambda path, content: (
+        written.append(path.name), real(path, content)))
+    assert write(tmp_path) == record
+    assert written == ["config.json", "environment.json", "history.csv", "counts.npz",
+                       "model.safetensors", "complete.json"]
+    assert sorted(path.name for path in record.iterdir()) == sorted(written)
+    assert record == tmp_path / "smoke" / "synthetic" / "records" / SMOKE.run_id(FINGERPRINT)
+    assert (record / "history.csv").read_text() == "step,loss\n1,0.5\n2,0.25\n"
+
+
+def test_records_are_looked_for_in_runs_first_and_then_in_results(tmp_path):
+    roots = {"runs": tmp_path / "a", "results": tmp_path / "b"}
+    assert runs.find(roots, SMOKE, "synthetic") is None
+    below = f"smoke/synthetic/records/{SMOKE.run_id(FINGERPRINT)}"
+    in_results = write(roots["results"])
+    assert runs.find(roots, SMOKE, "synthetic") == (f"results/{below}", in_results)
+    in_runs = write(roots["runs"])
+    assert runs.find(roots, SMOKE, "synthetic") == (f"runs/{below}", in_runs)
+    (in_runs / "complete.json").unlink()
+    assert runs.find(roots, SMOKE, "synthetic") == (f"results/{below}", in_results)
+
+
+def test_records_of_other_protocols_data_and_seeds_are_not_taken(tmp_path):
+    roots = {"runs": tmp_path}
+    write(tmp_path, dataclasses.replace(SMOKE, steps=5))
+    write(tmp_path, SMOKE.with_run("mse", None, 10))
+    write(tmp_path, SMOKE.with_run("relu", 0.97, 0))
+    write(tmp_path, SMOKE, dataset="photos")
+    assert runs.find(roots, SMOKE, "synthetic") is None
+    assert runs.find(roots, SMOKE.with_run("mse", None, 1), "synthetic") is None
+    found = runs.find(roots, SMOKE.with_run("relu", 0.97, 0), "synthetic")
+    assert found is not None and found[1].name.startswith("relu-0.97-0-")
+
+
+def test_two_records_of_one_run_on_different_data_are_refused(tmp_path):
+    names = [write(tmp_path, fingerprint=letter * 64).name for letter in "ab"]
+    text = refusal(runs.find, {"runs": tmp_path}, SMOKE, "synthetic")
+    assert all(name in text for name in names) and str(tmp_path) in text
+
+
+class Malicious:
+    """Unpickled carelessly, it writes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_checkpoint_comes_back_and_code_in_one_is_never_run(tmp_path):
+    assert runs.load_checkpoint(tmp_path) is None
+    runs.save_checkpoint(tmp_path, {"model": {"w": torch.arange(3)}, "losses": [0.1]})
+    assert torch.equal(runs.load_checkpoint(tmp_path)["model"]["w"], torch.arange(3))
+    torch.save({"losses": Malicious(tmp_path / "harm")}, tmp_path / "checkpoint.pt")
+    with pytest.raises(Exception, match="[Ww]eights.only"):
+        runs.load_checkpoint(tmp_path)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_arrays_with_objects_are_refused(tmp_path):
+    np.savez(tmp_path / "counts.npz", names=np.array([Malicious(tmp_path / "harm")], dtype=object))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        runs.read_arrays(tmp_path / "counts.npz")
+    assert not (tmp_path / "harm").exists()
+
+
+def test_folders_resolve_against_the_repository_or_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert runs.resolve("runs", "runs") == runs.ROOT / "runs"
+    assert runs.resolve("mine", "runs") == tmp_path / "mine"
+    assert runs.resolve("~/mine", "runs").is_absolute()
+    assert runs.optional("", "results") is None
+    assert runs.optional("results", "results") == runs.ROOT / "results"

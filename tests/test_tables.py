@@ -1,0 +1,224 @@
+"""Tables from small made-up records whose figures are worked out here by hand."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+
+from crackutils import runs, tables
+from crackutils.evaluation import THRESHOLDS
+from crackutils.protocol import preset
+
+SMOKE, ROADS = preset("smoke"), preset("smoke", "roads")
+FIGURES = ["precision", "recall", "accuracy", "f1_score"]
+PIXELS, POSITIVES = 1000, 200
+# the papers' rows, typed again: loss, weight, threshold, precision of each table
+ROWS = {1: [("mse", None, 0.1, .806), ("mse", None, 0.4, .949), ("mse", None, 0.75, .986),
+            ("mse", None, 0.9, .994)],
+        4: [("balanced_step", 0.69, 0.9, .94), ("balanced_step", 0.83, 0.9, .945),
+            ("balanced_step", 0.9, 0.9, .884), ("balanced_step", 0.97, 0.9, .784)],
+        5: [("squared_balanced_step", 0.2, 0.75, .864), ("squared_balanced_step", 0.3, 0.75, .947),
+            ("squared_balanced_step", 0.5, 0.75, .884), ("squared_balanced_step", 0.7, 0.75, .849)],
+        6: [("step", 0.5, 0.5, .863), ("step", 0.69, 0.5, .908), ("step", 0.97, 0.5, .887),
+            ("step", 1.3, 0.5, .885)],
+        7: [("relu", 0.5, 0.5, .898), ("relu", 0.69, 0.5, .929), ("relu", 0.97, 0.5, .936),
+            ("relu", 1.3, 0.5, .926)],
+        8: [("mse", None, 0.4, .949), ("balanced_step", 0.83, 0.9, .945),
+            ("squared_balanced_step", 0.5, 0.75, .884), ("step", 0.69, 0.5, .908),
+            ("relu", 0.97, 0.5, .936), ("bce", None, 0.5, math.nan)]}
+ROAD_ROWS = [("tversky", "[0.3, 0.3]", .4934), ("dice", None, .4853),
+             ("tversky", "[0.2, 0.2]", .4853), ("bce_dice", "[0.25, 1]", .4688),
+             ("bce", None, .4687), ("bce_dice", "[0.43, 1]", .4597), ("bce_dice", "[1, 1]", .4457)]
+
+
+def part(name: str, true, false, pixels=(600, 400), positives=(150, 50)) -> dict:
+    """Counts of two images; `true` and `false` are images x thresholds."""
+    missed = np.array(positives)[:, None] - true
+    return {f"{name}_names": np.array(["a", "b"]), f"{name}_pixels": np.array(pixels),
+            f"{name}_true_positives": true, f"{name}_false_positives": false,
+            f"{name}_false_negatives": missed}
+
+
+def falling(start: int, slope: int) -> np.ndarray:
+    """Two images x thresholds: counts that differ from each threshold to the next."""
+    column = np.arange(len(THRESHOLDS))
+    return np.stack([start - slope * column, start // 4 - column // 4]).astype(np.uint32)
+
+
+def write(root, protocol, test, validation=None):
+    test = {name: value.astype(np.uint32) if value.dtype != np.array("a").dtype else value
+            for name, value in test.items()}
+    other = {name.replace("test", "validation"): value for name, value in
+             (validation or test).items()}
+    record = runs.record_folder(root, protocol, "synthetic", "f")
+    runs.save(record, protocol, "synthetic", "f", {}, [1.0], {"thresholds": THRESHOLDS, **test,
+              **other}, None, {"w": torch.zeros(1)})
+    return record
+
+
+def source_of(tmp_path, protocol=SMOKE, seeds=(0,)):
+    return tables.Source(protocol, "synthetic", {"runs": tmp_path / "runs",
+                                                 "results": tmp_path / "results"}, seeds)
+
+
+@pytest.fixture
+def filled(tmp_path):
+    """A record for each row of paper A in `runs`; ReLU .97 lies in `results` instead."""
+    for number in (1, 4, 5, 6, 7, 8):
+        for index, (loss, weight, _, _) in enumerate(ROWS[number]):
+            if number == 8 and loss != "bce":
+                continue
+            place = "results" if (loss, weight) == ("relu", 0.97) else "runs"
+            write(tmp_path / place, SMOKE.with_run(loss, weight, 0),
+                  part("test", falling(149 - number - 2 * index, 1), falling(300 + number, 2)))
+    return source_of(tmp_path)
+
+
+def by_hand(number: int, index: int, threshold: float) -> list[float]:
+    """The figures of a record of `filled`: counts summed over two images at one threshold."""
+    k = THRESHOLDS.tolist().index(threshold)
+    start = 149 - number - 2 * index
+    tp = (start - k) + (start // 4 - k // 4)
+    fp = (300 + number - 2 * k) + ((300 + number) // 4 - k // 4)
+    fn = POSITIVES - tp
+    precision, recall = tp / (tp + fp), tp / POSITIVES
+    return [precision, recall, (PIXELS - fp - fn) / PIXELS,
+            2 * precision * recall / (precision + recall)]
+
+
+@pytest.mark.parametrize("number", ROWS)
+def test_rows_are_the_papers_in_its_order_with_the_published_figures(filled, number):
+    table = tables.crack_table(number, filled)
+    rows = [(row.loss, tables.none_if_missing(row.weight), row.threshold)
+            for row in table.itertuples()]
+    assert rows == [row[:3] for row in ROWS[number]]
+    np.testing.assert_array_equal(table["precision_published"], [row[3] for row in ROWS[number]])
+    assert table.columns[:8].tolist() == ["loss", "weight", "threshold", *FIGURES, "source"]
+    assert {f"{figure}_published" for figure in FIGURES} <= set(table)
+
+
+@pytest.mark.parametrize("number", (1, 4, 5, 6, 7))
+def test_measured_figures_are_the_arithmetic_at_the_papers_threshold(filled, number):
+    table = tables.crack_table(number, filled)
+    for index, row in enumerate(table.to_dict("records")):
+        same_record = 0 if number == 1 else index  # MSE's rows are four thresholds of one record
+        if number == 1:
+            same_record = 3  # the last one written
+        expected = by_hand(number, same_record, row["threshold"])
+        assert [row[figure] for figure in FIGURES] == pytest.approx(expected, abs=6e-7)
+        beside = by_hand(number, same_record, round(row["threshold"] + 0.01, 2))
+        assert abs(beside[3] - expected[3]) > 1e-4
+
+
+def test_each_row_says_where_its_record_lies(filled):
+    sources = tables.crack_table(7, filled)["source"]
+    assert sources.iloc[0] == "runs/smoke/synthetic/records/" \
+        + SMOKE.with_run("relu", 0.5, 0).run_id("f")
+    assert [text.split("/")[0] for text in sources] == ["runs", "runs", "results", "runs"]
+
+
+def test_without_results_every_row_lies_under_runs(filled, tmp_path):
+    write(tmp_path / "runs", SMOKE.with_run("relu", 0.97, 0),
+          part("test", falling(149, 1), falling(300, 2)))
+    source = tables.reading_source("smoke", "cracks", "synthetic", str(tmp_path / "runs"), "", [0])
+    for number in ROWS:
+        assert tables.crack_table(number, source)["source"].str.startswith("runs/smoke/").all()
+
+
+def test_a_row_without_a_record_is_empty(filled, tmp_path):
+    source = tables.Source(SMOKE, "synthetic", {"runs": tmp_path / "runs"})
+    table = tables.crack_table(7, source)
+    assert table[FIGURES].isna().all(axis=1).tolist() == [False, False, True, False]
+    assert table["source"][2] == "" and table["f1_score_published"][2] == 0.928
+    nothing = tables.crack_table(8, source_of(tmp_path / "nowhere"))
+    assert len(nothing) == 6 and nothing[FIGURES].isna().all(axis=None)
+
+
+def test_several_seeds_give_the_mean_and_its_t_interval(tmp_path):
+    for seed in (0, 1, 2):
+        write(tmp_path / "runs", SMOKE.with_run("relu", 0.5, seed),
+              part("test", falling(149 - 4 * seed**2, 1), falling(300, 2)))
+    row = tables.crack_table(7, source_of(tmp_path, seeds=(0, 1, 2))).iloc[0]
+    singles = [tables.crack_table(7, source_of(tmp_path, seeds=(seed,))).iloc[0]
+               for seed in (0, 1, 2)]
+    for figure in FIGURES:
+        values = [single[figure] for single in singles]
+        low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+        assert row[figure] == pytest.approx(np.mean(values), abs=2e-6)
+        assert (row[f"{figure}_low"], row[f"{figure}_high"]) == pytest.approx((low, high), abs=5e-6)
+    assert [name[-1 - 8 - 1] for name in row["source"].split()] == ["0", "1", "2"]
+    assert "f1_score_low" not in singles[0]
+
+
+def peak(threshold: float, height: int) -> np.ndarray:
+    """Two images x thresholds: true positives that have one highest place."""
+    distance = np.abs(np.arange(len(THRESHOLDS)) - THRESHOLDS.tolist().index(threshold))
+    return np.stack([height - distance, 40 - distance // 4])
+
+
+def test_table_8_selects_on_validation_and_reports_on_test(tmp_path):
+    none = np.zeros((2, len(THRESHOLDS)), int)
+    for weight, validation, test in ((0.69, peak(0.2, 140), peak(0.8, 120)),
+                                     (1.3, peak(0.3, 130), peak(0.9, 145))):
+        write(tmp_path / "runs", SMOKE.with_run("relu", weight, 0), part("test", test, none),
+              part("test", validation, none))
+    row = tables.crack_table(8, source_of(tmp_path)).set_index("loss").loc["relu"]
+    assert (row["weight_selected"], row["threshold_selected"]) == (0.69, 0.2)
+    # 60 thresholds off the test's own peak: 120 - 60 and 40 - 15 of 200, and no false alarm
+    assert row["recall_selected"] == pytest.approx(85 / 200)
+    assert row["precision_selected"] == 1
+    assert row["f1_score_selected"] == pytest.approx(2 * 85 / (2 * 85 + 115), abs=6e-7)
+    assert np.isnan(row["f1_score"]) and row["weight"] == 0.97
+
+
+def test_bce_is_an_added_last_row_without_published_figures(filled):
+    table = tables.crack_table(8, filled)
+    last = table.iloc[-1]
+    assert last["loss"] == "bce" and np.isnan(last["f1_score_published"])
+    assert [last[figure] for figure in FIGURES] == pytest.approx(by_hand(8, 5, 0.5), abs=6e-7)
+
+
+def test_the_iou_table_has_each_variant_by_hand(tmp_path):
+    shape = (2, len(THRESHOLDS))
+    true, false = np.zeros(shape, int), np.zeros(shape, int)
+    true[:, 49], false[:, 49] = (90, 10), (60, 30)  # at .5, and nothing at the others
+    write(tmp_path / "runs", ROADS.with_run("bce_dice", (0.25, 1), 0), part("test", true, false))
+    table = tables.iou_table(source_of(tmp_path, ROADS))
+    assert table.columns[:4].tolist() == ["loss", "weight", "label", "iou"]
+    assert [(row.loss, row.weight, row.iou_published) for row in table.itertuples()] == ROAD_ROWS
+    row = table.iloc[3]
+    assert row["label"] == "BCE-Dice (0.25:1)"
+    # TP 90 + 10, FP 60 + 30, FN 60 + 40, so TN = 1000 - 290
+    assert row["iou"] == pytest.approx(100 / 290, abs=6e-7)
+    assert row["iou_mean_of_images"] == pytest.approx((90 / 210 + 10 / 80) / 2, abs=6e-7)
+    assert row["iou_mean_of_classes"] == pytest.approx((100 / 290 + 710 / 900) / 2, abs=6e-7)
+    assert table["iou"].notna().sum() == 1
+    assert tables.everything_is_road(source_of(tmp_path, ROADS)) == POSITIVES / PIXELS
+    assert math.isnan(tables.everything_is_road(source_of(tmp_path / "nowhere", ROADS)))
+
+
+def test_a_table_is_written_byte_for_byte_alike_and_below_runs_only(filled, tmp_path):
+    first = tables.write(tables.crack_table(8, filled), filled, "table8")
+    content = first.read_bytes()
+    assert first == tmp_path / "runs" / "smoke" / "synthetic" / "tables" / "table8.csv"
+    assert tables.write(tables.crack_table(8, filled), filled, "table8").read_bytes() == content
+    assert str(tmp_path).encode() not in content
+    assert pd.read_csv(first)["loss"].tolist() == [row[0] for row in ROWS[8]]
+    reading = tables.Source(SMOKE, "synthetic", {"results": tmp_path / "results"})
+    assert tables.write(tables.crack_table(8, reading), reading, "table8") is None
+    assert not (tmp_path / "results" / "smoke" / "synthetic" / "tables").exists()
+
+
+def test_smoke_shows_the_reference_runs_where_there_are_results(tmp_path, capsys):
+    source = tables.reading_source("smoke", "cracks", str(tmp_path), "runs", str(tmp_path), [0, 1],
+                                   {"steps": 1})
+    assert source == tables.Source(preset("quick"), "synthetic", {"results": tmp_path}, (0, 1))
+    assert "smoke" in (said := capsys.readouterr().out) and "quick" in said
+    other = tables.reading_source("cpu", "cracks", str(tmp_path / "photos"), str(tmp_path / "r"),
+                                  str(tmp_path), [0], {"steps": 9})
+    assert other == tables.Source(preset("cpu", overrides={"steps": 9}), "photos",
+                                  {"runs": tmp_path / "r", "results": tmp_path}, (0,))
+    assert list(other.roots) == ["runs", "results"]

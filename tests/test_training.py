@@ -1,0 +1,259 @@
+"""Training: it learns, repeats itself, survives being cut short, stops at NaN; and `complete`."""
+
+import json
+import math
+import subprocess
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from crackutils import datasets, experiments, runs, training
+from crackutils.models import build
+from crackutils.protocol import preset
+from crackutils.sampling import Sampler
+from crackutils.training import Hardware, TrainingFailedError, decide, learning_rate, train
+
+HERE = Hardware("cpu", "float32", "channels_first")
+TINY = {"counts": [4, 2, 2], "image_size": [32, 32], "tile": [16, 16], "batch": 2, "steps": 4}
+FPN_SIZE = {"counts": [7, 1, 1], "image_size": [64, 96], "tile": [32, 64], "batch": 2, "steps": 1}
+
+
+def tiny(**overrides):
+    return preset("smoke", overrides=TINY | overrides)
+
+
+def squares() -> list[datasets.Sample]:
+    """White squares on black: the answer is the brightness."""
+    result = []
+    for index in range(4):
+        mask = np.zeros((16, 16), np.uint8)
+        mask[index:index + 8, 2 * index:2 * index + 8] = 1
+        result.append(datasets.Sample(f"square{index}", np.repeat(mask[..., None] * 255, 3, 2)
+                                      .astype(np.uint8), mask, None))
+    return result
+
+
+def trained(protocol, record, hardware=HERE, samples=None):
+    """A network after its training, and the loss of each step."""
+    model = build(protocol)
+    losses = train(model, Sampler(samples or squares(), protocol), protocol, hardware, record)
+    return model.state_dict(), losses
+
+
+def same(first: dict, second: dict) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name])
+                                                 for name in first)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return datasets.load("synthetic", tiny(), tmp_path_factory.mktemp("data"))
+
+
+@pytest.mark.parametrize("changes", [
+    {"loss": "bce"}, {"loss": "relu", "weight": 0.97}, {"loss": "dice"},
+    {"loss": "mse", "output": "clipped"}], ids=lambda changes: changes["loss"])
+def test_the_loss_falls_where_there_is_something_easy_to_learn(tmp_path, changes):
+    protocol = tiny(steps=40, batch=4, learning_rate=0.03, **changes)
+    _, losses = trained(protocol, tmp_path)
+    assert len(losses) == 40 and np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+
+
+@pytest.mark.parametrize("hardware", [HERE, Hardware("cpu", "bfloat16", "channels_last")],
+                         ids=lambda hardware: hardware.precision)
+def test_two_runs_end_bit_for_bit_alike_and_another_seed_does_not(tmp_path, hardware):
+    first, losses = trained(tiny(augmentation="full"), tmp_path, hardware)
+    torch.rand(3)
+    second, again = trained(tiny(augmentation="full"), tmp_path, hardware)
+    assert same(first, second) and losses == again
+    other, _ = trained(tiny(augmentation="full", seed=1), tmp_path, hardware)
+    assert not same(first, other)
+
+
+class CutShortError(Exception):
+    pass
+
+
+class Interrupted(Sampler):
+    """A sampler that fails at a step: the power goes out."""
+
+    def batch(self, step):
+        if step == 7:
+            raise CutShortError
+        return super().batch(step)
+
+
+@pytest.mark.parametrize("hardware", [HERE, Hardware("cpu", "bfloat16", "channels_last")],
+                         ids=lambda hardware: hardware.precision)
+def test_a_run_that_was_cut_short_ends_as_an_uncut_one(tmp_path, monkeypatch, capsys, hardware):
+    protocol = tiny(steps=11, schedule="cosine")
+    whole, losses = trained(protocol, tmp_path / "whole", hardware)
+    assert not (tmp_path / "whole" / "checkpoint.pt").exists()  # within 30 s there is none
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(training, "FETCH_EVERY", 3)
+    model = build(protocol)
+    with pytest.raises(CutShortError):
+        train(model, Interrupted(squares(), protocol), protocol, hardware, tmp_path / "cut")
+    assert not same(model.state_dict(), whole)
+    resumed, all_losses = trained(protocol, tmp_path / "cut", hardware)
+    assert "resumed after step 6" in capsys.readouterr().out
+    assert same(resumed, whole) and all_losses == losses
+
+
+def failure(protocol, record, samples=None) -> str:
+    with pytest.raises(TrainingFailedError) as error:
+        trained(protocol, record, samples=samples)
+    return str(error.value)
+
+
+def test_a_loss_that_is_no_number_stops_and_names_step_batch_and_remedy(tmp_path, monkeypatch):
+    real = training.loss_from_logits
+    calls = []
+
+    def infinite_at_the_third(*args, **kwargs):
+        calls.append(args)
+        return real(*args, **kwargs) * (math.nan if len(calls) >= 3 else 1)
+
+    monkeypatch.setattr(training, "loss_from_logits", infinite_at_the_third)
+    protocol = tiny(loss="relu", weight=0.97, seed=6)
+    text = failure(protocol, tmp_path)
+    assert "nan at step 3 of 4 (relu, weight 0.97, seed 6)" in text
+    assert ", ".join(Sampler(squares(), protocol).names(2)) in text
+    assert "learning_rate (now 0.001)" in text and "precision=float32" in text
+
+
+def test_a_learning_rate_that_is_far_too_high_is_told_and_leaves_no_checkpoint(tmp_path,
+                                                                               monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    text = failure(tiny(learning_rate=1e30, batch_norm=False), tmp_path)
+    assert "learning_rate (now 1e+30)" in text and not list(tmp_path.iterdir())
+
+
+def test_cuda_where_there_is_none_is_an_error_and_never_a_silent_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device=cuda, but PyTorch sees no CUDA.*device=auto"):
+        decide(tiny(), "cuda")
+    assert decide(tiny(), "auto").device == decide(tiny(), "cpu").device == "cpu"
+    with pytest.raises(ValueError, match="auto, cpu or cuda, got 'gpu'"):
+        decide(tiny(), "gpu")
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_precision_and_layout_follow_network_and_capability(monkeypatch, fast):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
+    unet = Hardware("cpu", *(("bfloat16", "channels_last") if fast
+                             else ("float32", "channels_first")))
+    assert decide(tiny(), "cpu") == unet
+    assert decide(preset("smoke", "roads"), "cpu") == HERE
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+def test_what_the_protocol_says_of_precision_and_layout_is_obeyed(precision, layout):
+    stated = {"precision": precision, "memory_format": layout}
+    for protocol in (tiny(**stated), preset("smoke", "roads", stated)):
+        assert decide(protocol, "cpu") == Hardware("cpu", precision, layout)
+
+
+def test_the_rate_is_constant_or_half_a_cosine():
+    constant, cosine = (tiny(steps=6, learning_rate=0.2, schedule=schedule)
+                        for schedule in ("constant", "cosine"))
+    assert [learning_rate(constant, step) for step in range(6)] == [0.2] * 6
+    # cos of 0, 30, 60, 90, 120, 150 degrees
+    cosines = [1, math.sqrt(3) / 2, 0.5, 0, -0.5, -math.sqrt(3) / 2]
+    assert [learning_rate(cosine, step) for step in range(6)] == pytest.approx(
+        [0.1 * (1 + value) for value in cosines])
+
+
+def test_a_complete_run_is_not_trained_again(dataset, tmp_path, capsys, monkeypatch):
+    record = experiments.complete(tiny(), dataset, tmp_path, None, "cpu")
+    before = {path: path.stat().st_mtime_ns for path in record.iterdir()}
+    capsys.readouterr()
+    monkeypatch.setattr(experiments, "train", None)
+    assert experiments.complete(tiny(), dataset, tmp_path, None, "cpu") == record
+    assert {path: path.stat().st_mtime_ns for path in record.iterdir()} == before
+    assert capsys.readouterr().out == f"{record.name}: complete, not trained again\n"
+    elsewhere = tmp_path / "fresh"
+    assert experiments.complete(tiny(), dataset, elsewhere, tmp_path, "cpu") == record
+    assert not elsewhere.exists()
+
+
+def test_without_its_last_file_exactly_that_run_is_trained_again_and_alike(dataset, tmp_path):
+    first, other = (experiments.complete(tiny(seed=seed), dataset, tmp_path, None, "cpu")
+                    for seed in (0, 1))
+    compared = ("counts.npz", "history.csv", "config.json", "model.safetensors", "samples.npz")
+    before = [(first / name).read_bytes() for name in compared]
+    untouched = (other / "complete.json").stat().st_mtime_ns
+    (first / "complete.json").unlink()
+    (first / "counts.npz").write_bytes(b"")
+    for seed in (0, 1):
+        experiments.complete(tiny(seed=seed), dataset, tmp_path, None, "cpu")
+    assert [(first / name).read_bytes() for name in compared] == before
+    assert (other / "complete.json").stat().st_mtime_ns == untouched
+
+
+def test_a_record_says_what_was_done_and_holds_no_path(dataset, tmp_path):
+    record = experiments.complete(tiny(), dataset, tmp_path, None, "cpu")
+    text = (record / "config.json").read_text() + (record / "environment.json").read_text()
+    assert not any(str(place) in text for place in (tmp_path, Path.home(), runs.ROOT))
+    assert "/" not in text.replace("\\/", "")
+    config = json.loads((record / "config.json").read_text())
+    assert config == {"protocol": tiny().as_dict(), "dataset": "synthetic",
+                      "fingerprint": dataset.fingerprint}
+    environment = json.loads((record / "environment.json").read_text())
+    assert torch.__version__.startswith(environment["torch"])
+    assert environment["device"] == "cpu"
+    history = pd.read_csv(record / "history.csv")
+    assert history["step"].tolist() == [1, 2, 3, 4] and (history["loss"] > 0).all()
+    counts = runs.read_arrays(record / "counts.npz")
+    assert counts["test_names"].tolist() == [sample.name for sample in dataset.test]
+    assert counts["validation_true_positives"].shape == (2, 110)
+
+
+def test_a_repository_without_a_commit_has_none_in_its_records(monkeypatch, tmp_path):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    environment = experiments.describe_environment(HERE, build(tiny()), 1, 2)
+    assert environment["commit"] is None
+
+
+def test_samples_are_kept_of_synthetic_images_only(dataset, tmp_path):
+    record = experiments.complete(tiny(), dataset, tmp_path, None, "cpu")
+    samples = runs.read_arrays(record / "samples.npz")
+    assert samples["predictions"].dtype == np.uint8
+    assert samples["predictions"].shape == (len(samples["names"]), 32, 32)
+    photos = datasets.Dataset("photos", "plain", "f", squares(), squares(), squares())
+    record = experiments.complete(tiny(), photos, tmp_path, None, "cpu")
+    assert not (record / "samples.npz").exists() and (record / "complete.json").exists()
+
+
+def test_a_test_part_without_a_single_crack_is_no_obstacle(tmp_path):
+    protocol = tiny(counts=[5, 1, 1])
+    dataset = datasets.load("synthetic", protocol, tmp_path)
+    assert not dataset.test[0].mask.any(), "the seventh synthetic image shows none"
+    assert runs.is_complete(experiments.complete(protocol, dataset, tmp_path, None, "cpu"))
+
+
+def test_a_prediction_that_is_black_everywhere_is_warned_of_with_advice():
+    counts = {f"validation_{name}": np.array([[value]] if name != "pixels" else [value])
+              for name, value in (("pixels", 9), ("true_positives", 0), ("false_positives", 0),
+                                  ("false_negatives", 2))}
+    with pytest.warns(UserWarning, match="is empty at every threshold.*Likely causes"):
+        experiments.warn_if_degenerate(counts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        experiments.warn_if_degenerate(counts | {"validation_true_positives": np.array([[1]])})
+
+
+def test_the_fpn_trains_evaluates_and_is_recorded(tmp_path):
+    protocol = preset("smoke", "roads", FPN_SIZE)
+    dataset = datasets.load("synthetic", protocol, tmp_path)
+    record = experiments.complete(protocol, dataset, tmp_path, None, "cpu")
+    environment = runs.read_json(record / "environment.json")
+    assert environment["pretrained_encoder"] is False
+    assert environment["precision"] == "float32"
+    assert "test_true_positives_by_width" not in runs.read_arrays(record / "counts.npz")
