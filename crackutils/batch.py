@@ -45,7 +45,7 @@ def stages(protocol: str, cracks: str, roads: str, shared: dict) -> list[Stage]:
                      "03_train_cracks", {"data": cracks, "loss": "relu", "weights": [0.97],
                                          "overrides": shared.get("overrides", {}) | fields},
                      crack_data)
-               for fields in FIGURE_8]
+               for fields in FIGURE_8 if beyond(protocol, shared, fields)]
     road_training = [Stage(f"05_drivable_area-{loss}", "05_drivable_area",
                            {"data": roads, "loss": loss}, road_data) for loss in ROAD_LOSSES]
     chosen = [Stage("01_data", "01_data", both, crack_data),
@@ -58,6 +58,12 @@ def stages(protocol: str, cracks: str, roads: str, shared: dict) -> list[Stage]:
     given = {"protocol": protocol, **shared}
     return [Stage(stage.name, stage.notebook, known(stage.notebook, given) | stage.parameters,
                   stage.dataset) for stage in chosen]
+
+
+def beyond(protocol: str, shared: dict, fields: dict) -> bool:
+    """Whether these fields are other than the protocol's own: its own runs are made anyway."""
+    overrides = shared.get("overrides", {})
+    return preset(protocol, "cracks", overrides | fields) != preset(protocol, "cracks", overrides)
 
 
 def known(notebook: str, given: dict) -> dict:
@@ -108,9 +114,12 @@ def execute(stage: Stage, folder: Path) -> str | None:
     return None
 
 
-def run(plan: list[Stage], protocol: str, runs_root: Path) -> list[str]:
-    """Execute the plan; returns the failures. Reading stages wait for all trainings to be whole."""
-    failures, started = [], time.monotonic()
+def run(plan: list[Stage], protocol: str, runs_root: Path) -> tuple[list[str], dict]:
+    """Execute the plan; returns the failures, and the seconds of each stage.
+
+    Reading stages wait for all trainings to be whole.
+    """
+    failures, seconds, started = [], {}, time.monotonic()
     for number, stage in enumerate(plan, 1):
         trains = "-" in stage.name
         if failures and not trains:
@@ -123,14 +132,15 @@ def run(plan: list[Stage], protocol: str, runs_root: Path) -> list[str]:
         spent = time.monotonic() - begun
         left = (time.monotonic() - started) / number * (len(plan) - number) / 60
         print(f" {spent:.0f} s, about {left:.0f} min left" if error is None else " FAILED")
+        seconds[stage.name] = round(spent, 1)
         if error is not None:
             failures.append(f"{stage.name}: {error}\n  log: {folder / stage.name}.log\n"
                             f"  notebook: {folder / stage.name}.ipynb")
-    return failures
+    return failures, seconds
 
 
-def conclude(plan: list[Stage], protocol: str, runs_root: Path) -> None:
-    """Write the report, print the tables and say where everything lies."""
+def conclude(plan: list[Stage], protocol: str, runs_root: Path, seconds: dict) -> None:
+    """Write the report and the stages' seconds, print the tables, say where everything lies."""
     folders = list(dict.fromkeys(runs_root / protocol / stage.dataset for stage in plan))
     notebooks = [runs_root / protocol / stage.dataset / "notebooks" / f"{stage.name}.ipynb"
                  for stage in plan]
@@ -138,6 +148,8 @@ def conclude(plan: list[Stage], protocol: str, runs_root: Path) -> None:
     figures = [path for folder in folders for path in sorted((folder / "figures").glob("*.png"))]
     index = report.write_report(runs_root / protocol / "report",
                                 f"Both papers at protocol {protocol}", notebooks, found, figures)
+    stage_table = pd.DataFrame(list(seconds.items()), columns=["stage", "seconds"])
+    stage_table.to_csv(index.parent / "stages.csv", index=False)
     for table in found:
         print(f"\n{table.stem}")
         print(tables.beside(pd.read_csv(table)).to_string(index=False, na_rep="",
@@ -180,11 +192,11 @@ def main(words: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     started = time.monotonic()
-    failures = run(plan, given.protocol, runs_root)
+    failures, seconds = run(plan, given.protocol, runs_root)
     if failures:
         print("\n" + "\n".join(failures), file=sys.stderr)
         return 1
-    conclude(plan, given.protocol, runs_root)
+    conclude(plan, given.protocol, runs_root, seconds)
     print(f"total    {time.monotonic() - started:.0f} s")
     return 0
 

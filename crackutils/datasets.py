@@ -9,9 +9,7 @@ Two layouts are read, told apart by their folders:
 """
 
 import hashlib
-import inspect
-import shutil
-import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,17 +17,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from crackutils import road_ground, road_objects, synthetic_cracks, synthetic_roads
 from crackutils.protocol import Protocol
+from crackutils.synthetic_sets import LISTS, PARTS, WIDTH_UNIT, synthetic_folder
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
-PARTS = ("train", "validation", "test")
-LISTS = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
 VALIDATION_SHARE, TEST_SHARE = 0.12, 0.2  # of a folder that comes without lists
-WIDTH_UNIT = 100  # a stored width of 100 is one pixel
-DATA_SEED = 0  # the synthetic sets are one fixed sample: seeds of runs don't change the data
-GENERATORS = {"cracks": (synthetic_cracks,),
-              "roads": (synthetic_roads, road_ground, road_objects)}
 DRIVABLE = (0, 1)  # BDD100K's direct and alternative: the positive class of the binary task
 
 
@@ -95,14 +87,19 @@ def plain_parts(folder: Path) -> dict[str, list[Files]]:
     pairs = pair(folder / "images", folder / "masks", folder / "widths")
     if any((folder / name).exists() for name in LISTS.values()):
         return {part: listed(folder / name, pairs) for part, name in LISTS.items()}
-    ordered = sorted(pairs.values(), key=lambda files: hashlib.sha256(files.name.encode()).digest())
+    ordered = by_hash(pairs.values())
     test = round(TEST_SHARE * len(ordered))
     validation = round(VALIDATION_SHARE * len(ordered))
     if min(test, validation) < 1:
         raise ValueError(f"{folder} holds {len(ordered)} pairs: too few to hold some out for "
-                         "validation and test; give 5 or more, or lists train.txt val.txt test.txt.")
+                         "validation and test; give 5 or more, or train.txt, val.txt and test.txt.")
     return {"test": ordered[:test], "validation": ordered[test:test + validation],
             "train": ordered[test + validation:]}
+
+
+def by_hash(files: Iterable[Files]) -> list[Files]:
+    """In an order that the names decide, but not by their alphabet."""
+    return sorted(files, key=lambda one: hashlib.sha256(one.name.encode()).digest())
 
 
 def listed(path: Path, pairs: dict[str, Files]) -> list[Files]:
@@ -123,8 +120,7 @@ def bdd100k_parts(folder: Path) -> dict[str, list[Files]]:
     both = {part: list(pair(folder / "images" / "100k" / part,
                             folder / "labels" / "drivable" / "masks" / part).values())
             for part in ("train", "val")}
-    ordered = sorted(both["train"],
-                     key=lambda files: hashlib.sha256(files.name.encode()).digest())
+    ordered = by_hash(both["train"])
     validation = max(1, round(VALIDATION_SHARE * len(ordered)))
     return {"train": ordered[validation:], "validation": ordered[:validation], "test": both["val"]}
 
@@ -192,56 +188,3 @@ def opened(path: Path) -> Image.Image:
     except (UnidentifiedImageError, OSError) as error:
         raise ValueError(f"{path} can't be read as a picture ({error}): replace or remove it.") \
             from error
-
-
-def synthetic_folder(protocol: Protocol, runs: Path) -> Path:
-    """The protocol's synthetic set on disk, made at the first call; a new generator, a new set."""
-    source = "".join(inspect.getsource(module) for module in GENERATORS[protocol.task])
-    version = hashlib.sha256(source.encode()).hexdigest()[:8]
-    counts = "+".join(map(str, protocol.counts))
-    height, width = protocol.image_size
-    folder = runs / "data" / f"synthetic-{protocol.task}-{counts}-{height}x{width}-{version}"
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as side:
-            write = write_cracks if protocol.task == "cracks" else write_roads
-            write(Path(side) / "set", protocol)
-            try:
-                (Path(side) / "set").rename(folder)
-            except OSError:  # another process was first with the same set
-                shutil.rmtree(Path(side) / "set")
-    return folder
-
-
-def write_cracks(folder: Path, protocol: Protocol) -> None:
-    """A plain folder of synthetic cracks with widths and lists."""
-    for name in ("images", "masks", "widths"):
-        (folder / name).mkdir(parents=True)
-    index = 0
-    for part, count in zip(PARTS, protocol.counts):
-        names = [f"{part}_{index + number:04d}" for number in range(count)]
-        for number, name in enumerate(names):
-            image, mask, width = synthetic_cracks.draw(DATA_SEED, index + number,
-                                                       protocol.image_size)
-            Image.fromarray(image).save(folder / "images" / f"{name}.png")
-            Image.fromarray(mask * 255).save(folder / "masks" / f"{name}.png")
-            hundredths = np.round(width * WIDTH_UNIT).astype(np.uint16)
-            Image.fromarray(hundredths).save(folder / "widths" / f"{name}.png")
-        (folder / LISTS[part]).write_text("\n".join(names) + "\n")
-        index += count
-
-
-def write_roads(folder: Path, protocol: Protocol) -> None:
-    """Synthetic road scenes in BDD100K's layout (validation lies within train there)."""
-    train, validation, test = protocol.counts
-    index = 0
-    for part, count in (("train", train + validation), ("val", test)):
-        images = folder / "images" / "100k" / part
-        masks = folder / "labels" / "drivable" / "masks" / part
-        images.mkdir(parents=True)
-        masks.mkdir(parents=True)
-        for _ in range(count):
-            image, mask = synthetic_roads.draw(DATA_SEED, index, protocol.image_size)
-            Image.fromarray(image).save(images / f"{index:06d}.jpg", quality=95, subsampling=0)
-            Image.fromarray(mask).save(masks / f"{index:06d}.png")
-            index += 1

@@ -170,7 +170,7 @@ CRACKS = {
 }
 ROADS = {
     "smoke": dict(counts=(7, 1, 2), image_size=(64, 96), tile=(64, 96), steps=2, batch=2),
-    "quick": dict(counts=(176, 24, 60), image_size=(96, 160), tile=(96, 160), steps=80, batch=8,
+    "quick": dict(counts=(176, 24, 60), image_size=(96, 128), tile=(96, 128), steps=60, batch=8,
                   learning_rate=1e-3, schedule="cosine"),
     "cpu": dict(counts=(352, 48, 230), image_size=(128, 160), tile=(128, 160), steps=700,
                 batch=8, learning_rate=1e-3, schedule="cosine"),

@@ -192,8 +192,8 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
     """The columns to read, each published figure left of the measured one, to three digits."""
     keys = ["label"] if "label" in table else ["loss", "weight", "threshold"]
     figures = [name for name in table if f"{name}_published" in table]
-    shown = table[[*keys, *(name for figure in figures for name in (f"{figure}_published", figure))]]
-    return shown.round(3)
+    pairs = [name for figure in figures for name in (f"{figure}_published", figure)]
+    return table[[*keys, *pairs]].round(3)
 
 
 def selection(table8: pd.DataFrame) -> pd.DataFrame:

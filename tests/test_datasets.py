@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crackutils import datasets, synthetic_cracks, synthetic_roads
+from crackutils import datasets, synthetic_cracks, synthetic_roads, synthetic_sets
 from crackutils.protocol import preset
 
 SMOKE = preset("smoke")
@@ -208,10 +208,10 @@ def test_synthetic_pixels_masks_and_widths_survive_the_disk(tmp_path):
 
 
 def test_a_synthetic_set_is_made_once_and_alike(tmp_path, monkeypatch):
-    folder = datasets.synthetic_folder(SMOKE, tmp_path / "one")
+    folder = synthetic_sets.synthetic_folder(SMOKE, tmp_path / "one")
     again = datasets.load("synthetic", SMOKE, tmp_path / "two").fingerprint
-    monkeypatch.setattr(datasets, "write_cracks", None)
-    assert datasets.synthetic_folder(SMOKE, tmp_path / "one") == folder
+    monkeypatch.setattr(synthetic_sets, "write_cracks", None)
+    assert synthetic_sets.synthetic_folder(SMOKE, tmp_path / "one") == folder
     assert datasets.load("synthetic", SMOKE, tmp_path / "one").fingerprint == again
 
 
@@ -225,20 +225,20 @@ def test_a_set_that_could_not_be_finished_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(synthetic_cracks, "draw", fails_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
-        datasets.synthetic_folder(SMOKE, tmp_path)
+        synthetic_sets.synthetic_folder(SMOKE, tmp_path)
     assert list((tmp_path / "data").iterdir()) == []
 
 
 def test_of_two_processes_the_first_wins_and_the_second_leaves_nothing(tmp_path, monkeypatch):
-    real = datasets.write_cracks
+    real = synthetic_sets.write_cracks
     rivals = []
 
     def rival_is_faster(folder, protocol):
         real(folder, protocol)
         if not rivals:
             rivals.append(folder)
-            datasets.synthetic_folder(protocol, tmp_path).joinpath("first").touch()
+            synthetic_sets.synthetic_folder(protocol, tmp_path).joinpath("first").touch()
 
-    monkeypatch.setattr(datasets, "write_cracks", rival_is_faster)
-    folder = datasets.synthetic_folder(SMOKE, tmp_path)
+    monkeypatch.setattr(synthetic_sets, "write_cracks", rival_is_faster)
+    folder = synthetic_sets.synthetic_folder(SMOKE, tmp_path)
     assert (folder / "first").exists() and list((tmp_path / "data").iterdir()) == [folder]

@@ -91,6 +91,12 @@ def test_many_groups_are_counted_apart():
     assert counted.tolist() == [[1, 0, 0], [1, 1, 0], [2, 2, 1], [1, 1, 0], [0, 0, 0]]
 
 
+def test_predictions_and_thresholds_meet_as_float32():
+    # the float64 .1 lies below float32(.1), which lies above .1
+    counted = counts_by_group(torch.tensor([[0.1]], dtype=torch.float64), torch.tensor([[0]]), 1)
+    assert counted[0, 8:11].tolist() == [1, 1, 0]
+
+
 @pytest.mark.parametrize("wrong", [float("nan"), -0.001, 1.001, float("inf")])
 def test_what_is_no_probability_is_refused(wrong):
     prediction = torch.full((2, 2), 0.5)

@@ -106,7 +106,7 @@ def reach(levels: int, kernel: int) -> int:
         image = torch.ones(1, 3, side, side, dtype=torch.float64, requires_grad=True)
         network(image)[0, 0, pixel, pixel].backward()
         touched = image.grad[0, 0].any(dim=0).nonzero()
-        assert 0 < touched.min() and touched.max() < side - 1, "the image is too small to tell"
+        assert touched.min() > 0 and touched.max() < side - 1, "the image is too small to tell"
         sides.append(int(touched.max() - touched.min()) + 1)
     return max(sides)
 

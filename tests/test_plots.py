@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from crackutils import datasets, evaluation, experiments, metrics, plots, runs, tables
+from crackutils import (
+    curves,
+    datasets,
+    evaluation,
+    experiments,
+    metrics,
+    pictures,
+    plots,
+    runs,
+    tables,
+)
 from crackutils.protocol import WEIGHTED, preset
 from crackutils.tables import Source
 
@@ -59,7 +69,7 @@ def source(root, data):
 
 @pytest.fixture(scope="module")
 def shown(source, root):
-    return plots.pictures(source, root)
+    return pictures.pictures(source, root)
 
 
 def titles(figure):
@@ -106,7 +116,7 @@ def test_the_overview_has_the_four_functions_and_mse():
     ("squared_balanced_step", 10, (0.2, 0.3, 0.5, 0.7), 0.75),
     ("step", 11, (0.5, 0.69, 0.97, 1.3), 0.5), ("relu", 12, (0.5, 0.69, 0.97, 1.3), 0.5)])
 def test_pictures_by_weight_have_the_papers_order(source, shown, loss, number, weights, threshold):
-    figure = plots.by_weight(source, shown, loss)
+    figure = pictures.by_weight(source, shown, loss)
     assert titles(figure) == ["image", "label", *(f"w = {weight:g}" for weight in weights)]
     assert figure.get_suptitle().startswith(f"Fig. {number}: {plots.NAMES[loss]} ")
     assert f"threshold {threshold:g} " in figure.get_suptitle()
@@ -115,19 +125,19 @@ def test_pictures_by_weight_have_the_papers_order(source, shown, loss, number, w
 
 
 def test_figure_13_has_the_papers_order_and_labels_what_is_added(source, shown):
-    figure = plots.side_by_side(source, shown)
+    figure = pictures.side_by_side(source, shown)
     assert titles(figure) == [
         "image", "label", "Balanced Step 0.83 at 0.9", "Squared & Balanced Step 0.5 at 0.75",
         "Step 0.69 at 0.5", "ReLU 0.97 at 0.5", "MSE (added) at 0.4", "BCE (added) at 0.5"]
     assert not texts(figure)
-    assert titles(plots.side_by_side(source, shown, added=False)) == titles(figure)[:6]
+    assert titles(pictures.side_by_side(source, shown, added=False)) == titles(figure)[:6]
 
 
 def test_a_panel_shows_the_prediction_at_its_threshold(source, shown):
-    figure = plots.by_weight(source, shown, "step")
+    figure = pictures.by_weight(source, shown, "step")
     for row, picture in enumerate(shown):
         panels = [axis.images[0].get_array() for axis in figure.axes[6 * row:6 * row + 6]]
-        probability = plots.prediction(source, "step", 0.69, picture)
+        probability = pictures.prediction(source, "step", 0.69, picture)
         np.testing.assert_array_equal(panels[0], picture.image)
         np.testing.assert_array_equal(panels[1], picture.mask)
         np.testing.assert_array_equal(panels[3], probability >= 0.5)
@@ -135,15 +145,15 @@ def test_a_panel_shows_the_prediction_at_its_threshold(source, shown):
 
 
 def test_figure_2_marks_exactly_the_missed_crack_pixels(source, shown):
-    marked = plots.misses(source, shown).axes[3].images[0].get_array()
-    found = plots.prediction(source, "mse", None, shown[0]) >= 0.4
+    marked = pictures.misses(source, shown).axes[3].images[0].get_array()
+    found = pictures.prediction(source, "mse", None, shown[0]) >= 0.4
     missed = (shown[0].mask == 1) & ~found
     np.testing.assert_array_equal(np.all(np.isclose(marked, plots.RED), axis=2), missed)
 
 
 def test_figure_8_draws_what_there_is(source, shown, root, data):
     fake(root, replace(SMOKE, levels=5, kernel=7).with_run("relu", 0.97, 0), data)
-    figure = plots.kernels_and_layers(source, shown)
+    figure = pictures.kernels_and_layers(source, shown)
     assert titles(figure)[2:] == ["4 levels, 5×5", "4 levels, 7×7", "5 levels, 5×5",
                                   "5 levels, 7×7"]
     empty = [bool(axis.texts) for axis in figure.axes[:6]]
@@ -154,15 +164,15 @@ def test_pictures_of_other_data_are_not_drawn(tmp_path, root, data, shown):
     fake(tmp_path, SMOKE.with_run("mse", None, 0), data, fingerprint="other")
     other = Source(SMOKE, "synthetic", {"runs": tmp_path})
     with pytest.warns(UserWarning, match="other versions"):
-        assert plots.prediction(other, "mse", None, shown[0]) is None
+        assert pictures.prediction(other, "mse", None, shown[0]) is None
 
 
 def test_photographs_are_never_drawn(root, capsys, tmp_path):
     photographs = Source(SMOKE, "photographs", {"runs": root})
-    none = plots.pictures(photographs, root)
+    none = pictures.pictures(photographs, root)
     assert none == [] and "left out" in capsys.readouterr().out
-    assert plots.misses(photographs, none) is None
-    assert plots.road_pictures(photographs, none) is None
+    assert pictures.misses(photographs, none) is None
+    assert pictures.road_pictures(photographs, none) is None
     assert plots.save(None, tmp_path / "figures", "none") == ()
     assert not (tmp_path / "figures").exists()
 
@@ -170,18 +180,18 @@ def test_photographs_are_never_drawn(root, capsys, tmp_path):
 def test_without_records_every_figure_still_draws(tmp_path, shown):
     cracks = Source(SMOKE, "synthetic", {"runs": tmp_path})
     roads = Source(ROADS, "synthetic", {"runs": tmp_path})
-    for figure in (plots.loss_curves(cracks), plots.loss_curves(roads),
-                   plots.f1_by_threshold(cracks), plots.iou_bars(roads),
-                   plots.recall_by_width(cracks), plots.misses(cracks, shown),
-                   plots.road_pictures(roads, shown)):
+    for figure in (curves.loss_curves(cracks), curves.loss_curves(roads),
+                   curves.f1_by_threshold(cracks), curves.iou_bars(roads),
+                   curves.recall_by_width(cracks), pictures.misses(cracks, shown),
+                   pictures.road_pictures(roads, shown)):
         assert any("not run" in text for text in texts(figure))
-    legend = plots.precision_recall(cracks).legends[0].get_texts()
+    legend = curves.precision_recall(cracks).legends[0].get_texts()
     assert all(text.get_text().endswith("not run") for text in legend)
 
 
 def test_curves_are_the_counts_scores(source):
-    panel = plots.precision_recall(source).axes[0]
-    sweep = plots.f1_by_threshold(source).axes
+    panel = curves.precision_recall(source).axes[0]
+    sweep = curves.f1_by_threshold(source).axes
     for loss, weight, threshold in plots.chosen_rows():
         scores = metrics.scores(source.counts(loss, weight)[0], "test")
         line = next(line for line in panel.lines if line.get_label() == plots.label(loss, weight))
@@ -196,14 +206,14 @@ def test_curves_are_the_counts_scores(source):
 def test_seeds_are_pooled(tmp_path, data):
     both = [fake(tmp_path, SMOKE.with_run("mse", None, seed), data) for seed in (0, 1)]
     source = Source(SMOKE, "synthetic", {"runs": tmp_path}, (0, 1))
-    pooled = plots.pooled_counts(source, "mse", None)
+    pooled = curves.pooled_counts(source, "mse", None)
     sums = [metrics.pooled(counts, "test")["true_positives"] for counts in (*both, pooled)]
     assert (sums[0] != sums[1]).any()
     np.testing.assert_array_equal(sums[0] + sums[1], sums[2])
 
 
 def test_recall_by_width_leaves_out_widths_that_are_not_there(source):
-    figure = plots.recall_by_width(source)
+    figure = curves.recall_by_width(source)
     counts = source.counts("mse", None)[0]
     present = counts["test_positives_by_width"].sum(axis=0) > 0
     line = next(line for line in figure.axes[0].lines if line.get_label() == "MSE at 0.4")
@@ -219,7 +229,7 @@ def test_smoothing_is_a_running_mean(tmp_path, data):
     losses = np.arange(60.0) ** 2
     (record / "history.csv").write_text(
         "step,loss\n" + "".join(f"{step + 1},{loss}\n" for step, loss in enumerate(losses)))
-    history = plots.training_loss(Source(protocol, "synthetic", {"runs": tmp_path}), "mse", None)
+    history = curves.training_loss(Source(protocol, "synthetic", {"runs": tmp_path}), "mse", None)
     # 60 / 20 = 3 steps: (9^2 + 10^2 + 11^2) / 3
     assert history["smooth"][10] == pytest.approx((81 + 100 + 121) / 3)
 
@@ -228,12 +238,12 @@ def test_iou_bars_are_the_table(tmp_path):
     roads = datasets.load("synthetic", ROADS, tmp_path)
     fake(tmp_path, ROADS.with_run("dice", None, 0), roads)
     source = Source(ROADS, "synthetic", {"runs": tmp_path})
-    table, axis = tables.iou_table(source), plots.iou_bars(source).axes[0]
+    table, axis = tables.iou_table(source), curves.iou_bars(source).axes[0]
     assert [bar.get_width() for bar in axis.patches] == table["iou"].fillna(0).tolist()
     ticks = next(line for line in axis.lines if line.get_label() == "paper B")
     np.testing.assert_array_equal(ticks.get_xdata(), table["iou_published"])
     assert len(axis.texts) == 6  # all but Dice
-    figure = plots.road_pictures(source, plots.pictures(source, tmp_path))
+    figure = pictures.road_pictures(source, pictures.pictures(source, tmp_path))
     names = [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()]
     assert names == ["frame", "label", "Tversky\nα = β = 0.3", "Dice", "Tversky\nα = β = 0.2",
                      "BCE-Dice\n0.25:1", "BCE", "BCE-Dice\n0.43:1", "BCE-Dice\n1:1"]
@@ -257,15 +267,15 @@ def test_looks_differ_in_colour_line_and_marker():
     for part in zip(*(plots.LOOKS[loss] for loss in rows)):
         assert len(set(map(str, part))) == len(rows)
     colours = [np.array(matplotlib.colors.to_rgb(plots.LOOKS[loss][0])) for loss in rows]
-    apart = [np.abs(a - b).max() for i, a in enumerate(colours) for b in colours[:i]]
+    apart = [np.linalg.norm(a - b) for i, a in enumerate(colours) for b in colours[:i]]
     assert min(apart) > 0.25
 
 
 def test_text_is_at_least_8_points_and_stays_inside(source, shown):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a layout that collapses warns
-        for figure in (plots.side_by_side(source, shown), plots.precision_recall(source),
-                       plots.recall_by_width(source), plots.f1_by_threshold(source)):
+        for figure in (pictures.side_by_side(source, shown), curves.precision_recall(source),
+                       curves.recall_by_width(source), curves.f1_by_threshold(source)):
             ticks = [text for axis in figure.axes for text in axis.get_xticklabels()]
             assert all(text.get_fontsize() >= 8 for text in ticks)
             box = figure.get_tightbbox()

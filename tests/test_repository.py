@@ -11,11 +11,14 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from crackutils import readme
+
 ROOT = Path(__file__).resolve().parent.parent
 # left to right: no module imports one to its right
 ORDER = ("protocol", "synthetic_cracks", "road_ground", "road_objects", "synthetic_roads",
-         "datasets", "losses", "models", "sampling", "runs", "training", "evaluation", "metrics",
-         "baselines", "experiments", "published", "tables", "plots", "report", "batch")
+         "synthetic_sets", "datasets", "losses", "models", "sampling", "runs", "training",
+         "evaluation", "metrics", "baselines", "experiments", "published", "tables", "plots",
+         "curves", "pictures", "readme", "report", "batch")
 MODULES = sorted((ROOT / "crackutils").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -161,3 +164,8 @@ def test_no_weights_and_no_photographs_are_kept():
     assert not [path for path in kept if path.suffix in {".safetensors", ".pt", ".jpg", ".png"}]
     for samples in (ROOT / "results").rglob("samples.npz"):
         assert samples.parts[-4] == "synthetic", samples
+
+
+def test_every_measured_number_of_the_readme_comes_from_results():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.filled(text) == text, "run python -m crackutils.readme"

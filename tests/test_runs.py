@@ -57,16 +57,18 @@ def test_the_run_id_reads_loss_weight_seed_and_hash():
 @pytest.mark.parametrize("one, other", [
     (SMOKE.with_run("step", 1, 0), SMOKE.with_run("step", 1.0, 0)),
     (SMOKE.with_run("bce_dice", (0.25, 1), 0), SMOKE.with_run("bce_dice", [0.25, 1.0], 0))])
-def test_equal_protocols_are_one_run(one, other):
-    assert one == other and one.run_id(FINGERPRINT) == other.run_id(FINGERPRINT)
+def test_a_weight_of_one_finds_the_record_of_one_point_nought(tmp_path, one, other):
+    record = write(tmp_path, one)
+    assert runs.find({"runs": tmp_path}, other, "synthetic", FINGERPRINT)[1] == record
+    assert runs.find({"runs": tmp_path}, other, "synthetic", "another") is None
 
 
 @pytest.mark.parametrize("field, value", [
     ("steps", 0), ("steps", 2.5), ("steps", True), ("batch", 0), ("batch", "4"),
     ("first_filters", 0), ("widest", -1), ("seed", -1), ("mask_threshold", 0),
-    ("counts", [6, 3]), ("counts", [6, 0, 3]), ("image_size", 64), ("tile", [32, 32.0]),
-    ("tile", "32"), ("learning_rate", 0), ("learning_rate", float("nan")),
-    ("learning_rate", float("inf")), ("learning_rate", "1e-3"), ("batch_norm", "no"),
+    ("counts", [6, 3]), ("image_size", 64), ("tile", "32"), ("learning_rate", 0),
+    ("learning_rate", float("nan")), ("learning_rate", float("inf")), ("learning_rate", "1e-3"),
+    ("batch_norm", "no"),
     ("levels", 5.0), ("kernel", 7.0),
     *((field, "other") for field in ("loss", "framing", "augmentation", "architecture", "levels",
                                      "kernel", "upsampling", "output", "encoder_weights",
@@ -75,6 +77,13 @@ def test_a_bad_value_is_refused_with_field_and_value(field, value):
     text = refusal(preset, "smoke", overrides={field: value})
     shown = tuple(value) if isinstance(value, list) else value
     assert field in text and repr(shown) in text
+
+
+@pytest.mark.parametrize("field, value, number", [("counts", [6, 0, 3], 0),
+                                                  ("tile", [32, 32.0], 32.0)])
+def test_a_bad_number_among_several_is_refused(field, value, number):
+    text = refusal(preset, "smoke", overrides={field: value})
+    assert field in text and f"got {number!r}" in text
 
 
 def test_unknown_names_are_refused_with_what_is_known():
@@ -96,9 +105,7 @@ def test_overrides_replace_fields_and_lists_become_tuples():
                                         for name in ("smoke", "quick", "cpu", "paper")])
 def test_a_protocol_comes_back_from_its_plain_values(task, name):
     protocol = preset(name, task)
-    values = {field: tuple(value) if isinstance(value, list) else value
-              for field, value in protocol.as_dict().items()}
-    assert Protocol(**values) == protocol
+    assert Protocol.from_dict(protocol.as_dict()) == protocol
 
 
 def test_a_string_where_a_list_belongs_is_refused_with_the_hint():
@@ -166,6 +173,19 @@ def test_two_records_of_one_run_on_different_data_are_refused(tmp_path):
     names = [write(tmp_path, fingerprint=letter * 64).name for letter in "ab"]
     text = refusal(runs.find, {"runs": tmp_path}, SMOKE, "synthetic")
     assert all(name in text for name in names) and str(tmp_path) in text
+
+
+def test_a_field_that_is_newer_than_a_record_counts_as_its_default(tmp_path):
+    path = write(tmp_path) / "config.json"
+    config = runs.read_json(path)
+    del config["protocol"]["schedule"]  # its default is SMOKE's
+    runs.write_json(path, config)
+    roots = {"runs": tmp_path}
+    assert runs.find(roots, SMOKE, "synthetic")[1] == path.parent
+    assert runs.find(roots, dataclasses.replace(SMOKE, schedule="cosine"), "synthetic") is None
+    config["protocol"]["dropped"] = 1
+    runs.write_json(path, config)
+    assert runs.find(roots, SMOKE, "synthetic") is None
 
 
 class Malicious:

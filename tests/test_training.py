@@ -20,6 +20,9 @@ from crackutils.training import Hardware, TrainingFailedError, decide, learning_
 HERE = Hardware("cpu", "float32", "channels_first")
 TINY = {"counts": [4, 2, 2], "image_size": [32, 32], "tile": [16, 16], "batch": 2, "steps": 4}
 FPN_SIZE = {"counts": [7, 1, 1], "image_size": [64, 96], "tile": [32, 64], "batch": 2, "steps": 1}
+on_both = pytest.mark.parametrize(
+    "hardware", [HERE, Hardware("cpu", "bfloat16", "channels_last")],
+    ids=lambda hardware: hardware.precision)
 
 
 def tiny(**overrides):
@@ -28,19 +31,17 @@ def tiny(**overrides):
 
 def squares() -> list[datasets.Sample]:
     """White squares on black: the answer is the brightness."""
-    result = []
-    for index in range(4):
-        mask = np.zeros((16, 16), np.uint8)
+    masks = np.zeros((4, 16, 16), np.uint8)
+    for index, mask in enumerate(masks):
         mask[index:index + 8, 2 * index:2 * index + 8] = 1
-        result.append(datasets.Sample(f"square{index}", np.repeat(mask[..., None] * 255, 3, 2)
-                                      .astype(np.uint8), mask, None))
-    return result
+    return [datasets.Sample(f"square{index}", np.repeat(mask[..., None] * np.uint8(255), 3, 2),
+                            mask, None) for index, mask in enumerate(masks)]
 
 
-def trained(protocol, record, hardware=HERE, samples=None):
+def trained(protocol, record, hardware=HERE):
     """A network after its training, and the loss of each step."""
     model = build(protocol)
-    losses = train(model, Sampler(samples or squares(), protocol), protocol, hardware, record)
+    losses = train(model, Sampler(squares(), protocol), protocol, hardware, record)
     return model.state_dict(), losses
 
 
@@ -63,8 +64,7 @@ def test_the_loss_falls_where_there_is_something_easy_to_learn(tmp_path, changes
     assert len(losses) == 40 and np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
 
 
-@pytest.mark.parametrize("hardware", [HERE, Hardware("cpu", "bfloat16", "channels_last")],
-                         ids=lambda hardware: hardware.precision)
+@on_both
 def test_two_runs_end_bit_for_bit_alike_and_another_seed_does_not(tmp_path, hardware):
     first, losses = trained(tiny(augmentation="full"), tmp_path, hardware)
     torch.rand(3)
@@ -87,8 +87,7 @@ class Interrupted(Sampler):
         return super().batch(step)
 
 
-@pytest.mark.parametrize("hardware", [HERE, Hardware("cpu", "bfloat16", "channels_last")],
-                         ids=lambda hardware: hardware.precision)
+@on_both
 def test_a_run_that_was_cut_short_ends_as_an_uncut_one(tmp_path, monkeypatch, capsys, hardware):
     protocol = tiny(steps=11, schedule="cosine")
     whole, losses = trained(protocol, tmp_path / "whole", hardware)
@@ -104,12 +103,6 @@ def test_a_run_that_was_cut_short_ends_as_an_uncut_one(tmp_path, monkeypatch, ca
     assert same(resumed, whole) and all_losses == losses
 
 
-def failure(protocol, record, samples=None) -> str:
-    with pytest.raises(TrainingFailedError) as error:
-        trained(protocol, record, samples=samples)
-    return str(error.value)
-
-
 def test_a_loss_that_is_no_number_stops_and_names_step_batch_and_remedy(tmp_path, monkeypatch):
     real = training.loss_from_logits
     calls = []
@@ -120,17 +113,19 @@ def test_a_loss_that_is_no_number_stops_and_names_step_batch_and_remedy(tmp_path
 
     monkeypatch.setattr(training, "loss_from_logits", infinite_at_the_third)
     protocol = tiny(loss="relu", weight=0.97, seed=6)
-    text = failure(protocol, tmp_path)
+    with pytest.raises(TrainingFailedError) as error:
+        trained(protocol, tmp_path)
+    text = str(error.value)
     assert "nan at step 3 of 4 (relu, weight 0.97, seed 6)" in text
     assert ", ".join(Sampler(squares(), protocol).names(2)) in text
     assert "learning_rate (now 0.001)" in text and "precision=float32" in text
 
 
-def test_a_learning_rate_that_is_far_too_high_is_told_and_leaves_no_checkpoint(tmp_path,
-                                                                               monkeypatch):
+def test_a_learning_rate_far_too_high_is_told_and_leaves_no_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
-    text = failure(tiny(learning_rate=1e30, batch_norm=False), tmp_path)
-    assert "learning_rate (now 1e+30)" in text and not list(tmp_path.iterdir())
+    with pytest.raises(TrainingFailedError, match="learning_rate .now 1e.30"):
+        trained(tiny(learning_rate=1e30, batch_norm=False), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_cuda_where_there_is_none_is_an_error_and_never_a_silent_cpu(monkeypatch):
@@ -145,9 +140,7 @@ def test_cuda_where_there_is_none_is_an_error_and_never_a_silent_cpu(monkeypatch
 @pytest.mark.parametrize("fast", [True, False])
 def test_precision_and_layout_follow_network_and_capability(monkeypatch, fast):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
-    unet = Hardware("cpu", *(("bfloat16", "channels_last") if fast
-                             else ("float32", "channels_first")))
-    assert decide(tiny(), "cpu") == unet
+    assert decide(tiny(), "cpu") == (Hardware("cpu", "bfloat16", "channels_last") if fast else HERE)
     assert decide(preset("smoke", "roads"), "cpu") == HERE
 
 
@@ -176,7 +169,7 @@ def test_a_complete_run_is_not_trained_again(dataset, tmp_path, capsys, monkeypa
     monkeypatch.setattr(experiments, "train", None)
     assert experiments.complete(tiny(), dataset, tmp_path, None, "cpu") == record
     assert {path: path.stat().st_mtime_ns for path in record.iterdir()} == before
-    assert capsys.readouterr().out == f"{record.name}: complete, not trained again\n"
+    assert capsys.readouterr().out.endswith(f"{record.name}: complete, not trained again\n")
     elsewhere = tmp_path / "fresh"
     assert experiments.complete(tiny(), dataset, elsewhere, tmp_path, "cpu") == record
     assert not elsewhere.exists()
@@ -200,10 +193,9 @@ def test_a_record_says_what_was_done_and_holds_no_path(dataset, tmp_path):
     record = experiments.complete(tiny(), dataset, tmp_path, None, "cpu")
     text = (record / "config.json").read_text() + (record / "environment.json").read_text()
     assert not any(str(place) in text for place in (tmp_path, Path.home(), runs.ROOT))
-    assert "/" not in text.replace("\\/", "")
-    config = json.loads((record / "config.json").read_text())
-    assert config == {"protocol": tiny().as_dict(), "dataset": "synthetic",
-                      "fingerprint": dataset.fingerprint}
+    assert "/" not in text
+    assert json.loads((record / "config.json").read_text()) == {
+        "protocol": tiny().as_dict(), "dataset": "synthetic", "fingerprint": dataset.fingerprint}
     environment = json.loads((record / "environment.json").read_text())
     assert torch.__version__.startswith(environment["torch"])
     assert environment["device"] == "cpu"
@@ -254,6 +246,5 @@ def test_the_fpn_trains_evaluates_and_is_recorded(tmp_path):
     dataset = datasets.load("synthetic", protocol, tmp_path)
     record = experiments.complete(protocol, dataset, tmp_path, None, "cpu")
     environment = runs.read_json(record / "environment.json")
-    assert environment["pretrained_encoder"] is False
-    assert environment["precision"] == "float32"
+    assert (environment["pretrained_encoder"], environment["precision"]) == (False, "float32")
     assert "test_true_positives_by_width" not in runs.read_arrays(record / "counts.npz")

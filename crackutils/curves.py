@@ -1,0 +1,210 @@
+"""What records say, as curves and bars; panels without a record say "not run"."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from crackutils import metrics, published, tables
+from crackutils.plots import (
+    LOOKS,
+    NAMES,
+    SKY,
+    WEIGHT_LINES,
+    WIDTH,
+    chosen_rows,
+    crack_runs,
+    drawn,
+    label,
+    not_run,
+    road_runs,
+    weight_label,
+)
+from crackutils.protocol import WEIGHTED
+from crackutils.tables import ROAD_THRESHOLD, Source
+
+
+def pooled_counts(source: Source, loss: str, weight) -> dict[str, np.ndarray] | None:
+    """The test counts of all seeds as if of one set of images; None without a record."""
+    seeds = source.counts(loss, weight)
+    if not seeds:
+        return None
+    tests = {name: np.concatenate([counts[name] for counts in seeds])
+             for name in seeds[0] if name.startswith("test_")}
+    return {"thresholds": seeds[0]["thresholds"], "width_edges": seeds[0]["width_edges"], **tests}
+
+
+def training_loss(source: Source, loss: str, weight) -> pd.DataFrame | None:
+    """`step`, `loss` (mean over seeds) and `smooth` (its running mean over a 20th of the steps)."""
+    histories = [pd.read_csv(folder / "history.csv")
+                 for _, folder in source.records(loss, weight)]
+    if not histories:
+        return None
+    history = pd.concat(histories).groupby("step", as_index=False)["loss"].mean()
+    window = max(1, len(history) // 20)
+    return history.assign(smooth=history["loss"].rolling(window, 1, center=True).mean())
+
+
+@drawn
+def loss_curves(source: Source) -> Figure:
+    """Training loss by step for every run of a paper (not printed there), a panel a family."""
+    def curve(panel, loss, weight, look):
+        history = training_loss(source, loss, weight)
+        if history is None:
+            return False
+        panel.plot(history["step"], history["loss"], color=look["color"], alpha=0.25, linewidth=0.6)
+        panel.plot(history["step"], history["smooth"], **look)
+        panel.set_yscale("log", subs=(2, 5))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter("{x:g}")
+        return True
+    rows = crack_runs() if source.protocol.task == "cracks" else road_runs()
+    return _families(rows, curve, "training loss", "step", "Training loss by step (log scale)")
+
+
+@drawn
+def f1_by_threshold(source: Source) -> Figure:
+    """Test F1 by threshold for every run of paper A, a panel a function; Table 8's threshold."""
+    def curve(panel, loss, weight, look):
+        counts = pooled_counts(source, loss, weight)
+        if counts is not None:
+            panel.plot(counts["thresholds"], metrics.scores(counts, "test")["f1_score"], **look)
+        panel.set(ylim=(0, 1), xlim=(0, 1))
+        return counts is not None
+    figure = _families(crack_runs(), curve, "F1", "threshold", "F1 by threshold, test part "
+                       "(grey line: the paper's threshold of Table 8)")
+    thresholds = {loss: threshold for loss, _, threshold in chosen_rows()[:-1]}
+    for panel, loss in zip(figure.axes, ("mse", *WEIGHTED)):
+        panel.axvline(thresholds[loss], color="0.6", linewidth=1, zorder=0)
+    return figure
+
+
+def _families(rows: list[tuple], curve: Callable, ylabel: str, xlabel: str,
+              heading: str) -> Figure:
+    """A panel a loss, a line a weight, drawn by `curve`, which returns False without a record."""
+    families = {loss: [w for other, w in rows if other == loss] for loss, _ in rows}
+    columns = 3 if len(families) > 4 else 2
+    figure, axes = pyplot.subplots(math.ceil(len(families) / columns), columns, squeeze=False,
+                                   figsize=(WIDTH, 4.8), sharex=True)
+    for panel, (loss, weights) in zip(axes.flat, families.items()):
+        panel.set_title(NAMES[loss])
+        shades = sns.color_palette("viridis", len(weights) + 1)
+        for weight, shade, line in zip(weights, shades, WEIGHT_LINES):
+            name = NAMES[loss] if weight is None else weight_label(loss, weight)
+            name = f"w = {name}" if loss in WEIGHTED else name
+            look = {"color": shade, "linestyle": line, "label": name}
+            if not curve(panel, loss, weight, look):
+                panel.plot([], [], **{**look, "label": f"{name}: not run"})
+        if not any(line.get_xdata().size for line in panel.lines):
+            not_run(panel)
+        elif len(weights) > 1:
+            panel.legend(labelspacing=0.2, frameon=True, edgecolor="none")
+    figure.supxlabel(xlabel, fontsize=8)
+    figure.supylabel(ylabel, fontsize=8)
+    figure.suptitle(heading)
+    return figure
+
+
+@drawn
+def precision_recall(source: Source) -> Figure:
+    """Precision by recall over all thresholds for Table 8's weights and BCE, test part.
+
+    Filled: at the paper's threshold; hollow: the paper's own points (Tables 1 and 8).
+    """
+    figure, axis = pyplot.subplots(figsize=(WIDTH, 4.6))
+    _iso_f1(axis)
+    for loss, weight, threshold in chosen_rows():
+        colour, line, marker = LOOKS[loss]
+        look = dict(color=colour, linestyle=line, marker=marker, markersize=6)
+        counts = pooled_counts(source, loss, weight)
+        if counts is None:
+            axis.plot([], [], **look, label=f"{label(loss, weight)}: not run")
+            continue
+        scores = metrics.scores(counts, "test")
+        # where nothing is found, precision says nothing
+        precision = np.where(scores["recall"] > 0, scores["precision"], np.nan)
+        axis.plot(scores["recall"], precision, **look, label=label(loss, weight),
+                  markevery=[metrics.at_threshold(counts, threshold)])
+    for row in pd.concat([published.table(1), published.table(8)]).to_dict("records"):
+        colour, _, marker = LOOKS[row["loss"]]
+        axis.plot(row["recall"], row["precision"], marker, color=colour, fillstyle="none",
+                  markersize=7)
+    axis.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="recall", ylabel="precision", aspect="equal")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right center",
+                  title="filled: at Table 8's threshold\nhollow: the paper's own points")
+    figure.suptitle("Precision and recall over all thresholds, test part; weights of Table 8")
+    return figure
+
+
+def _iso_f1(axis: Axes) -> None:
+    """Lines of equal F1 = f, P = f R / (2 R - f), named at the right."""
+    for f1 in (0.2, 0.4, 0.6, 0.8, 0.9):
+        recall = np.linspace(f1 / (2 - f1), 1, 100)
+        axis.plot(recall, f1 * recall / (2 * recall - f1), color="0.85", linewidth=0.8, zorder=0)
+        axis.text(1.01, f1 / (2 - f1), f"F1 {f1:g}", color="0.4", va="center")
+
+
+@drawn
+def recall_by_width(source: Source) -> Figure | None:
+    """Test recall by crack width for Table 8's rows and BCE at their thresholds: paper A's claim.
+
+    None, and a printed sentence, where the data's crack widths are not known.
+    """
+    figure, axis = pyplot.subplots(figsize=(WIDTH, 3.4))
+    ticks = None
+    for place, (loss, weight, threshold) in enumerate(chosen_rows()):
+        colour, line, marker = LOOKS[loss]
+        counts = pooled_counts(source, loss, weight)
+        if counts is not None and "test_positives_by_width" not in counts:
+            print("The crack widths of these data are not known: no recall by width.")
+            pyplot.close(figure)
+            return None
+        found, ticks = ([], ticks) if counts is None else _widths(counts, threshold)
+        name = f"{label(loss, weight)} at {threshold:g}" + (": not run" if counts is None else "")
+        axis.plot(np.arange(len(found)) + 0.03 * (place - 2.5), found, color=colour,
+                  linestyle=line, marker=marker, markersize=5, label=name)
+    if ticks is None:
+        not_run(axis)
+    axis.set(xticks=range(len(ticks or [])), xticklabels=ticks or [], ylim=(0, 1.02),
+             xlabel="local crack width (share of the crack pixels)", ylabel="recall")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right center")
+    figure.suptitle("Recall by crack width, test part; weights and thresholds of Table 8")
+    return figure
+
+
+def _widths(counts: dict[str, np.ndarray], threshold: float) -> tuple[np.ndarray, list[str]]:
+    """Recall of each width class (NaN for one without pixels) and the classes' names."""
+    found = metrics.recall_by_width(counts, "test")[:, metrics.at_threshold(counts, threshold)]
+    present = counts["test_positives_by_width"].astype(np.int64).sum(axis=0)
+    shares = present / max(present.sum(), 1)
+    names = zip(tables.width_labels(counts["width_edges"]), shares)
+    return (np.where(present > 0, found, np.nan),
+            [f"{name}\n({share:.0%})" for name, share in names])
+
+
+@drawn
+def iou_bars(source: Source) -> Figure:
+    """Paper B's IoU table: ours as bars, the paper's values as ticks, "all is road" as a line."""
+    table = tables.iou_table(source)
+    figure, axis = pyplot.subplots(figsize=(WIDTH, 3.2))
+    places = np.arange(len(table))
+    axis.barh(places, table["iou"].fillna(0), 0.6, color=SKY, label="this repository")
+    if "iou_low" in table:
+        axis.errorbar(table["iou"], places, fmt="none", ecolor="0.2", capsize=2, xerr=[
+            table["iou"] - table["iou_low"], table["iou_high"] - table["iou"]])
+    axis.plot(table["iou_published"], places, "|", color="black", markersize=16,
+              markeredgewidth=2.5, label="paper B")
+    for place in places[table["iou"].isna()]:
+        axis.text(0.01, place, "not run", va="center")
+    everything = tables.everything_is_road(source)
+    if not np.isnan(everything):
+        axis.axvline(everything, color="0.3", linestyle="--", label="everything called road")
+    axis.set(yticks=places, yticklabels=table["label"], xlim=(0, 1), ylim=(len(table) - 0.4, -0.6),
+             xlabel=f"IoU of the drivable area, test part, threshold {ROAD_THRESHOLD:g}")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper right", ncols=3)
+    return figure

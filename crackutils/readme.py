@@ -1,0 +1,108 @@
+"""The README's measured numbers, computed from `results/`: `python -m crackutils.readme` rewrites
+them, and a test compares.
+
+Each stands between `<!-- name -->` and `<!-- /name -->`.
+"""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from crackutils import metrics, runs, tables
+from crackutils.protocol import preset
+from crackutils.tables import Source
+
+README = runs.ROOT / "README.md"
+RESULTS = runs.ROOT / "results"
+STAGES = RESULTS / "quick" / "stages.csv"
+PHOTOGRAPHS = ("cpu", "sut_crack_512")
+NAMES = {"mse": "MSE", "balanced_step": "Balanced Step", "step": "Step", "relu": "ReLU",
+         "squared_balanced_step": "Squared & Balanced Step", "bce": "BCE (not in the paper)"}
+TITLES = {"01_data": "what the networks see, and whether it is a real task",
+          "02_losses_by_hand": "what each loss charges, on 4×4 masks; the audit of both papers",
+          "03_train_cracks": "training, one family of losses on cracks",
+          "04_threshold_sweeps": "Tables 1 and 4 to 8, recall by crack width",
+          "05_drivable_area": "training and the IoU table of paper B",
+          "06_figures": "the papers' figures, loss curves, precision–recall curves"}
+
+
+def source(protocol: str, task: str, dataset: str) -> Source:
+    """The committed records of a protocol and a data set."""
+    return Source(preset(protocol, task), dataset, {"results": RESULTS})
+
+
+def table8() -> str:
+    """F1 of Table 8's rows and BCE: the paper's, then ours at its threshold and at our own."""
+    synthetic = tables.crack_table(8, source("quick", "cracks", "synthetic"))
+    photographs = tables.crack_table(8, source(PHOTOGRAPHS[0], "cracks", PHOTOGRAPHS[1]))
+    own = [own_threshold_f1(source("quick", "cracks", "synthetic")),
+           own_threshold_f1(source(PHOTOGRAPHS[0], "cracks", PHOTOGRAPHS[1]))]
+    lines = ["| loss | weight | threshold | paper | synthetic (`quick`) | … own threshold "
+             "| photographs (`cpu`) | … own threshold |", "|---|--:|--:|--:|--:|--:|--:|--:|"]
+    for index, row in synthetic.iterrows():
+        weight = "–" if pd.isna(row["weight"]) else f"{row['weight']:g}"
+        lines.append(" | ".join([
+            f"| {NAMES[row['loss']]}", weight, f"{row['threshold']:g}",
+            figure(row["f1_score_published"]), figure(row["f1_score"]), own[0][index],
+            figure(photographs["f1_score"][index]), own[1][index]]) + " |")
+    return "\n".join(lines)
+
+
+def own_threshold_f1(origin: Source) -> list[str]:
+    """Test F1 of Table 8's rows, each at the threshold that is best on the validation part."""
+    cells = []
+    for row in tables.crack_table(8, origin).to_dict("records"):
+        counts = origin.counts(row["loss"], tables.none_if_missing(row["weight"]))
+        threshold = metrics.best_threshold(counts[0], "validation")
+        index = metrics.at_threshold(counts[0], threshold)
+        cells.append(f"{figure(metrics.scores(counts[0], 'test')['f1_score'][index])} "
+                     f"({threshold:g})")
+    return cells
+
+
+def iou() -> str:
+    """Paper B's rows, the paper's IoU and ours."""
+    origin = source("quick", "roads", "synthetic")
+    lines = ["| loss | paper | synthetic (`quick`) |", "|---|--:|--:|"]
+    lines += [f"| {row['label']} | {figure(row['iou_published'])} | {figure(row['iou'])} |"
+              for row in tables.iou_table(origin).to_dict("records")]
+    lines.append(f"| everything is road | – | {figure(tables.everything_is_road(origin))} |")
+    return "\n".join(lines)
+
+
+def notebooks() -> str:
+    """The notebooks with the minutes they took in `make reproduce` on two cores."""
+    seconds = pd.read_csv(STAGES)
+    lines = ["| notebook | answers | minutes |", "|---|---|--:|"]
+    for name, title in TITLES.items():
+        of_name = seconds.loc[seconds["stage"].str.startswith(name), "seconds"]
+        runs_of = f" ({len(of_name)} executions)" if len(of_name) > 1 else ""
+        lines.append(f"| [`{name}`](notebooks/{name}.ipynb) | {title} "
+                     f"| {of_name.sum() / 60:.1f}{runs_of} |")
+    total = seconds["seconds"].sum() / 60
+    lines.append(f"| `make reproduce` | all of it, after set-up | {total:.0f} |")
+    return "\n".join(lines)
+
+
+def figure(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.3f}"
+
+
+BLOCKS = {"table8": table8, "iou": iou, "notebooks": notebooks}
+
+
+def filled(text: str) -> str:
+    """The README's text with every block computed anew."""
+    for name, block in BLOCKS.items():
+        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
+        if not re.search(pattern, text, flags=re.S):
+            raise ValueError(f"README.md has no block <!-- {name} --> ... <!-- /{name} -->.")
+        content = block()
+        text = re.sub(pattern, lambda found, content=content: found[1] + content + found[2], text,
+                      flags=re.S)
+    return text
+
+
+if __name__ == "__main__":
+    Path(README).write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,157 @@
+"""The batch command with small notebooks of its own: parameters, failures, and the report."""
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from crackutils import batch, report
+from crackutils.batch import Stage
+
+COMMON = "protocol = 'smoke'\nruns = 'runs'\nresults = ''\nseeds = [0]\ndevice = 'auto'\n" \
+    "overrides = {}\n"
+PARAMETERS = {"01_data": "protocol = 'smoke'\ndata = 'synthetic'\nroads = 'synthetic'\nruns = ''",
+              "02_losses_by_hand": "protocol = 'smoke'",
+              "03_train_cracks": COMMON + "data = 'synthetic'\nloss = 'mse'\nweights = []",
+              "04_threshold_sweeps": COMMON + "data = 'synthetic'",
+              "05_drivable_area": COMMON + "data = 'synthetic'\nloss = ''",
+              "06_figures": COMMON + "data = 'synthetic'\nroads = 'synthetic'"}
+CHECK = "from crackutils.protocol import as_list\nprint('reached')\nas_list('seeds', seeds)"
+
+
+@pytest.fixture
+def notebooks(tmp_path, monkeypatch):
+    """Notebooks of the real names and parameters that only check `seeds`."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    for name, parameters in PARAMETERS.items():
+        tagged = new_code_cell(parameters, metadata={"tags": ["parameters"]})
+        cells = [new_markdown_cell(f"# {name}"), tagged, new_code_cell(CHECK)]
+        notebook = new_notebook(cells=cells, metadata={"kernelspec": {
+            "name": "python3", "display_name": "Python 3", "language": "python"}})
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+    monkeypatch.setattr(batch, "NOTEBOOKS", folder)
+    return folder
+
+
+@pytest.fixture
+def executed(notebooks, monkeypatch):
+    """The stages that `main` would execute, in order; none is."""
+    seen = []
+    monkeypatch.setattr(batch, "execute", lambda stage, folder: seen.append((stage, folder)))
+    monkeypatch.setattr(batch, "conclude", lambda *_: None)
+    return seen
+
+
+def refused(words, capsys) -> str:
+    assert batch.main(words) == 2
+    said = capsys.readouterr().err.strip()
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.mark.parametrize("words, expected", [
+    (["-y", "sedes: [0, 1]"], "No notebook has a parameter sedes: they know "),
+    (["--protocol", "papre"], "Unknown protocol 'papre': expected one of smoke, quick"),
+    (["-y", "overrides: {step: 3}"], "Unknown protocol field step: expected one of "),
+    (["-y", "overrides: {steps: 0}"], "steps must be a whole number of at least 1, got 0."),
+    (["-y", "overrides: 3"], "overrides must map Protocol fields to values, got 3"),
+    (["-y", "[0, 1]"], "-y must be a mapping like 'seeds: [0, 1]', got [0, 1]"),
+    (["-y", "seeds: [0, 1"], "expected ',' or ']'"),
+    (["-y", "weights: 0.97: 3"], "mapping values are not allowed here")])
+def test_arguments_that_cant_be_right_are_refused_before_anything_runs(executed, capsys, words,
+                                                                      expected):
+    assert expected in refused(["--protocol", "smoke", *words], capsys)
+    assert executed == []
+
+
+def test_a_stage_with_an_unknown_parameter_is_refused(notebooks):
+    plan = [Stage("02_losses_by_hand", "02_losses_by_hand", {"protocol": "quick"}, "synthetic"),
+            Stage("04_threshold_sweeps", "04_threshold_sweeps", {"wieght": 1}, "synthetic")]
+    with pytest.raises(ValueError, match="04_threshold_sweeps has no parameter wieght: it knows "):
+        batch.check_parameters(plan, {})
+    known = [plan[0], Stage("04_threshold_sweeps", "04_threshold_sweeps", {}, "synthetic")]
+    batch.check_parameters(known, {"seeds": [0]})  # one notebook that knows it is enough
+
+
+def test_an_empty_mapping_of_overrides_changes_nothing(executed):
+    assert batch.main(["--protocol", "smoke", "-y", "overrides:"]) == 0
+    assert {"levels": 5, "kernel": 5} in [stage.parameters.get("overrides")
+                                          for stage, _ in executed]
+
+
+def test_every_notebook_gets_what_it_knows_and_its_own_folder(executed, tmp_path, capsys):
+    photos = tmp_path / "photos"
+    assert batch.main(["--protocol", "smoke", "--cracks", str(photos), "--runs",
+                       str(tmp_path / "r"), "-y", "{seeds: [0, 1], overrides: {steps: 3}}"]) == 0
+    by_name = {stage.name: (stage.parameters, folder) for stage, folder in executed}
+    assert list(by_name) == sorted(by_name, key=lambda name: (name[:2], "-" not in name
+                                                              if name[:2] == "05" else 0))
+    assert {name[:2] for name in by_name} == {"01", "02", "03", "04", "05", "06"}
+    parameters, folder = by_name["03_train_cracks-relu"]
+    assert folder == tmp_path / "r" / "smoke" / "photos" / "notebooks"
+    assert parameters == {"protocol": "smoke", "runs": str(tmp_path / "r"), "results": "",
+                          "device": "auto", "seeds": [0, 1], "overrides": {"steps": 3},
+                          "data": str(photos), "loss": "relu", "weights": []}
+    assert by_name["02_losses_by_hand"][0] == {"protocol": "smoke"}
+    assert by_name["05_drivable_area-dice"][1].parts[-2:] == ("synthetic", "notebooks")
+    sizes = [stage.parameters["overrides"] for stage, _ in executed if "figure8" in stage.name]
+    assert sizes == [{"steps": 3, "levels": levels, "kernel": kernel}
+                     for levels, kernel in ((4, 7), (5, 5), (5, 7))]  # smoke itself is 4, 5 x 5
+
+
+def test_a_failing_training_is_named_with_its_log_and_the_others_still_run(
+        notebooks, tmp_path, monkeypatch, capsys):
+    plan = [Stage("03_train_cracks-mse", "03_train_cracks", {"seeds": "[0]"}, "synthetic"),
+            Stage("03_train_cracks-bce", "03_train_cracks", {"seeds": [0]}, "synthetic"),
+            Stage("04_threshold_sweeps", "04_threshold_sweeps", {}, "synthetic")]
+    monkeypatch.setattr(batch, "stages", lambda *_: plan)
+    assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path / "r")]) == 1
+    said = capsys.readouterr()
+    folder = tmp_path / "r" / "smoke" / "synthetic" / "notebooks"
+    log = folder / "03_train_cracks-mse.log"
+    assert "03_train_cracks-mse: " in said.err and str(log) in said.err
+    assert "-y 'seeds: [...]'" in said.err  # the string where a list belongs
+    assert "ValueError" in log.read_text() and "reached" in log.read_text()
+    assert "04_threshold_sweeps: not run" in said.out
+    assert sorted(path.name for path in folder.glob("*.ipynb")) == [
+        "03_train_cracks-bce.ipynb", "03_train_cracks-mse.ipynb"]
+    whole = nbformat.read(folder / "03_train_cracks-bce.ipynb", as_version=4)
+    assert whole.cells[-1].outputs[0].text == "reached\n"
+
+
+@pytest.mark.parametrize("error, tries, line", [
+    (RuntimeError("Address already in use (127.0.0.1:5555)"), 2, "Address already in use"),
+    (RuntimeError("first\nthe last line"), 1, "the last line"),
+    (TimeoutError(), 1, "TimeoutError")])
+def test_only_two_kernels_at_one_port_are_tried_again(tmp_path, monkeypatch, error, tries, line):
+    calls = []
+
+    def fails(*args, **kwargs):
+        calls.append(args)
+        raise error
+
+    monkeypatch.setattr(batch.papermill, "execute_notebook", fails)
+    assert line in batch.execute(Stage("a", "b", {}, "synthetic"), tmp_path)
+    assert len(calls) == tries and str(error) in (tmp_path / "a.log").read_text()
+
+
+def test_the_index_of_the_report_links_every_page_and_shows_tables_and_figures(tmp_path):
+    paths = []
+    for name in ("01_data", "03_train_cracks-bce_dice"):
+        cells = [new_markdown_cell(f"# Title of {name}")]
+        nbformat.write(new_notebook(cells=cells), tmp_path / f"{name}.ipynb")
+        paths.append(tmp_path / f"{name}.ipynb")
+    table = tmp_path / "table1.csv"
+    table.write_text("loss,weight,threshold,precision,source,precision_published\n"
+                     "mse,,0.4,0.91234,runs/x,0.949\n")
+    figure = tmp_path / "figures" / "curve.png"
+    figure.parent.mkdir()
+    figure.touch()
+    index = report.write_report(tmp_path / "report", "A & B", paths, [table], [figure])
+    text = index.read_text()
+    for path in paths:
+        assert f'<a href="{path.stem}.html">{path.stem}</a>' in text
+        assert f"Title of {path.stem}" in (index.parent / f"{path.stem}.html").read_text()
+    assert "<h1>A &amp; B</h1>" in text and '<img src="../figures/curve.png"' in text
+    assert text.index("0.949") < text.index("0.912") and "0.91234" not in text
+    assert "table1" in text and "runs/x" not in text
