@@ -21,6 +21,8 @@ from crackutils.protocol import preset
 CRACK_LOSSES = ("mse", "bce", "balanced_step", "squared_balanced_step", "step", "relu")
 ROAD_LOSSES = ("tversky", "dice", "bce", "bce_dice")
 FIGURE_8 = [{"levels": levels, "kernel": kernel} for levels in (4, 5) for kernel in (5, 7)]
+# set by the command line or by the plan of stages, so not by -y
+OWN_OPTIONS = {"protocol", "data", "roads", "runs", "results", "device", "loss", "weights"}
 NOTEBOOKS = runs.ROOT / "notebooks"
 
 
@@ -43,7 +45,7 @@ def stages(protocol: str, cracks: str, roads: str, shared: dict) -> list[Stage]:
                 for loss in CRACK_LOSSES]
     kernels = [Stage(f"03_train_cracks-figure8-{fields['levels']}x{fields['kernel']}",
                      "03_train_cracks", {"data": cracks, "loss": "relu", "weights": [0.97],
-                                         "overrides": shared.get("overrides", {}) | fields},
+                                         "overrides": (shared.get("overrides") or {}) | fields},
                      crack_data)
                for fields in FIGURE_8 if beyond(protocol, shared, fields)]
     road_training = [Stage(f"05_drivable_area-{loss}", "05_drivable_area",
@@ -62,7 +64,7 @@ def stages(protocol: str, cracks: str, roads: str, shared: dict) -> list[Stage]:
 
 def beyond(protocol: str, shared: dict, fields: dict) -> bool:
     """Whether these fields are other than the protocol's own: its own runs are made anyway."""
-    overrides = shared.get("overrides", {})
+    overrides = shared.get("overrides") or {}
     return preset(protocol, "cracks", overrides | fields) != preset(protocol, "cracks", overrides)
 
 
@@ -110,7 +112,7 @@ def execute(stage: Stage, folder: Path) -> str | None:
                 log.write(f"\n{error}\n")
                 # two kernels that start at once can be given one port: worth one more try
                 if attempt == 2 or "Address already in use" not in str(error):
-                    return str(error).strip().splitlines()[-1]
+                    return (str(error).strip() or repr(error)).splitlines()[-1]
     return None
 
 
@@ -123,7 +125,7 @@ def run(plan: list[Stage], protocol: str, runs_root: Path) -> tuple[list[str], d
     for number, stage in enumerate(plan, 1):
         trains = "-" in stage.name
         if failures and not trains:
-            print(f"[{number:2}/{len(plan)}] {stage.name}: not run, a training failed")
+            print(f"[{number:2}/{len(plan)}] {stage.name}: not run, a stage before it failed")
             continue
         folder = runs_root / protocol / stage.dataset / "notebooks"
         begun = time.monotonic()
@@ -182,6 +184,10 @@ def main(words: list[str] | None = None) -> int:
         extra = yaml.safe_load(given.parameters) or {}
         if not isinstance(extra, dict):
             raise ValueError(f"-y must be a mapping like 'seeds: [0, 1]', got {given.parameters}")
+        own = OWN_OPTIONS & set(extra)
+        if own:
+            raise ValueError(f"{', '.join(sorted(own))} can't be set by -y: the command decides, "
+                             "see --help.")
         preset(given.protocol, "cracks", extra.get("overrides"))
         shared = {"runs": str(runs_root), "results": given.results, "device": given.device, **extra}
         places = [name if name == "synthetic" else str(Path(name).expanduser().resolve())

@@ -9,6 +9,7 @@ Two layouts are read, told apart by their folders:
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,10 @@ def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
     synthetic = str(data) == "synthetic"
     folder = synthetic_folder(protocol, runs) if synthetic else Path(data).expanduser().resolve()
     layout = recognise(folder)
-    parts = bdd100k_parts(folder) if layout == "bdd100k" else plain_parts(folder)
+    if not synthetic and folder.name == "synthetic":
+        raise ValueError(f"{folder} would be taken for the synthetic data: rename the folder.")
+    validation = protocol.counts[1] if synthetic else None
+    parts = bdd100k_parts(folder, validation) if layout == "bdd100k" else plain_parts(folder)
     fingerprint = fingerprint_of(parts)
     loaded = {part: [read(files, layout, protocol.mask_threshold) for files in parts[part]]
               for part in PARTS}
@@ -86,7 +90,7 @@ def plain_parts(folder: Path) -> dict[str, list[Files]]:
     """The pairs of a plain folder by part: its lists, or a split by a hash of the names."""
     pairs = pair(folder / "images", folder / "masks", folder / "widths")
     if any((folder / name).exists() for name in LISTS.values()):
-        return {part: listed(folder / name, pairs) for part, name in LISTS.items()}
+        return disjoint({part: listed(folder / name, pairs) for part, name in LISTS.items()})
     ordered = by_hash(pairs.values())
     test = round(TEST_SHARE * len(ordered))
     validation = round(VALIDATION_SHARE * len(ordered))
@@ -107,7 +111,9 @@ def listed(path: Path, pairs: dict[str, Files]) -> list[Files]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: a folder with one list needs all of "
                                 f"{', '.join(LISTS.values())}.")
-    stems = [Path(line.strip()).stem for line in path.read_text().splitlines() if line.strip()]
+    lines = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    stems = [Path(line).stem if Path(line).suffix.lower() in IMAGE_SUFFIXES else line
+             for line in lines]
     unknown = [stem for stem in stems if stem not in pairs]
     if unknown or not stems:
         raise ValueError(f"{path} names {len(unknown)} of {len(stems)} stems that are not in "
@@ -115,13 +121,26 @@ def listed(path: Path, pairs: dict[str, Files]) -> list[Files]:
     return [pairs[stem] for stem in stems]
 
 
-def bdd100k_parts(folder: Path) -> dict[str, list[Files]]:
+def disjoint(parts: dict[str, list[Files]]) -> dict[str, list[Files]]:
+    """The parts, refused where they share an image: the test part must not be trained on."""
+    names = [files.name for part in parts.values() for files in part]
+    twice = sorted(name for name, times in Counter(names).items() if times > 1)
+    if twice:
+        raise ValueError(f"{len(twice)} images stand twice in {', '.join(LISTS.values())}: "
+                         f"{', '.join(twice[:5])}. Each belongs to one part.")
+    return parts
+
+
+def bdd100k_parts(folder: Path, validation: int | None = None) -> dict[str, list[Files]]:
     """BDD100K's train, cut into train and validation, and its val as test."""
     both = {part: list(pair(folder / "images" / "100k" / part,
                             folder / "labels" / "drivable" / "masks" / part).values())
             for part in ("train", "val")}
     ordered = by_hash(both["train"])
-    validation = max(1, round(VALIDATION_SHARE * len(ordered)))
+    validation = validation or max(1, round(VALIDATION_SHARE * len(ordered)))
+    if validation >= len(ordered):
+        raise ValueError(f"{folder} holds {len(ordered)} train images: too few to hold some out "
+                         "for validation; give 2 or more.")
     return {"train": ordered[validation:], "validation": ordered[:validation], "test": both["val"]}
 
 
@@ -162,7 +181,7 @@ def fingerprint_of(parts: dict[str, list[Files]]) -> str:
 
 def read(files: Files, layout: str, mask_threshold: int) -> Sample:
     """Decode one sample; the mask becomes 0 and 1."""
-    image = np.asarray(opened(files.image).convert("RGB"))
+    image = np.array(opened(files.image).convert("RGB"))
     labels = np.asarray(opened(files.mask))
     if layout == "bdd100k":
         mask = np.isin(labels, DRIVABLE)
@@ -177,7 +196,7 @@ def read(files: Files, layout: str, mask_threshold: int) -> Sample:
                          "width): a mask must have its image's size.")
     width = None
     if files.width is not None:
-        width = np.asarray(Image.open(files.width)).astype(np.float32) / WIDTH_UNIT
+        width = np.asarray(opened(files.width)).astype(np.float32) / WIDTH_UNIT
     return Sample(files.name, image, mask.astype(np.uint8), width)
 
 

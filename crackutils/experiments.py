@@ -57,6 +57,8 @@ def kept_predictions(model, dataset: Dataset, protocol: Protocol,
     if dataset.name != "synthetic":
         return None
     chosen = [sample for sample in dataset.test if sample.mask.any()][:KEPT_SAMPLES]
+    if not chosen:
+        return None
     predict = predictor(model, protocol, hardware)
     predictions = [predict(sample) for sample in framed(chosen, protocol)]
     return {"names": np.array([sample.name for sample in chosen]),
@@ -78,8 +80,8 @@ def describe_environment(hardware: Hardware, model, training_seconds: float,
     cuda = hardware.device == "cuda"
     peak = torch.cuda.max_memory_allocated() if cuda else \
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=runs.ROOT, capture_output=True,
-                            text=True, check=False).stdout.strip()
+    commit = subprocess.run(["git", "rev-parse", "--verify", "-q", "HEAD"], cwd=runs.ROOT,
+                            capture_output=True, text=True, check=False).stdout.strip()
     return {"python": platform.python_version(), "platform": platform.machine(),
             **{package: version(package) for package in PACKAGES}, "commit": commit or None,
             "device": torch.cuda.get_device_name() if cuda else "cpu",

@@ -2,11 +2,10 @@
 
 All take `prediction` and `target` of one shape (usually N x 1 x H x W): the prediction is a
 float32 probability in [0, 1] (the sigmoid is taken in float32, outside autocast), the target is
-0 or 1 (soft labels in between are allowed). They return a scalar tensor. In the formulas
+0 or 1. They return a scalar tensor. In the formulas
 e = target - prediction. `ValueError` where the shapes differ or the weight is out of range.
 """
 
-import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -81,7 +80,7 @@ def dice(prediction: Tensor, target: Tensor, *, weight: None = None) -> Tensor:
     smoothing. Range [0, 1]. **A batch without a positive pixel gives 0 and no gradient.**
     """
     _weighted_error("dice", prediction, target, weight)
-    return smp.losses.DiceLoss("binary", from_logits=False)(prediction, target)
+    return _library().DiceLoss("binary", from_logits=False)(prediction, target)
 
 
 def tversky(prediction: Tensor, target: Tensor, *, weight: tuple[float, float]) -> Tensor:
@@ -93,7 +92,7 @@ def tversky(prediction: Tensor, target: Tensor, *, weight: tuple[float, float]) 
     """
     _weighted_error("tversky", prediction, target, weight)
     alpha, beta = weight
-    return smp.losses.TverskyLoss("binary", from_logits=False, alpha=alpha, beta=beta)(
+    return _library().TverskyLoss("binary", from_logits=False, alpha=alpha, beta=beta)(
         prediction, target)
 
 
@@ -102,7 +101,7 @@ def bce_dice(prediction: Tensor, target: Tensor, *, weight: tuple[float, float])
 
     A batch without a positive pixel gives a BCE alone.
     """
-    check_weight("bce_dice", weight)
+    _weighted_error("bce_dice", prediction, target, weight)
     return weight[0] * bce(prediction, target) + weight[1] * dice(prediction, target)
 
 
@@ -116,8 +115,8 @@ def loss_from_logits(loss: str, logits: Tensor, target: Tensor, *, weight=None) 
     The same number as `LOSSES[loss](sigmoid(logits), target, weight=weight)`; cross entropy is
     taken from the logits themselves, whose gradient does not vanish where the sigmoid saturates.
     """
-    check_weight(loss, weight)
     logits, target = logits.float(), target.float()
+    _weighted_error(loss, logits, target, weight)
     if loss == "bce":
         return functional.binary_cross_entropy_with_logits(logits, target)
     probability = torch.sigmoid(logits)
@@ -125,6 +124,12 @@ def loss_from_logits(loss: str, logits: Tensor, target: Tensor, *, weight=None) 
         cross_entropy = functional.binary_cross_entropy_with_logits(logits, target)
         return weight[0] * cross_entropy + weight[1] * dice(probability, target)
     return LOSSES[loss](probability, target, weight=weight)
+
+
+def _library():
+    """segmentation-models-pytorch's losses, imported where needed: that takes seconds."""
+    from segmentation_models_pytorch import losses
+    return losses
 
 
 def _weighted_error(loss: str, prediction: Tensor, target: Tensor, weight) -> Tensor:

@@ -31,7 +31,7 @@ CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
     "memory_format": ("auto", "channels_first", "channels_last"),
 }
-AT_LEAST_ONE = ("steps", "batch", "first_filters", "widest")
+AT_LEAST_ONE = ("levels", "kernel", "steps", "batch", "first_filters", "widest")
 
 
 def check_weight(loss: str, weight) -> None:
@@ -106,6 +106,8 @@ class Protocol:
             if getattr(self, field) not in allowed:
                 raise ValueError(f"{field} must be one of {', '.join(map(str, allowed))}; "
                                  f"got {getattr(self, field)!r}.")
+        if not isinstance(self.batch_norm, bool):
+            raise ValueError(f"batch_norm must be true or false, got {self.batch_norm!r}.")
         for field in AT_LEAST_ONE:
             _check_whole(field, getattr(self, field), 1)
         _check_whole("seed", self.seed, 0)

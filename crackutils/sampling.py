@@ -39,8 +39,13 @@ def augmentation(protocol: Protocol) -> albumentations.Compose:
                                      border_mode=cv2.BORDER_REFLECT_101)
     steps = [crop] if protocol.framing == "tiles" else []
     if protocol.augmentation != "none":
-        mirrored = albumentations.HorizontalFlip(p=0.5)
-        steps.append(mirrored if protocol.task == "roads" else albumentations.SquareSymmetry(p=1))
+        height, width = protocol.tile
+        if protocol.task == "cracks" and height == width:
+            steps.append(albumentations.SquareSymmetry(p=1))
+        else:  # a quarter turn would change the shape of a tile that is not square
+            steps.append(albumentations.HorizontalFlip(p=0.5))
+            if protocol.task == "cracks":
+                steps.append(albumentations.VerticalFlip(p=0.5))
     if protocol.augmentation == "full":
         steps.append(albumentations.Rotate(limit=15, border_mode=cv2.BORDER_REFLECT_101, p=0.5))
         steps.append(albumentations.RandomBrightnessContrast(p=0.5))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from crackutils import metrics, published, runs
 from crackutils.protocol import Protocol, preset
@@ -154,7 +154,8 @@ def summary(names: tuple[str, ...], values: list[list[float]]) -> dict:
     mean = array.mean(axis=0)
     result = dict(zip(names, mean))
     if len(values) > 1:
-        margin = stats.t.ppf(0.975, len(values) - 1) * stats.sem(array, axis=0)
+        error = array.std(axis=0, ddof=1) / np.sqrt(len(values))
+        margin = stdtrit(len(values) - 1, 0.975) * error
         result |= dict(zip([f"{name}_low" for name in names], mean - margin))
         result |= dict(zip([f"{name}_high" for name in names], mean + margin))
     return result

@@ -1,5 +1,6 @@
 """One readable training loop on Lightning Fabric."""
 
+import logging
 import math
 import sys
 import time
@@ -17,6 +18,8 @@ from crackutils.protocol import Protocol
 from crackutils.runs import load_checkpoint, save_checkpoint
 from crackutils.sampling import Sampler
 
+# Fabric reports its precision at each set-up; the notebooks print it once themselves
+logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
 CHECKPOINT_SECONDS = 30
 FETCH_EVERY = 10  # steps between two looks at the losses: each look waits for the device
 

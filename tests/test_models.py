@@ -150,7 +150,7 @@ def unreachable(*args, encoder_weights=None, **kwargs):
 
 
 def test_an_fpn_without_its_imagenet_weights_warns_and_starts_at_random(monkeypatch):
-    monkeypatch.setattr(models.smp, "FPN", unreachable)
+    monkeypatch.setattr(smp, "FPN", unreachable)
     with pytest.warns(UserWarning, match="No ImageNet weights could be had.*random.*OSError"):
         fallen_back = build(protocol("fpn", seed=5, **PRETRAINED))
     assert fallen_back.network.pretrained_encoder is False
@@ -162,7 +162,7 @@ def test_an_fpn_without_its_imagenet_weights_warns_and_starts_at_random(monkeypa
 
 
 def test_an_fpn_with_its_imagenet_weights_says_so(monkeypatch, recwarn):
-    monkeypatch.setattr(models.smp, "FPN", lambda *args, encoder_weights, **kwargs: nn.Identity())
+    monkeypatch.setattr(smp, "FPN", lambda *args, encoder_weights, **kwargs: nn.Identity())
     assert build(protocol("fpn", **PRETRAINED)).network.pretrained_encoder is True
     assert not [warning for warning in recwarn if "ImageNet" in str(warning.message)]
 

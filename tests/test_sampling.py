@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from crackutils.datasets import Sample
+from crackutils.datasets import Sample, load
 from crackutils.protocol import preset
 from crackutils.sampling import Sampler, as_tensors, framed
 
@@ -148,12 +148,11 @@ def test_tensors_are_float_with_channels_first_and_levels_over_255():
     assert (white == 1).all()
 
 
-def test_a_decoded_read_only_image_is_taken_without_a_warning(recwarn):
-    frozen = np.zeros((1, 4, 4, 3), np.uint8)
-    frozen.setflags(write=False)
-    torch.set_warn_always(True)  # it comes once a process otherwise
+def test_a_decoded_photograph_is_taken_without_a_warning(tmp_path, recwarn):
+    decoded = load("synthetic", preset("smoke"), tmp_path).test[0]
+    torch.set_warn_always(True)  # that an array is read-only is said once a process otherwise
     try:
-        as_tensors(frozen, np.zeros((1, 4, 4), np.uint8))
+        as_tensors(decoded.image[None], decoded.mask[None])
     finally:
         torch.set_warn_always(False)
     assert not [str(warning.message) for warning in recwarn]

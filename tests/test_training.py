@@ -1,6 +1,5 @@
 """Training: it learns, repeats itself, survives being cut short, stops at NaN; and `complete`."""
 
-import json
 import math
 import subprocess
 import warnings
@@ -59,8 +58,7 @@ def dataset(tmp_path_factory):
     {"loss": "bce"}, {"loss": "relu", "weight": 0.97}, {"loss": "dice"},
     {"loss": "mse", "output": "clipped"}], ids=lambda changes: changes["loss"])
 def test_the_loss_falls_where_there_is_something_easy_to_learn(tmp_path, changes):
-    protocol = tiny(steps=40, batch=4, learning_rate=0.03, **changes)
-    _, losses = trained(protocol, tmp_path)
+    _, losses = trained(tiny(steps=40, batch=4, learning_rate=0.03, **changes), tmp_path)
     assert len(losses) == 40 and np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
 
 
@@ -140,6 +138,9 @@ def test_cuda_where_there_is_none_is_an_error_and_never_a_silent_cpu(monkeypatch
 @pytest.mark.parametrize("fast", [True, False])
 def test_precision_and_layout_follow_network_and_capability(monkeypatch, fast):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    assert decide(tiny(), "cuda") == Hardware("cuda", "bfloat16", "channels_last")
     assert decide(tiny(), "cpu") == (Hardware("cpu", "bfloat16", "channels_last") if fast else HERE)
     assert decide(preset("smoke", "roads"), "cpu") == HERE
 
@@ -194,11 +195,10 @@ def test_a_record_says_what_was_done_and_holds_no_path(dataset, tmp_path):
     text = (record / "config.json").read_text() + (record / "environment.json").read_text()
     assert not any(str(place) in text for place in (tmp_path, Path.home(), runs.ROOT))
     assert "/" not in text
-    assert json.loads((record / "config.json").read_text()) == {
+    assert runs.read_json(record / "config.json") == {
         "protocol": tiny().as_dict(), "dataset": "synthetic", "fingerprint": dataset.fingerprint}
-    environment = json.loads((record / "environment.json").read_text())
-    assert torch.__version__.startswith(environment["torch"])
-    assert environment["device"] == "cpu"
+    environment = runs.read_json(record / "environment.json")
+    assert torch.__version__.startswith(environment["torch"]) and environment["device"] == "cpu"
     history = pd.read_csv(record / "history.csv")
     assert history["step"].tolist() == [1, 2, 3, 4] and (history["loss"] > 0).all()
     counts = runs.read_arrays(record / "counts.npz")
