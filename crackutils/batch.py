@@ -147,6 +147,7 @@ def conclude(plan: list[Stage], protocol: str, runs_root: Path, seconds: dict) -
     notebooks = [runs_root / protocol / stage.dataset / "notebooks" / f"{stage.name}.ipynb"
                  for stage in plan]
     found = [path for folder in folders for path in sorted((folder / "tables").glob("*.csv"))]
+    found.sort(key=lambda path: path.stem == "iou_table")  # paper A's first
     figures = [path for folder in folders for path in sorted((folder / "figures").glob("*.png"))]
     index = report.write_report(runs_root / protocol / "report",
                                 f"Both papers at protocol {protocol}", notebooks, found, figures)
@@ -156,10 +157,10 @@ def conclude(plan: list[Stage], protocol: str, runs_root: Path, seconds: dict) -
         print(f"\n{table.stem}")
         print(tables.beside(pd.read_csv(table)).to_string(index=False, na_rep="",
                                                          float_format="{:.3f}".format))
-    print(f"\nreport   {index}")
+    print(f"\nreport    {index}")
     for folder in folders:
         for name in ("tables", "figures", "notebooks", "records"):
-            print(f"{name:8} {folder / name}")
+            print(f"{name:9} {folder / name}")
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
@@ -203,7 +204,7 @@ def main(words: list[str] | None = None) -> int:
         print("\n" + "\n".join(failures), file=sys.stderr)
         return 1
     conclude(plan, given.protocol, runs_root, seconds)
-    print(f"total    {time.monotonic() - started:.0f} s")
+    print(f"total     {time.monotonic() - started:.0f} s")
     return 0
 
 

@@ -35,8 +35,8 @@ def write_report(folder: Path, title: str, notebooks: list[Path], tables: list[P
 <h2>Notebooks</h2><ol>
 {links}
 </ol>
-<h2>Tables</h2><p>Measured figures, and the papers' in the columns that end in
-<em>published</em>. The files beside the records hold every column.</p>
+<h2>Tables</h2><p>The papers' figures and ours. The files beside the records hold more
+columns: intervals, the choice on the validation part, and where each row came from.</p>
 {shown}
 <h2>Figures</h2>
 {pictures}

@@ -190,11 +190,18 @@ def write(table: pd.DataFrame, source: Source, name: str) -> Path | None:
 
 
 def beside(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns to read, each published figure left of the measured one, to three digits."""
+    """The columns to read, to three digits: the paper's figure and ours, F1 or IoU first."""
     keys = ["label"] if "label" in table else ["loss", "weight", "threshold"]
-    figures = [name for name in table if f"{name}_published" in table]
+    figures = sorted((name for name in table if f"{name}_published" in table),
+                     key=lambda name: name not in ("f1_score", "iou"))
     pairs = [name for figure in figures for name in (f"{figure}_published", figure)]
-    return table[[*keys, *pairs]].round(3)
+    titles = [("", key) for key in keys]
+    titles += [(figure, whose) for figure in figures for whose in ("paper", "ours")]
+    shown = table[[*keys, *pairs]].round(3).set_axis(pd.MultiIndex.from_tuples(titles), axis=1)
+    if "weight" in keys:
+        shown[("", "weight")] = ["" if pd.isna(weight) else f"{weight:g}"
+                                 for weight in table["weight"]]
+    return shown
 
 
 def selection(table8: pd.DataFrame) -> pd.DataFrame:
