@@ -47,11 +47,10 @@ def reading_source(protocol: str, task: str, data: str, runs_folder: str, result
                    seeds: list[int], overrides: dict | None = None) -> Source:
     """What a notebook that only reads shows, from its parameters.
 
-    The protocol's records in `runs`, then in `results`. `smoke` only proves the path, so at
-    `smoke` the committed reference runs in `results` are shown instead, and this is printed.
+    The protocol's records in `runs`, then in `results`. `smoke` only proves the path, so at `smoke`
+    on synthetic data the reference runs in `results` are shown instead, and this is printed.
     """
-    dataset = "synthetic" if data == "synthetic" else Path(data).expanduser().resolve().name
-    if protocol == "smoke" and results:
+    if protocol == "smoke" and data == "synthetic" and results:
         print(f"protocol smoke proves the path only: shown are the reference runs, {REFERENCE} on "
               "synthetic data, from results/")
         return Source(preset(REFERENCE, task), "synthetic",
@@ -59,6 +58,7 @@ def reading_source(protocol: str, task: str, data: str, runs_folder: str, result
     roots = {"runs": runs.resolve(runs_folder, "runs")}
     if results:
         roots["results"] = runs.resolve(results, "results")
+    dataset = "synthetic" if data == "synthetic" else Path(data).expanduser().resolve().name
     return Source(preset(protocol, task, overrides), dataset, roots, tuple(seeds))
 
 

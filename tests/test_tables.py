@@ -214,10 +214,13 @@ def test_a_table_is_written_byte_for_byte_alike_and_below_runs_only(filled, tmp_
 
 
 def test_smoke_shows_the_reference_runs_where_there_are_results(tmp_path, capsys):
-    source = tables.reading_source("smoke", "cracks", str(tmp_path), "runs", str(tmp_path), [0, 1],
+    source = tables.reading_source("smoke", "cracks", "synthetic", "runs", str(tmp_path), [0, 1],
                                    {"steps": 1})
     assert source == tables.Source(preset("quick"), "synthetic", {"results": tmp_path}, (0, 1))
     assert "smoke" in (said := capsys.readouterr().out) and "quick" in said
+    own = tables.reading_source("smoke", "cracks", str(tmp_path / "photos"), "runs", str(tmp_path),
+                                [0])
+    assert (own.protocol, own.dataset) == (preset("smoke"), "photos")
     other = tables.reading_source("cpu", "cracks", str(tmp_path / "photos"), str(tmp_path / "r"),
                                   str(tmp_path), [0], {"steps": 9})
     assert other == tables.Source(preset("cpu", overrides={"steps": 9}), "photos",
