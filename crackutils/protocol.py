@@ -163,7 +163,7 @@ CRACKS = {
     # shows the papers' effects on synthetic data on two cores: so few steps want a high rate that
     # ends low
     "quick": dict(counts=(120, 30, 60), image_size=(256, 256), tile=(96, 96), levels=4, kernel=5,
-                  first_filters=8, steps=250, batch=16, learning_rate=4e-3, schedule="cosine"),
+                  first_filters=8, steps=200, batch=16, learning_rate=4e-3, schedule="cosine"),
     # the paper's depth and kernel on photographs, as far as a CPU bears it
     "cpu": dict(tile=(128, 128), first_filters=8, steps=2_000, batch=16, augmentation="flips",
                 schedule="cosine"),
@@ -172,7 +172,7 @@ CRACKS = {
 }
 ROADS = {
     "smoke": dict(counts=(7, 1, 2), image_size=(64, 96), tile=(64, 96), steps=2, batch=2),
-    "quick": dict(counts=(176, 24, 60), image_size=(96, 128), tile=(96, 128), steps=60, batch=8,
+    "quick": dict(counts=(176, 24, 60), image_size=(96, 128), tile=(96, 128), steps=50, batch=8,
                   learning_rate=1e-3, schedule="cosine"),
     "cpu": dict(counts=(352, 48, 230), image_size=(128, 160), tile=(128, 160), steps=700,
                 batch=8, learning_rate=1e-3, schedule="cosine"),
