@@ -16,7 +16,9 @@ import papermill
 import yaml
 
 from crackutils import report, runs, tables
-from crackutils.protocol import preset
+from crackutils.datasets import parts_of
+from crackutils.protocol import as_list, preset
+from crackutils.training import decide
 
 CRACK_LOSSES = ("mse", "bce", "balanced_step", "squared_balanced_step", "step", "relu")
 ROAD_LOSSES = ("tversky", "dice", "bce", "bce_dice")
@@ -34,6 +36,7 @@ class Stage:
     notebook: str
     parameters: dict
     dataset: str
+    trains: bool = False  # the stages that only read wait for these
 
 
 def stages(protocol: str, cracks: str, roads: str, shared: dict) -> list[Stage]:
@@ -41,15 +44,17 @@ def stages(protocol: str, cracks: str, roads: str, shared: dict) -> list[Stage]:
     crack_data, road_data = dataset_name(cracks), dataset_name(roads)
     both = {"data": cracks, "roads": roads}
     training = [Stage(f"03_train_cracks-{loss}", "03_train_cracks",
-                      {"data": cracks, "loss": loss, "weights": []}, crack_data)
+                      {"data": cracks, "loss": loss, "weights": []}, crack_data, trains=True)
                 for loss in CRACK_LOSSES]
     kernels = [Stage(f"03_train_cracks-figure8-{fields['levels']}x{fields['kernel']}",
                      "03_train_cracks", {"data": cracks, "loss": "relu", "weights": [0.97],
+                                         "seeds": shared.get("seeds", [0])[:1],
                                          "overrides": (shared.get("overrides") or {}) | fields},
-                     crack_data)
-               for fields in FIGURE_8 if beyond(protocol, shared, fields)]
+                     crack_data, trains=True)
+               for fields in FIGURE_8 if cracks == "synthetic" and beyond(protocol, shared, fields)]
     road_training = [Stage(f"05_drivable_area-{loss}", "05_drivable_area",
-                           {"data": roads, "loss": loss}, road_data) for loss in ROAD_LOSSES]
+                           {"data": roads, "loss": loss}, road_data, trains=True)
+                     for loss in ROAD_LOSSES]
     chosen = [Stage("01_data", "01_data", both, crack_data),
               Stage("02_losses_by_hand", "02_losses_by_hand", {}, crack_data),
               *training, *kernels,
@@ -59,7 +64,7 @@ def stages(protocol: str, cracks: str, roads: str, shared: dict) -> list[Stage]:
               Stage("06_figures", "06_figures", both, crack_data)]
     given = {"protocol": protocol, **shared}
     return [Stage(stage.name, stage.notebook, known(stage.notebook, given) | stage.parameters,
-                  stage.dataset) for stage in chosen]
+                  stage.dataset, stage.trains) for stage in chosen]
 
 
 def beyond(protocol: str, shared: dict, fields: dict) -> bool:
@@ -123,8 +128,7 @@ def run(plan: list[Stage], protocol: str, runs_root: Path) -> tuple[list[str], d
     """
     failures, seconds, started = [], {}, time.monotonic()
     for number, stage in enumerate(plan, 1):
-        trains = "-" in stage.name
-        if failures and not trains:
+        if failures and not stage.trains:
             print(f"[{number:2}/{len(plan)}] {stage.name}: not run, a stage before it failed")
             continue
         folder = runs_root / protocol / stage.dataset / "notebooks"
@@ -189,17 +193,26 @@ def main(words: list[str] | None = None) -> int:
         if own:
             raise ValueError(f"{', '.join(sorted(own))} can't be set by -y: the command decides, "
                              "see --help.")
-        preset(given.protocol, "cracks", extra.get("overrides"))
+        for task in ("cracks", "roads"):
+            decide(preset(given.protocol, task, extra.get("overrides")), given.device)
+        as_list("seeds", extra.get("seeds", [0]))
         shared = {"runs": str(runs_root), "results": given.results, "device": given.device, **extra}
         places = [name if name == "synthetic" else str(Path(name).expanduser().resolve())
                   for name in (given.cracks, given.roads)]
+        for place in places:
+            if place != "synthetic":
+                parts_of(Path(place))
         plan = stages(given.protocol, *places, shared)
         check_parameters(plan, shared)
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, FileNotFoundError, yaml.YAMLError) as error:
         print(error, file=sys.stderr)
         return 2
     started = time.monotonic()
-    failures, seconds = run(plan, given.protocol, runs_root)
+    try:
+        failures, seconds = run(plan, given.protocol, runs_root)
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command goes on from here", file=sys.stderr)
+        return 130
     if failures:
         print("\n" + "\n".join(failures), file=sys.stderr)
         return 1

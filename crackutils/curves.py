@@ -10,7 +10,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from crackutils import metrics, published, tables
+from crackutils import comparisons, metrics, published, tables
 from crackutils.plots import (
     LOOKS,
     NAMES,
@@ -182,7 +182,7 @@ def _widths(counts: dict[str, np.ndarray], threshold: float) -> tuple[np.ndarray
     found = metrics.recall_by_width(counts, "test")[:, metrics.at_threshold(counts, threshold)]
     present = counts["test_positives_by_width"].astype(np.int64).sum(axis=0)
     shares = present / max(present.sum(), 1)
-    names = zip(tables.width_labels(counts["width_edges"]), shares)
+    names = zip(comparisons.width_labels(counts["width_edges"]), shares)
     return (np.where(present > 0, found, np.nan),
             [f"{name}\n({share:.0%})" for name, share in names])
 

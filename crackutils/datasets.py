@@ -63,11 +63,10 @@ def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
     """
     synthetic = str(data) == "synthetic"
     folder = synthetic_folder(protocol, runs) if synthetic else Path(data).expanduser().resolve()
-    layout = recognise(folder)
     if not synthetic and folder.name == "synthetic":
         raise ValueError(f"{folder} would be taken for the synthetic data: rename the folder.")
-    validation = protocol.counts[1] if synthetic else None
-    parts = bdd100k_parts(folder, validation) if layout == "bdd100k" else plain_parts(folder)
+    layout = recognise(folder)
+    parts = parts_of(folder, protocol.counts[1] if synthetic else None)
     fingerprint = fingerprint_of(parts)
     loaded = {part: [read(files, layout, protocol.mask_threshold) for files in parts[part]]
               for part in PARTS}
@@ -84,6 +83,13 @@ def recognise(folder: Path) -> str:
         return "plain"
     raise ValueError(f"{folder} is in no known layout: expected images/ and masks/ (one mask an "
                      "image, the same stem), or BDD100K's images/100k/ and labels/drivable/masks/.")
+
+
+def parts_of(folder: Path, validation: int | None = None) -> dict[str, list[Files]]:
+    """The files of a folder by part; `validation` of BDD100K's train frames are held out."""
+    if recognise(folder) == "bdd100k":
+        return bdd100k_parts(folder, validation)
+    return plain_parts(folder)
 
 
 def plain_parts(folder: Path) -> dict[str, list[Files]]:

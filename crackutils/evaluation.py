@@ -1,5 +1,6 @@
 """Model x images -> counts: one pass over the images yields the counts of all thresholds."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -55,9 +56,22 @@ def image_counts(prediction: Tensor, sample: Sample) -> dict[str, np.ndarray]:
     return result
 
 
+def window_starts(length: int, side: int) -> list[int]:
+    """First pixels of windows of `side` pixels that cover `length`, a quarter overlapping."""
+    if length <= side:
+        return [0]
+    count = math.ceil((length - side) / (0.75 * side)) + 1
+    return np.linspace(0, length - side, count).round().astype(int).tolist()
+
+
 def predictor(model: nn.Module, protocol: Protocol,
               hardware: Hardware) -> Callable[[Sample], Tensor]:
-    """A function from a sample to its probabilities, float32 H x W, in evaluation mode."""
+    """A function from a sample to its probabilities, float32 H x W, in evaluation mode.
+
+    A network trained on tiles sees tiles here too: overlapping windows of `protocol.tile`, averaged
+    where they overlap. On a whole photograph its deep layers, which only ever saw the zeros around
+    a tile, would meet surroundings they never learned, and some runs then fail on some of them.
+    """
     fabric = fabric_for(hardware)
     layout = tensor_format(hardware)
     network = fabric.setup_module(model.to(memory_format=layout))
@@ -65,9 +79,20 @@ def predictor(model: nn.Module, protocol: Protocol,
 
     @torch.inference_mode()
     def predict(sample: Sample) -> Tensor:
-        image, _ = as_tensors(sample.image[None], sample.mask[None])
-        image = fabric.to_device(image).contiguous(memory_format=layout)
-        return probability(network(image), protocol.output)[0, 0]
+        image = fabric.to_device(as_tensors(sample.image[None], sample.mask[None])[0])
+        height, width = protocol.tile
+        windows = [np.s_[..., top:top + height, left:left + width]
+                   for top in window_starts(image.shape[-2], height)
+                   for left in window_starts(image.shape[-1], width)]
+        total, hits = torch.zeros_like(image[0, 0]), torch.zeros_like(image[0, 0])
+        for first in range(0, len(windows), protocol.batch):
+            chunk = windows[first:first + protocol.batch]
+            tiles = torch.cat([image[window] for window in chunk]).contiguous(memory_format=layout)
+            found = probability(network(tiles), protocol.output)[:, 0]
+            for window, tile in zip(chunk, found):
+                total[window] += tile
+                hits[window] += 1
+        return total / hits
 
     return predict
 

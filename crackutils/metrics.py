@@ -100,9 +100,11 @@ def best_threshold(counts: dict[str, np.ndarray], part: str) -> float:
 
 
 def degenerate(counts: dict[str, np.ndarray], part: str) -> str | None:
-    """"empty" or "full" if the part's prediction is so at every threshold, else None."""
+    """"empty" or "full" if the part's prediction is so at every threshold, "constant" if it jumps
+    from full to empty (one probability everywhere), else None."""
     total = pooled(counts, part)
     claimed = total["true_positives"] + total["false_positives"]
-    if (claimed == 0).all():
-        return "empty"
-    return "full" if (claimed == total["pixels"]).all() else None
+    empty, full = claimed == 0, claimed == total["pixels"]
+    if not (empty | full).all():
+        return None
+    return "empty" if empty.all() else "full" if full.all() else "constant"

@@ -1,8 +1,9 @@
 """Every choice of a run, as one frozen and validated record.
 
-The papers leave many choices open (layers, optimiser, evaluation set, ...). Each is a field here,
-with the default this repository takes; a run is completely described by its `Protocol`, its data
-and the versions of the software.
+Much of what the papers leave open (bottleneck, norm, up-sampling, rate, schedule, framing,
+augmentation, ...) is a field here, with the default this repository takes. Fixed in the code are
+Adam, the split (`datasets`), IoU's positive class, and Dice without smoothing, pooled over the
+batch. A run is completely described by its `Protocol`, its data and the software's versions.
 """
 
 import dataclasses
@@ -31,6 +32,7 @@ CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
     "memory_format": ("auto", "channels_first", "channels_last"),
 }
+UNET_FIELDS = ("levels", "kernel", "first_filters", "widest", "batch_norm", "upsampling")
 AT_LEAST_ONE = ("levels", "kernel", "steps", "batch", "first_filters", "widest")
 
 
@@ -119,7 +121,8 @@ class Protocol:
             for number in value:
                 _check_whole(field, number, 1)
         if not (_is_number(self.learning_rate) and 0 < self.learning_rate < math.inf):
-            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate!r}.")
+            raise ValueError(f"learning_rate must be a number above 0, got {self.learning_rate!r} "
+                             "(in YAML write 0.0001: it reads 1e-4 as text).")
 
     def as_dict(self) -> dict:
         """The fields as plain JSON values, in the order of their definition."""
@@ -187,7 +190,8 @@ def preset(name: str, task: str = "cracks", overrides: dict | None = None) -> Pr
     """The preset `smoke`, `quick`, `cpu` or `paper` of a task, with some fields replaced.
 
     `overrides` maps names of `Protocol` fields to values (lists stand for tuples, as YAML and
-    papermill give them). Raises `ValueError` for an unknown preset, task or field.
+    papermill give them); the FPN ignores those that only a U-Net has. Raises `ValueError` for an
+    unknown preset, task or field.
     """
     if task not in PRESETS:
         raise ValueError(f"Unknown task {task!r}: expected cracks or roads.")
@@ -203,7 +207,10 @@ def preset(name: str, task: str = "cracks", overrides: dict | None = None) -> Pr
                          f"{', '.join(sorted(fields))}.")
     values = {field: tuple(value) if isinstance(value, list) else value
               for field, value in (overrides or {}).items()}
-    return Protocol(name=name, task=task, **{**PRESETS[task][name], **values})
+    values = {**PRESETS[task][name], **values}
+    if values.get("architecture") == "fpn":  # one mapping may serve both tasks
+        values = {field: value for field, value in values.items() if field not in UNET_FIELDS}
+    return Protocol(name=name, task=task, **values)
 
 
 def as_list(name: str, value) -> list:

@@ -5,11 +5,11 @@ Each stands between `<!-- name -->` and `<!-- /name -->`.
 """
 
 import re
-from pathlib import Path
 
 import pandas as pd
 
 from crackutils import metrics, runs, tables
+from crackutils.plots import NAMES
 from crackutils.protocol import preset
 from crackutils.tables import Source
 
@@ -17,8 +17,6 @@ README = runs.ROOT / "README.md"
 RESULTS = runs.ROOT / "results"
 STAGES = RESULTS / "quick" / "stages.csv"
 PHOTOGRAPHS = ("cpu", "sut_crack_512")
-NAMES = {"mse": "MSE", "balanced_step": "Balanced Step", "step": "Step", "relu": "ReLU",
-         "squared_balanced_step": "Squared & Balanced Step", "bce": "BCE (not in the paper)"}
 TITLES = {"01_data": "what the networks see, and whether it is a real task",
           "02_losses_by_hand": "what each loss charges, on 4×4 masks; the audit of both papers",
           "03_train_cracks": "training, one family of losses on cracks",
@@ -43,7 +41,8 @@ def table8() -> str:
     for index, row in synthetic.iterrows():
         weight = "–" if pd.isna(row["weight"]) else f"{row['weight']:g}"
         lines.append(" | ".join([
-            f"| {NAMES[row['loss']]}", weight, f"{row['threshold']:g}",
+            f"| {NAMES[row['loss']]}{' (added)' if row['loss'] == 'bce' else ''}", weight,
+            f"{row['threshold']:g}",
             figure(row["f1_score_published"]), figure(row["f1_score"]), own[0][index],
             figure(photographs["f1_score"][index]), own[1][index]]) + " |")
     return "\n".join(lines)
@@ -53,11 +52,11 @@ def own_threshold_f1(origin: Source) -> list[str]:
     """Test F1 of Table 8's rows, each at the threshold that is best on the validation part."""
     cells = []
     for row in tables.crack_table(8, origin).to_dict("records"):
-        counts = origin.counts(row["loss"], tables.none_if_missing(row["weight"]))
-        threshold = metrics.best_threshold(counts[0], "validation")
-        index = metrics.at_threshold(counts[0], threshold)
-        cells.append(f"{figure(metrics.scores(counts[0], 'test')['f1_score'][index])} "
-                     f"({threshold:g})")
+        for counts in origin.counts(row["loss"], tables.none_if_missing(row["weight"])):
+            threshold = metrics.best_threshold(counts, "validation")
+            index = metrics.at_threshold(counts, threshold)
+            f1_score = metrics.scores(counts, "test")["f1_score"][index]
+            cells.append(f"{figure(f1_score)} ({threshold:g})")
     return cells
 
 
@@ -105,4 +104,4 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
-    Path(README).write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")

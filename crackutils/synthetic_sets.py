@@ -2,7 +2,6 @@
 
 import hashlib
 import inspect
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -34,8 +33,9 @@ def synthetic_folder(protocol: Protocol, runs: Path) -> Path:
             write(Path(side) / "set", protocol)
             try:
                 (Path(side) / "set").rename(folder)
-            except OSError:  # another process was first with the same set
-                shutil.rmtree(Path(side) / "set")
+            except OSError:
+                if not folder.is_dir():  # else another process was first with the same set
+                    raise
     return folder
 
 

@@ -12,9 +12,9 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from crackutils import metrics, published, runs
+from crackutils.datasets import fingerprint_of, parts_of
 from crackutils.protocol import Protocol, preset
 
-TABLES = (1, 4, 5, 6, 7, 8)
 FIGURES = ("precision", "recall", "accuracy", "f1_score")
 IOUS = ("iou", "iou_mean_of_images", "iou_mean_of_classes")
 ROAD_THRESHOLD = 0.5  # paper B states none
@@ -30,10 +30,12 @@ class Source:
     dataset: str
     roots: dict[str, Path]
     seeds: tuple[int, ...] = (0,)
+    fingerprint: str | None = None  # of the data, where it is at hand
 
     def records(self, loss: str, weight) -> list[tuple[str, Path]]:
         """Source and folder of each seed's record; seeds without one are left out."""
-        found = (runs.find(self.roots, self.protocol.with_run(loss, weight, seed), self.dataset)
+        found = (runs.find(self.roots, self.protocol.with_run(loss, weight, seed), self.dataset,
+                           self.fingerprint)
                  for seed in self.seeds)
         return [record for record in found if record is not None]
 
@@ -58,8 +60,12 @@ def reading_source(protocol: str, task: str, data: str, runs_folder: str, result
     roots = {"runs": runs.resolve(runs_folder, "runs")}
     if results:
         roots["results"] = runs.resolve(results, "results")
-    dataset = "synthetic" if data == "synthetic" else Path(data).expanduser().resolve().name
-    return Source(preset(protocol, task, overrides), dataset, roots, tuple(seeds))
+    chosen = preset(protocol, task, overrides)
+    if data == "synthetic":
+        return Source(chosen, "synthetic", roots, tuple(seeds))
+    folder = Path(data).expanduser().resolve()
+    fingerprint = fingerprint_of(parts_of(folder)) if folder.is_dir() else None
+    return Source(chosen, folder.name, roots, tuple(seeds), fingerprint)
 
 
 def crack_table(number: int, source: Source) -> pd.DataFrame:
@@ -90,12 +96,13 @@ def crack_row(row: dict, source: Source, select: bool) -> dict:
 
 
 def selected(loss: str, source: Source) -> dict:
-    """Weight and threshold of the highest mean validation F1 of a loss, and their test figures."""
+    """Weight and threshold of the highest mean validation F1 of a loss, and their test figures;
+    none while a weight or a seed is missing: that would be no choice."""
     best, choice = -1.0, {}
     for weight in published_weights(loss):
         seeds = source.counts(loss, weight)
-        if not seeds:
-            continue
+        if len(seeds) < len(source.seeds):
+            return {}
         validation = np.mean([metrics.scores(counts, "validation")["f1_score"]
                               for counts in seeds], axis=0)
         if validation.max() > best:
@@ -209,41 +216,3 @@ def selection(table8: pd.DataFrame) -> pd.DataFrame:
     chosen = [name for name in table8 if name.endswith("_selected")]
     return table8[["loss", *chosen]].rename(columns=lambda name: name.replace("_selected", "")) \
         .round(3)
-
-
-def best_thresholds(source: Source) -> pd.DataFrame:
-    """Each loss and weight at its own validation-chosen threshold: figures on the test part."""
-    rows = []
-    for loss in ("mse", "bce", "balanced_step", "squared_balanced_step", "step", "relu"):
-        for weight in published_weights(loss):
-            values = []
-            for counts in source.counts(loss, weight):
-                threshold = metrics.best_threshold(counts, "validation")
-                scores = metrics.scores(counts, "test")
-                index = metrics.at_threshold(counts, threshold)
-                values.append([threshold, *(scores[figure][index] for figure in FIGURES)])
-            rows.append({"loss": loss, "weight": weight,
-                         **summary(("threshold", *FIGURES), values)})
-    return pd.DataFrame(rows).round(3)
-
-
-def recall_table(source: Source) -> pd.DataFrame:
-    """Recall by crack width of Table 8's rows and BCE, at validation-chosen thresholds."""
-    rows = []
-    for row in published.table(8).to_dict("records") + [{"loss": "bce", "weight": None}]:
-        weight = none_if_missing(row["weight"])
-        for counts in source.counts(row["loss"], weight):
-            if "test_true_positives_by_width" not in counts:
-                continue
-            index = metrics.at_threshold(counts, metrics.best_threshold(counts, "validation"))
-            recalls = metrics.recall_by_width(counts, "test")[:, index]
-            precision = metrics.scores(counts, "test")["precision"][index]
-            rows.append({"loss": row["loss"], "weight": weight, "precision": precision,
-                         **dict(zip(width_labels(counts["width_edges"]), recalls))})
-    return pd.DataFrame(rows).round(3)
-
-
-def width_labels(edges: np.ndarray) -> list[str]:
-    """`< 1 px`, `1-2 px`, ... of the width classes between the edges."""
-    middle = [f"{low:g}-{high:g} px" for low, high in zip(edges, edges[1:])]
-    return [f"< {edges[0]:g} px", *middle, f">= {edges[-1]:g} px"]

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import nn
@@ -82,21 +83,24 @@ def learning_rate(protocol: Protocol, step: int) -> float:
 
 
 def train(model: nn.Module, sampler: Sampler, protocol: Protocol, hardware: Hardware,
-          record: Path) -> list[float]:
-    """Train `model` in place and return the loss of each step.
+          record: Path) -> tuple[list[float], float]:
+    """Train `model` in place; returns the loss of each step and the seconds spent, all sessions.
 
     Adam on batches that are a pure function of (seed, step). A checkpoint lies in `record` every
     30 s; a run that was cut short goes on from it. `TrainingFailedError` where the loss is not a
-    finite number.
+    finite number. Bit for bit the same on the same machine on a CPU; on CUDA some of the operations
+    have no deterministic form.
     """
     fabric = fabric_for(hardware)
     torch.use_deterministic_algorithms(hardware.device == "cpu")
     optimizer = torch.optim.Adam(model.parameters(), lr=protocol.learning_rate)
-    losses = restore(model, optimizer, load_checkpoint(record))
     model.to(memory_format=tensor_format(hardware))
     network, fabric_optimizer = fabric.setup(model, optimizer)
+    # after set-up: Adam's state has to lie where Fabric has put the weights
+    losses, earlier = restore(model, optimizer, load_checkpoint(record))
     network.train()
-    pending, saved = [], time.monotonic()
+    pending, started = [], time.monotonic()
+    saved = started
     bar = tqdm(range(len(losses), protocol.steps), initial=len(losses), total=protocol.steps,
                desc=f"{protocol.loss} {protocol.weight or ''} seed {protocol.seed}",
                unit="step", file=sys.stdout, mininterval=2)
@@ -110,15 +114,18 @@ def train(model: nn.Module, sampler: Sampler, protocol: Protocol, hardware: Hard
             pending.clear()
             bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                save_checkpoint(record, {"model": model.state_dict(), "losses": losses,
-                                         "optimizer": optimizer.state_dict()})
                 saved = time.monotonic()
-    return losses
+                save_checkpoint(record, {"model": model.state_dict(), "losses": losses,
+                                         "optimizer": optimizer.state_dict(),
+                                         "seconds": earlier + saved - started})
+    return losses, earlier + time.monotonic() - started
 
 
 def one_step(fabric: Fabric, network, optimizer, sampler: Sampler, protocol: Protocol,
              hardware: Hardware, step: int) -> torch.Tensor:
     """Draw, predict, charge, improve; returns the loss without waiting for it."""
+    # dropout (the FPN has some) must draw by (seed, step) too
+    torch.manual_seed(int(np.random.SeedSequence([protocol.seed, step]).generate_state(1)[0]))
     images, targets = (fabric.to_device(tensor) for tensor in sampler.batch(step))
     logits = network(images.contiguous(memory_format=tensor_format(hardware)))
     if protocol.output == "clipped":
@@ -132,14 +139,14 @@ def one_step(fabric: Fabric, network, optimizer, sampler: Sampler, protocol: Pro
     return loss.detach()
 
 
-def restore(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: dict | None) -> list:
-    """Put a checkpoint back, if there is one; returns the losses of the steps done."""
+def restore(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: dict | None) -> tuple:
+    """Put a checkpoint back, if there is one; returns the losses of the steps done, the seconds."""
     if checkpoint is None:
-        return []
+        return [], 0.0
     model.load_state_dict(checkpoint["model"])
     optimizer.load_state_dict(checkpoint["optimizer"])
     print(f"resumed after step {len(checkpoint['losses'])}")
-    return list(checkpoint["losses"])
+    return list(checkpoint["losses"]), checkpoint["seconds"]
 
 
 def fetch(pending: list[torch.Tensor], first: int, sampler: Sampler,

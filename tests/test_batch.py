@@ -3,6 +3,7 @@
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from PIL import Image
 
 from crackutils import batch, report
 from crackutils.batch import Stage
@@ -81,6 +82,10 @@ def test_an_empty_mapping_of_overrides_changes_nothing(executed):
 
 def test_every_notebook_gets_what_it_knows_and_its_own_folder(executed, tmp_path, capsys):
     photos = tmp_path / "photos"
+    for name, level in (("images", 90), ("masks", 255)):
+        (photos / name).mkdir(parents=True)
+        for number in range(8):
+            Image.new("L", (8, 8), level).save(photos / name / f"{number}.png")
     assert batch.main(["--protocol", "smoke", "--cracks", str(photos), "--runs",
                        str(tmp_path / "r"), "-y", "{seeds: [0, 1], overrides: {steps: 3}}"]) == 0
     by_name = {stage.name: (stage.parameters, folder) for stage, folder in executed}
@@ -94,7 +99,16 @@ def test_every_notebook_gets_what_it_knows_and_its_own_folder(executed, tmp_path
                           "data": str(photos), "loss": "relu", "weights": []}
     assert by_name["02_losses_by_hand"][0] == {"protocol": "smoke"}
     assert by_name["05_drivable_area-dice"][1].parts[-2:] == ("synthetic", "notebooks")
-    sizes = [stage.parameters["overrides"] for stage, _ in executed if "figure8" in stage.name]
+    # Fig. 8 shows pictures, and there are none of photographs
+    assert not [stage for stage, _ in executed if "figure8" in stage.name]
+
+
+def test_figure_8_is_trained_for_synthetic_pictures_with_one_seed(executed, tmp_path):
+    assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path),
+                       "-y", "{seeds: [4, 1], overrides: {steps: 3}}"]) == 0
+    stages = [stage for stage, _ in executed if "figure8" in stage.name]
+    assert all(stage.parameters["seeds"] == [4] and stage.trains for stage in stages)
+    sizes = [stage.parameters["overrides"] for stage in stages]
     assert sizes == [{"steps": 3, "levels": levels, "kernel": kernel}
                      for levels, kernel in ((4, 7), (5, 5), (5, 7))]  # smoke itself is 4, 5 x 5
 
@@ -102,7 +116,7 @@ def test_every_notebook_gets_what_it_knows_and_its_own_folder(executed, tmp_path
 def test_a_failing_training_is_named_with_its_log_and_the_others_still_run(
         notebooks, tmp_path, monkeypatch, capsys):
     plan = [Stage("03_train_cracks-mse", "03_train_cracks", {"seeds": "[0]"}, "synthetic"),
-            Stage("03_train_cracks-bce", "03_train_cracks", {"seeds": [0]}, "synthetic"),
+            Stage("03_train_cracks-bce", "03_train_cracks", {"seeds": [0]}, "synthetic", True),
             Stage("04_threshold_sweeps", "04_threshold_sweeps", {}, "synthetic")]
     monkeypatch.setattr(batch, "stages", lambda *_: plan)
     assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path / "r")]) == 1

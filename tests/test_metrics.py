@@ -194,8 +194,10 @@ def test_a_threshold_that_was_not_counted_is_refused():
 
 
 @pytest.mark.parametrize("level, expected", [(0.0, "empty"), (0.009, "empty"), (1.0, "full"),
-                                             (0.5, None), (0.9998, None)])
+                                             (0.5, "constant"), (0.9998, "constant")])
 def test_degenerate_predictions_are_told(level, expected):
     mask = np.array([[1, 0, 0, 0]], np.uint8)
     assert metrics.degenerate(counts_of((np.full((1, 4), level, np.float32), mask)),
                               "validation") == expected
+    varied = np.float32([[level, 0.3, 0.4, 0.35]])
+    assert metrics.degenerate(counts_of((varied, mask)), "validation") is None

@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # left to right: no module imports one to its right
 ORDER = ("protocol", "synthetic_cracks", "road_ground", "road_objects", "synthetic_roads",
          "synthetic_sets", "datasets", "losses", "models", "sampling", "runs", "training",
-         "evaluation", "metrics", "baselines", "experiments", "published", "tables", "plots",
-         "curves", "pictures", "readme", "report", "batch")
+         "evaluation", "metrics", "baselines", "experiments", "published", "tables",
+         "comparisons", "plots", "curves", "pictures", "readme", "report", "batch")
 MODULES = sorted((ROOT / "crackutils").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -161,11 +161,12 @@ def test_no_path_of_a_machine_is_written_down():
 
 def test_no_weights_and_no_photographs_are_kept():
     kept = [path for path in (ROOT / "results").rglob("*") if path.is_file()]
+    assert any(path.name == "counts.npz" for path in kept)
     assert not [path for path in kept if path.suffix in {".safetensors", ".pt", ".jpg", ".png"}]
     for samples in (ROOT / "results").rglob("samples.npz"):
         assert samples.parts[-4] == "synthetic", samples
 
 
-def test_every_measured_number_of_the_readme_comes_from_results():
+def test_the_readmes_measured_tables_are_computed_from_results():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert readme.filled(text) == text, "run python -m crackutils.readme"

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from crackutils import metrics, published, readme, tables
+from crackutils import comparisons, metrics, published, readme, tables
 
 CRACKS = readme.source("quick", "cracks", "synthetic")
 ROADS = readme.source("quick", "roads", "synthetic")
 PHOTOGRAPHS = readme.source(readme.PHOTOGRAPHS[0], "cracks", readme.PHOTOGRAPHS[1])
 
 
-@pytest.mark.parametrize("number", tables.TABLES)
+@pytest.mark.parametrize("number", published.TABLES)
 def test_every_row_has_a_committed_record(number):
     table = tables.crack_table(number, CRACKS)
     assert table["source"].str.startswith("results/quick/synthetic/").all()
@@ -30,7 +30,7 @@ def test_mse_finds_cracks_and_misses_the_fine_ones():
     assert scores["precision"][index] >= 0.5
     by_width = counts["test_true_positives_by_width"].astype(int).sum(axis=0)[:, index]
     present = counts["test_positives_by_width"].astype(int).sum(axis=0)
-    labels = tables.width_labels(counts["width_edges"])
+    labels = comparisons.width_labels(counts["width_edges"])
     assert labels[:2] == ["< 1 px", "1-2 px"] and labels[3] == "3-5 px"
     assert by_width[:2].sum() / present[:2].sum() < by_width[3] / present[3]
 

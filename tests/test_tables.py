@@ -162,7 +162,11 @@ def peak(threshold: float, height: int) -> np.ndarray:
 def test_table_8_selects_on_validation_and_reports_on_test(tmp_path):
     none = np.zeros((2, len(THRESHOLDS)), int)
     for weight, validation, test in ((0.69, peak(0.2, 140), peak(0.8, 120)),
-                                     (1.3, peak(0.3, 130), peak(0.9, 145))):
+                                     (1.3, peak(0.3, 130), peak(0.9, 145)),
+                                     (0.5, peak(0.4, 90), peak(0.4, 160)),
+                                     (0.97, peak(0.5, 80), peak(0.5, 170))):
+        before = tables.crack_table(8, source_of(tmp_path))
+        assert "weight_selected" not in before  # no choice while a weight is missing
         write(tmp_path / "runs", SMOKE.with_run("relu", weight, 0), part("test", test, none),
               part("test", validation, none))
     row = tables.crack_table(8, source_of(tmp_path)).set_index("loss").loc["relu"]
@@ -171,7 +175,7 @@ def test_table_8_selects_on_validation_and_reports_on_test(tmp_path):
     assert row["recall_selected"] == pytest.approx(85 / 200)
     assert row["precision_selected"] == 1
     assert row["f1_score_selected"] == pytest.approx(2 * 85 / (2 * 85 + 115), abs=6e-7)
-    assert np.isnan(row["f1_score"]) and row["weight"] == 0.97
+    assert row["f1_score"] != row["f1_score_selected"] and row["weight"] == 0.97
 
 
 def test_bce_is_an_added_last_row_without_published_figures(filled):

@@ -40,7 +40,7 @@ def squares() -> list[datasets.Sample]:
 def trained(protocol, record, hardware=HERE):
     """A network after its training, and the loss of each step."""
     model = build(protocol)
-    losses = train(model, Sampler(squares(), protocol), protocol, hardware, record)
+    losses, _ = train(model, Sampler(squares(), protocol), protocol, hardware, record)
     return model.state_dict(), losses
 
 
@@ -210,7 +210,8 @@ def test_a_repository_without_a_commit_has_none_in_its_records(monkeypatch, tmp_
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     monkeypatch.setattr(runs, "ROOT", tmp_path)
     environment = experiments.describe_environment(HERE, build(tiny()), 1, 2)
-    assert environment["commit"] is None
+    assert environment["commit"] == experiments.COMMIT
+    assert experiments.current_commit() is None
 
 
 def test_samples_are_kept_of_synthetic_images_only(dataset, tmp_path):
@@ -234,7 +235,7 @@ def test_a_prediction_that_is_black_everywhere_is_warned_of_with_advice():
     counts = {f"validation_{name}": np.array([[value]] if name != "pixels" else [value])
               for name, value in (("pixels", 9), ("true_positives", 0), ("false_positives", 0),
                                   ("false_negatives", 2))}
-    with pytest.warns(UserWarning, match="is empty at every threshold.*Likely causes"):
+    with pytest.warns(UserWarning, match="is empty, whatever the threshold.*Likely causes"):
         experiments.warn_if_degenerate(counts)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
