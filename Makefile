@@ -1,4 +1,4 @@
-# make setup | reproduce | test | lab     (from a bare checkout: python3, make and git are enough)
+# make setup | reproduce | test | lab | notebooks | readme     (from a bare checkout: python3, make and git are enough)
 
 PYTHON ?= python3
 PROTOCOL ?= quick
@@ -12,7 +12,7 @@ PARAMETERS ?=
 export NO_ALBUMENTATIONS_UPDATE = 1
 BIN := .venv/bin
 
-.PHONY: setup reproduce test lab
+.PHONY: setup reproduce test lab notebooks readme
 setup: .venv/installed
 
 .venv/installed: requirements.txt pyproject.toml
@@ -33,3 +33,11 @@ test: setup
 
 lab: setup
 	$(BIN)/jupyter lab notebooks
+
+# for maintainers: execute the committed notebooks anew, and compute the README's numbers anew
+notebooks: setup
+	PYTHONWARNINGS=ignore $(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	$(BIN)/nbstripout --keep-output --keep-count notebooks/*.ipynb
+
+readme: setup
+	$(BIN)/python -m crackutils.readme

@@ -6,119 +6,64 @@ call goes on where this one stopped.
 """
 
 import argparse
+import contextlib
+import os
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import papermill
 import yaml
 
+from crackutils import plan as planned
 from crackutils import report, runs, tables
 from crackutils.datasets import parts_of
+from crackutils.plan import Stage, check_parameters, stages
 from crackutils.protocol import as_list, preset
 from crackutils.training import decide
 
-CRACK_LOSSES = ("mse", "bce", "balanced_step", "squared_balanced_step", "step", "relu")
-ROAD_LOSSES = ("tversky", "dice", "bce", "bce_dice")
-FIGURE_8 = [{"levels": levels, "kernel": kernel} for levels in (4, 5) for kernel in (5, 7)]
 # set by the command line or by the plan of stages, so not by -y
 OWN_OPTIONS = {"protocol", "data", "roads", "runs", "results", "device", "loss", "weights"}
-NOTEBOOKS = runs.ROOT / "notebooks"
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A notebook with its parameters; `name` is the executed notebook's."""
-
-    name: str
-    notebook: str
-    parameters: dict
-    dataset: str
-    trains: bool = False  # the stages that only read wait for these
+def checked_place(data: str) -> str:
+    """"synthetic", or a folder's whole path once it is seen to hold a data set."""
+    if data != "synthetic":
+        data = str(Path(data).expanduser().resolve())
+        parts_of(Path(data))
+    return data
 
 
-def stages(protocol: str, cracks: str, roads: str, shared: dict) -> list[Stage]:
-    """All stages in order; `shared` goes to every notebook that has such a parameter."""
-    crack_data, road_data = dataset_name(cracks), dataset_name(roads)
-    both = {"data": cracks, "roads": roads}
-    training = [Stage(f"03_train_cracks-{loss}", "03_train_cracks",
-                      {"data": cracks, "loss": loss, "weights": []}, crack_data, trains=True)
-                for loss in CRACK_LOSSES]
-    kernels = [Stage(f"03_train_cracks-figure8-{fields['levels']}x{fields['kernel']}",
-                     "03_train_cracks", {"data": cracks, "loss": "relu", "weights": [0.97],
-                                         "seeds": shared.get("seeds", [0])[:1],
-                                         "overrides": (shared.get("overrides") or {}) | fields},
-                     crack_data, trains=True)
-               for fields in FIGURE_8 if cracks == "synthetic" and beyond(protocol, shared, fields)]
-    road_training = [Stage(f"05_drivable_area-{loss}", "05_drivable_area",
-                           {"data": roads, "loss": loss}, road_data, trains=True)
-                     for loss in ROAD_LOSSES]
-    chosen = [Stage("01_data", "01_data", both, crack_data),
-              Stage("02_losses_by_hand", "02_losses_by_hand", {}, crack_data),
-              *training, *kernels,
-              Stage("04_threshold_sweeps", "04_threshold_sweeps", {"data": cracks}, crack_data),
-              *road_training,
-              Stage("05_drivable_area", "05_drivable_area", {"data": roads}, road_data),
-              Stage("06_figures", "06_figures", both, crack_data)]
-    given = {"protocol": protocol, **shared}
-    return [Stage(stage.name, stage.notebook, known(stage.notebook, given) | stage.parameters,
-                  stage.dataset, stage.trains) for stage in chosen]
-
-
-def beyond(protocol: str, shared: dict, fields: dict) -> bool:
-    """Whether these fields are other than the protocol's own: its own runs are made anyway."""
-    overrides = shared.get("overrides") or {}
-    return preset(protocol, "cracks", overrides | fields) != preset(protocol, "cracks", overrides)
-
-
-def known(notebook: str, given: dict) -> dict:
-    """Those of the given parameters that the notebook has."""
-    names = parameter_names(notebook)
-    return {name: value for name, value in given.items() if name in names}
-
-
-def parameter_names(notebook: str) -> set[str]:
-    """The names in a notebook's `parameters` cell."""
-    return set(papermill.inspect_notebook(str(NOTEBOOKS / f"{notebook}.ipynb")))
-
-
-def check_parameters(plan: list[Stage], shared: dict) -> None:
-    """Refuse a parameter that no notebook has: papermill itself would only warn."""
-    names = {notebook: parameter_names(notebook) for notebook in {s.notebook for s in plan}}
-    for stage in plan:
-        unknown = set(stage.parameters) - names[stage.notebook]
-        if unknown:
-            raise ValueError(f"{stage.notebook} has no parameter {', '.join(sorted(unknown))}: "
-                             f"it knows {', '.join(sorted(names[stage.notebook]))}.")
-    unknown = set(shared) - set().union(*names.values())
-    if unknown:
-        raise ValueError(f"No notebook has a parameter {', '.join(sorted(unknown))}: they know "
-                         f"{', '.join(sorted(set().union(*names.values())))}.")
-
-
-def dataset_name(data: str) -> str:
-    return "synthetic" if data == "synthetic" else Path(data).expanduser().resolve().name
+@contextlib.contextmanager
+def kernels_stderr_to(descriptor: int):
+    """What a kernel says outside its cells goes to the log: it inherits this process's stderr."""
+    kept = os.dup(2)
+    os.dup2(descriptor, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def execute(stage: Stage, folder: Path) -> str | None:
     """Run one stage; returns None, or the error in a line."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f"{stage.name}.log", "w", encoding="utf-8") as log:
+    source, executed = planned.NOTEBOOKS / f"{stage.notebook}.ipynb", folder / f"{stage.name}.ipynb"
+    with (open(folder / f"{stage.name}.log", "w", encoding="utf-8") as log,
+          kernels_stderr_to(log.fileno())):
         for attempt in (1, 2):
             try:
                 papermill.execute_notebook(
-                    str(NOTEBOOKS / f"{stage.notebook}.ipynb"), str(folder / f"{stage.name}.ipynb"),
-                    parameters=stage.parameters, kernel_name="python3", progress_bar=False,
-                    stdout_file=log, stderr_file=log)
+                    str(source), str(executed), parameters=stage.parameters,
+                    kernel_name="python3", progress_bar=False, stdout_file=log, stderr_file=log)
                 return None
             except Exception as error:  # whatever a cell raises is reported, with its log
                 log.write(f"\n{error}\n")
                 # two kernels that start at once can be given one port: worth one more try
                 if attempt == 2 or "Address already in use" not in str(error):
                     return (str(error).strip() or repr(error)).splitlines()[-1]
-    return None
 
 
 def run(plan: list[Stage], protocol: str, runs_root: Path) -> tuple[list[str], dict]:
@@ -128,7 +73,7 @@ def run(plan: list[Stage], protocol: str, runs_root: Path) -> tuple[list[str], d
     """
     failures, seconds, started = [], {}, time.monotonic()
     for number, stage in enumerate(plan, 1):
-        if failures and not stage.trains:
+        if failures and not stage.trainings:
             print(f"[{number:2}/{len(plan)}] {stage.name}: not run, a stage before it failed")
             continue
         folder = runs_root / protocol / stage.dataset / "notebooks"
@@ -136,7 +81,10 @@ def run(plan: list[Stage], protocol: str, runs_root: Path) -> tuple[list[str], d
         print(f"[{number:2}/{len(plan)}] {stage.name} ...", end="", flush=True)
         error = execute(stage, folder)
         spent = time.monotonic() - begun
-        left = (time.monotonic() - started) / number * (len(plan) - number) / 60
+        # reading a notebook's records costs about a third of training one
+        done, rest = (sum(one.trainings + 0.3 for one in part)
+                      for part in (plan[:number], plan[number:]))
+        left = (time.monotonic() - started) * rest / done / 60
         print(f" {spent:.0f} s, about {left:.0f} min left" if error is None else " FAILED")
         seconds[stage.name] = round(spent, 1)
         if error is not None:
@@ -147,14 +95,14 @@ def run(plan: list[Stage], protocol: str, runs_root: Path) -> tuple[list[str], d
 
 def conclude(plan: list[Stage], protocol: str, runs_root: Path, seconds: dict) -> None:
     """Write the report and the stages' seconds, print the tables, say where everything lies."""
-    folders = list(dict.fromkeys(runs_root / protocol / stage.dataset for stage in plan))
-    notebooks = [runs_root / protocol / stage.dataset / "notebooks" / f"{stage.name}.ipynb"
-                 for stage in plan]
+    root = runs_root / protocol
+    folders = list(dict.fromkeys(root / stage.dataset for stage in plan))
+    notebooks = [root / stage.dataset / "notebooks" / f"{stage.name}.ipynb" for stage in plan]
     found = [path for folder in folders for path in sorted((folder / "tables").glob("*.csv"))]
     found.sort(key=lambda path: path.stem == "iou_table")  # paper A's first
     figures = [path for folder in folders for path in sorted((folder / "figures").glob("*.png"))]
-    index = report.write_report(runs_root / protocol / "report",
-                                f"Both papers at protocol {protocol}", notebooks, found, figures)
+    index = report.write_report(root / "report", f"Both papers at protocol {protocol}", notebooks,
+                                found, figures)
     stage_table = pd.DataFrame(list(seconds.items()), columns=["stage", "seconds"])
     stage_table.to_csv(index.parent / "stages.csv", index=False)
     for table in found:
@@ -181,35 +129,34 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
+def checked(given: argparse.Namespace) -> list[Stage]:
+    """The plan of a command line, after every check that needs no training: `ValueError`s."""
+    extra = yaml.safe_load(given.parameters) or {}
+    if not isinstance(extra, dict):
+        raise ValueError(f"-y must be a mapping like 'seeds: [0, 1]', got {given.parameters}")
+    if own := OWN_OPTIONS & set(extra):
+        raise ValueError(f"{', '.join(sorted(own))} can't be set by -y: the command decides, "
+                         "see --help.")
+    for task in ("cracks", "roads"):
+        decide(preset(given.protocol, task, extra.get("overrides")), given.device)
+    as_list("seeds", extra.get("seeds", [0]))
+    shared = {"runs": str(runs.resolve(given.runs, "runs")), "results": given.results,
+              "device": given.device, **extra}
+    plan = stages(given.protocol, checked_place(given.cracks), checked_place(given.roads), shared)
+    check_parameters(plan, shared)
+    return plan
+
+
 def main(words: list[str] | None = None) -> int:
     """The command: 0 if all went well, 1 if a stage failed, 2 for arguments that can't be right."""
     given = arguments(words)
-    runs_root = runs.resolve(given.runs, "runs")
+    runs_root, started = runs.resolve(given.runs, "runs"), time.monotonic()
     try:
-        extra = yaml.safe_load(given.parameters) or {}
-        if not isinstance(extra, dict):
-            raise ValueError(f"-y must be a mapping like 'seeds: [0, 1]', got {given.parameters}")
-        own = OWN_OPTIONS & set(extra)
-        if own:
-            raise ValueError(f"{', '.join(sorted(own))} can't be set by -y: the command decides, "
-                             "see --help.")
-        for task in ("cracks", "roads"):
-            decide(preset(given.protocol, task, extra.get("overrides")), given.device)
-        as_list("seeds", extra.get("seeds", [0]))
-        shared = {"runs": str(runs_root), "results": given.results, "device": given.device, **extra}
-        places = [name if name == "synthetic" else str(Path(name).expanduser().resolve())
-                  for name in (given.cracks, given.roads)]
-        for place in places:
-            if place != "synthetic":
-                parts_of(Path(place))
-        plan = stages(given.protocol, *places, shared)
-        check_parameters(plan, shared)
+        plan = checked(given)
+        failures, seconds = run(plan, given.protocol, runs_root)
     except (ValueError, FileNotFoundError, yaml.YAMLError) as error:
         print(error, file=sys.stderr)
         return 2
-    started = time.monotonic()
-    try:
-        failures, seconds = run(plan, given.protocol, runs_root)
     except KeyboardInterrupt:
         print("\ninterrupted: the same command goes on from here", file=sys.stderr)
         return 130

@@ -70,7 +70,7 @@ def save(figure: Figure | None, folder: Path, name: str) -> tuple[Path, ...]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / f"{name}.pdf", folder / f"{name}.png"
     with matplotlib.rc_context(STYLE):
-        figure.savefig(paths[0], dpi=300, metadata={"CreationDate": None})
+        figure.savefig(paths[0], dpi=200, metadata={"CreationDate": None})
         figure.savefig(paths[1], dpi=160)
     return paths
 

@@ -94,12 +94,12 @@ BLOCKS = {"table8": table8, "iou": iou, "notebooks": notebooks}
 def filled(text: str) -> str:
     """The README's text with every block computed anew."""
     for name, block in BLOCKS.items():
-        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
         if not re.search(pattern, text, flags=re.S):
             raise ValueError(f"README.md has no block <!-- {name} --> ... <!-- /{name} -->.")
         content = block()
-        text = re.sub(pattern, lambda found, content=content: found[1] + content + found[2], text,
-                      flags=re.S)
+        text = re.sub(pattern, lambda found, content=content: f"{found[1]}{content}\n{found[2]}",
+                      text, flags=re.S)
     return text
 
 

@@ -5,8 +5,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
-from crackutils import batch, report
-from crackutils.batch import Stage
+from crackutils import batch, plan, report
+from crackutils.plan import Stage
 
 COMMON = "protocol = 'smoke'\nruns = 'runs'\nresults = ''\nseeds = [0]\ndevice = 'auto'\n" \
     "overrides = {}\n"
@@ -30,7 +30,7 @@ def notebooks(tmp_path, monkeypatch):
         notebook = new_notebook(cells=cells, metadata={"kernelspec": {
             "name": "python3", "display_name": "Python 3", "language": "python"}})
         nbformat.write(notebook, folder / f"{name}.ipynb")
-    monkeypatch.setattr(batch, "NOTEBOOKS", folder)
+    monkeypatch.setattr(plan, "NOTEBOOKS", folder)
     return folder
 
 
@@ -107,7 +107,7 @@ def test_figure_8_is_trained_for_synthetic_pictures_with_one_seed(executed, tmp_
     assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path),
                        "-y", "{seeds: [4, 1], overrides: {steps: 3}}"]) == 0
     stages = [stage for stage, _ in executed if "figure8" in stage.name]
-    assert all(stage.parameters["seeds"] == [4] and stage.trains for stage in stages)
+    assert all(stage.parameters["seeds"] == [4] and stage.trainings == 1 for stage in stages)
     sizes = [stage.parameters["overrides"] for stage in stages]
     assert sizes == [{"steps": 3, "levels": levels, "kernel": kernel}
                      for levels, kernel in ((4, 7), (5, 5), (5, 7))]  # smoke itself is 4, 5 x 5
@@ -116,7 +116,7 @@ def test_figure_8_is_trained_for_synthetic_pictures_with_one_seed(executed, tmp_
 def test_a_failing_training_is_named_with_its_log_and_the_others_still_run(
         notebooks, tmp_path, monkeypatch, capsys):
     plan = [Stage("03_train_cracks-mse", "03_train_cracks", {"seeds": "[0]"}, "synthetic"),
-            Stage("03_train_cracks-bce", "03_train_cracks", {"seeds": [0]}, "synthetic", True),
+            Stage("03_train_cracks-bce", "03_train_cracks", {"seeds": [0]}, "synthetic", 1),
             Stage("04_threshold_sweeps", "04_threshold_sweeps", {}, "synthetic")]
     monkeypatch.setattr(batch, "stages", lambda *_: plan)
     assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path / "r")]) == 1

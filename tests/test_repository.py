@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ORDER = ("protocol", "synthetic_cracks", "road_ground", "road_objects", "synthetic_roads",
          "synthetic_sets", "datasets", "losses", "models", "sampling", "runs", "training",
          "evaluation", "metrics", "baselines", "experiments", "published", "tables",
-         "comparisons", "plots", "curves", "pictures", "readme", "report", "batch")
+         "comparisons", "plots", "curves", "pictures", "readme", "report", "plan", "batch")
 MODULES = sorted((ROOT / "crackutils").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
