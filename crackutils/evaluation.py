@@ -16,6 +16,7 @@ from crackutils.training import Hardware, fabric_for, tensor_format
 # 0.01 ... 0.99, and finer near 1, where strongly weighted losses have their best threshold
 THRESHOLDS = np.concatenate([np.arange(1, 100) / 100, np.arange(991, 1000) / 1000,
                              [0.9995, 0.9999]])
+PIXELS_AT_ONCE = 2**20  # of windows in one pass: bounds the memory, whatever the photograph
 WIDTH_EDGES = np.array([1.0, 2.0, 3.0, 5.0])  # px: below 1, 1-2, 2-3, 3-5, 5 and more
 
 
@@ -85,8 +86,9 @@ def predictor(model: nn.Module, protocol: Protocol,
                    for top in window_starts(image.shape[-2], height)
                    for left in window_starts(image.shape[-1], width)]
         total, hits = torch.zeros_like(image[0, 0]), torch.zeros_like(image[0, 0])
-        for first in range(0, len(windows), protocol.batch):
-            chunk = windows[first:first + protocol.batch]
+        at_once = max(1, PIXELS_AT_ONCE // (height * width))
+        for first in range(0, len(windows), at_once):
+            chunk = windows[first:first + at_once]
             tiles = torch.cat([image[window] for window in chunk]).contiguous(memory_format=layout)
             found = probability(network(tiles), protocol.output)[:, 0]
             for window, tile in zip(chunk, found):
