@@ -36,6 +36,7 @@ lab: setup
 
 # for maintainers: execute the committed notebooks anew, and compute the README's numbers anew
 notebooks: setup
+	rm -rf runs/smoke
 	PYTHONWARNINGS=ignore $(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 	$(BIN)/nbstripout --keep-output --keep-count notebooks/*.ipynb
 

@@ -19,9 +19,9 @@ import yaml
 from crackutils import plan as planned
 from crackutils import report, runs, tables
 from crackutils.datasets import parts_of
+from crackutils.hardware import decide
 from crackutils.plan import Stage, check_parameters, stages
 from crackutils.protocol import as_list, preset
-from crackutils.training import decide
 
 # set by the command line or by the plan of stages, so not by -y
 OWN_OPTIONS = {"protocol", "data", "roads", "runs", "results", "device", "loss", "weights"}

@@ -8,43 +8,43 @@ Two layouts are read, told apart by their folders:
   0 direct, 1 alternative, 2 background; `val` is the test part, validation is cut from `train`.
 """
 
+import functools
 import hashlib
+import io
+import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import albumentations
+import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from crackutils.parts import WIDTH_UNIT, Entry, Part, Sample, open_part, store
 from crackutils.protocol import Protocol
-from crackutils.synthetic_sets import LISTS, PARTS, WIDTH_UNIT, synthetic_folder
+from crackutils.synthetic_sets import LISTS, PARTS, synthetic_folder
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 VALIDATION_SHARE, TEST_SHARE = 0.12, 0.2  # of a folder that comes without lists
 DRIVABLE = (0, 1)  # BDD100K's direct and alternative: the positive class of the binary task
 
 
-class Sample(NamedTuple):
-    """`image` uint8 H x W x 3, `mask` uint8 H x W of 0 and 1, `width` float32 H x W px or None."""
-
-    name: str
-    image: np.ndarray
-    mask: np.ndarray
-    width: np.ndarray | None
-
-
 @dataclass(frozen=True)
 class Dataset:
-    """The three parts, decoded; the fingerprint changes with any byte, name or split."""
+    """The three parts as a network sees them; the fingerprint changes with any byte, name, split.
+
+    With `framing="resize"` the samples have the size of the protocol's `tile`.
+    """
 
     name: str
     layout: str
     fingerprint: str
-    train: list[Sample]
-    validation: list[Sample]
-    test: list[Sample]
+    train: Part
+    validation: Part
+    test: Part
 
 
 class Files(NamedTuple):
@@ -67,10 +67,22 @@ def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
         raise ValueError(f"{folder} would be taken for the synthetic data: rename the folder.")
     layout = recognise(folder)
     parts = parts_of(folder, protocol.counts[1] if synthetic else None)
-    fingerprint = fingerprint_of(parts)
-    loaded = {part: [read(files, layout, protocol.mask_threshold) for files in parts[part]]
-              for part in PARTS}
-    return Dataset("synthetic" if synthetic else folder.name, layout, fingerprint, **loaded)
+    jobs = [(part, files) for part in PARTS for files in parts[part]]
+    name = "synthetic" if synthetic else folder.name
+    place = runs / "cache" / f"{name}-{version_of(jobs, layout, protocol)}"
+    decode = functools.partial(read, layout=layout, protocol=protocol)
+    entries = store(place, jobs, decode, any(files.width is not None for _, files in jobs))
+    return Dataset(name, layout, fingerprint_of(entries),
+                   **{part: open_part(place, part) for part in PARTS})
+
+
+def version_of(jobs: list[tuple[str, Files]], layout: str, protocol: Protocol) -> str:
+    """What the decoded pixels depend on, hashed: the files as they lie there, and the framing."""
+    stats = [[part, files.name, *(path and [str(path), path.stat().st_size, path.stat().st_mtime_ns]
+                                  for path in files[1:])] for part, files in jobs]
+    tile = protocol.tile if protocol.framing == "resize" else None
+    text = json.dumps([stats, layout, protocol.mask_threshold, tile])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def recognise(folder: Path) -> str:
@@ -174,42 +186,60 @@ def stems(folder: Path) -> dict[str, Path]:
     return found
 
 
-def fingerprint_of(parts: dict[str, list[Files]]) -> str:
+def fingerprint_of(entries: list[Entry]) -> str:
     """sha256 over parts, names and file contents."""
     digest = hashlib.sha256()
-    for part in PARTS:
-        for files in parts[part]:
-            digest.update(f"{part}/{files.name}\0".encode())
-            for path in files[1:]:
-                digest.update(hashlib.sha256(path.read_bytes()).digest() if path else b"none")
+    for entry in entries:
+        digest.update(f"{entry.part}/{entry.name}\0".encode() + bytes.fromhex(entry.digest))
     return digest.hexdigest()
 
 
-def read(files: Files, layout: str, mask_threshold: int) -> Sample:
-    """Decode one sample; the mask becomes 0 and 1."""
-    image = np.array(opened(files.image).convert("RGB"))
-    labels = np.asarray(opened(files.mask))
-    if layout == "bdd100k":
-        mask = np.isin(labels, DRIVABLE)
-    else:
-        labels = np.asarray(opened(files.mask).convert("L"))
-        if 0 < labels.max() < mask_threshold:
-            raise ValueError(f"{files.mask} has no level from {mask_threshold} on (highest: "
-                             f"{labels.max()}): masks must be 0 and 255.")
-        mask = labels >= mask_threshold
+def read(files: Files, layout: str, protocol: Protocol) -> tuple[Sample, str]:
+    """Decode one sample, the mask to 0 and 1, framed; and the hex digests of its files in a row."""
+    contents = [path.read_bytes() if path else None for path in files[1:]]
+    digest = "".join((hashlib.sha256(content).digest() if content is not None else b"none").hex()
+                     for content in contents)
+    image = np.array(opened(files.image, contents[0]).convert("RGB"))
+    mask = binary(files.mask, opened(files.mask, contents[1]), layout, protocol.mask_threshold)
     if mask.shape != image.shape[:2]:
         raise ValueError(f"{files.mask} is {mask.shape}, its image {image.shape[:2]} (height, "
                          "width): a mask must have its image's size.")
     width = None
     if files.width is not None:
-        width = np.asarray(opened(files.width)).astype(np.float32) / WIDTH_UNIT
-    return Sample(files.name, image, mask.astype(np.uint8), width)
+        width = np.asarray(opened(files.width, contents[2])).astype(np.float32) / WIDTH_UNIT
+    return framed(Sample(files.name, image, mask.astype(np.uint8), width), protocol), digest
 
 
-def opened(path: Path) -> Image.Image:
+def binary(path: Path, labels: Image.Image, layout: str, threshold: int) -> np.ndarray:
+    """A mask's positive class."""
+    if layout == "bdd100k":
+        return np.isin(np.asarray(labels), DRIVABLE)
+    levels = np.asarray(labels.convert("L"))
+    if 0 < levels.max() < threshold:
+        raise ValueError(f"{path} has no level from {threshold} on (highest: {levels.max()}): "
+                         "masks must be 0 and 255.")
+    return levels >= threshold
+
+
+def framed(sample: Sample, protocol: Protocol) -> Sample:
+    """The sample as a network sees it whole: reduced to `tile` if `framing` is "resize".
+
+    Images are averaged over areas, labels take the nearest pixel's.
+    """
+    if protocol.framing == "tiles":
+        return sample
+    resize = albumentations.Resize(*protocol.tile, interpolation=cv2.INTER_AREA,
+                                   mask_interpolation=cv2.INTER_NEAREST)
+    result = resize(image=sample.image, mask=sample.mask)
+    # a width in pixels of the photograph is wrong now
+    return Sample(sample.name, result["image"], result["mask"], None)
+
+
+def opened(path: Path, content: bytes) -> Image.Image:
     """A picture, turned as its EXIF orientation says."""
     try:
-        return ImageOps.exif_transpose(Image.open(path))
+        return ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
     except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{path} can't be read as a picture ({error}): replace or remove it.") \
+        reason = "of no known kind" if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(f"{path} can't be read as a picture ({reason}): replace or remove it.") \
             from error

@@ -1,17 +1,18 @@
 """Model x images -> counts: one pass over the images yields the counts of all thresholds."""
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
+from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from crackutils.datasets import Sample
+from crackutils.hardware import Hardware
 from crackutils.models import probability
+from crackutils.parts import Part, Sample
 from crackutils.protocol import Protocol
-from crackutils.sampling import as_tensors, framed
-from crackutils.training import Hardware, fabric_for, tensor_format
 
 # 0.01 ... 0.99, and finer near 1, where strongly weighted losses have their best threshold
 THRESHOLDS = np.concatenate([np.arange(1, 100) / 100, np.arange(991, 1000) / 1000,
@@ -65,54 +66,88 @@ def window_starts(length: int, side: int) -> list[int]:
     return np.linspace(0, length - side, count).round().astype(int).tolist()
 
 
-def predictor(model: nn.Module, protocol: Protocol,
-              hardware: Hardware) -> Callable[[Sample], Tensor]:
-    """A function from a sample to its probabilities, float32 H x W, in evaluation mode.
+def windows_of(size: tuple[int, int], tile: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """Windows of `tile` that cover an image of `size`."""
+    return [np.s_[top:top + tile[0], left:left + tile[1]]
+            for top in window_starts(size[0], tile[0]) for left in window_starts(size[1], tile[1])]
+
+
+def groups(part: Part, indices: Iterable[int], tile: tuple[int, int]) -> Iterator[list[int]]:
+    """Neighbours of one size, as many as fill a pass (at least one)."""
+    for size, run in itertools.groupby(indices, lambda index: part.sizes[index]):
+        same = list(run)
+        pixels = len(windows_of(size, tile)) * tile[0] * tile[1]
+        at_once = max(1, PIXELS_AT_ONCE // pixels)
+        yield from (same[first:first + at_once] for first in range(0, len(same), at_once))
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, images: Tensor, protocol: Protocol, hardware: Hardware,
+            fabric: Fabric) -> Tensor:
+    """Probabilities float32 N x H x W of images N x 3 x H x W; `model` in evaluation mode.
 
     A network trained on tiles sees tiles here too: overlapping windows of `protocol.tile`, averaged
     where they overlap. On a whole photograph its deep layers, which only ever saw the zeros around
     a tile, would meet surroundings they never learned, and some runs then fail on some of them.
     """
-    fabric = fabric_for(hardware)
-    layout = tensor_format(hardware)
-    network = fabric.setup_module(model.to(memory_format=layout))
-    network.eval()
-
-    @torch.inference_mode()
-    def predict(sample: Sample) -> Tensor:
-        image = fabric.to_device(as_tensors(sample.image[None], sample.mask[None])[0])
-        height, width = protocol.tile
-        windows = [np.s_[..., top:top + height, left:left + width]
-                   for top in window_starts(image.shape[-2], height)
-                   for left in window_starts(image.shape[-1], width)]
-        total, hits = torch.zeros_like(image[0, 0]), torch.zeros_like(image[0, 0])
-        at_once = max(1, PIXELS_AT_ONCE // (height * width))
-        for first in range(0, len(windows), at_once):
-            chunk = windows[first:first + at_once]
-            tiles = torch.cat([image[window] for window in chunk]).contiguous(memory_format=layout)
-            found = probability(network(tiles), protocol.output)[:, 0]
-            for window, tile in zip(chunk, found):
-                total[window] += tile
-                hits[window] += 1
-        return total / hits
-
-    return predict
+    height, width = protocol.tile
+    places = [(image, window) for image in range(len(images))
+              for window in windows_of(images.shape[-2:], protocol.tile)]
+    total, hits = torch.zeros_like(images[:, 0]), torch.zeros_like(images[:, 0])
+    at_once = max(1, PIXELS_AT_ONCE // (height * width))
+    for first in range(0, len(places), at_once):
+        chunk = places[first:first + at_once]
+        tiles = torch.stack([images[image, :, *window] for image, window in chunk])
+        with fabric.autocast():
+            logits = model(tiles.contiguous(memory_format=hardware.tensor_format))
+        for (image, window), tile in zip(chunk, probability(logits, protocol.output)[:, 0]):
+            total[image, *window] += tile
+            hits[image, *window] += 1
+    return total / hits
 
 
-def evaluate(model: nn.Module, parts: dict[str, list[Sample]], protocol: Protocol,
-             hardware: Hardware) -> dict[str, np.ndarray]:
+def predictions(model: nn.Module, part: Part, indices: Iterable[int], protocol: Protocol,
+                hardware: Hardware, fabric: Fabric) -> Iterator[tuple[int, Tensor]]:
+    """Each index with its sample's probabilities, float32 H x W."""
+    model.to(fabric.device, memory_format=hardware.tensor_format).eval()
+    images, _ = part.tensors()
+    for group in groups(part, indices, protocol.tile):
+        pixels = torch.stack([images[part.place(index)].view(*part.sizes[index], 3)
+                              for index in group]).to(fabric.device)
+        found = predict(model, pixels.permute(0, 3, 1, 2).float() / 255, protocol, hardware, fabric)
+        yield from zip(group, found)
+
+
+def evaluate(model: nn.Module, parts: dict[str, Part], protocol: Protocol, hardware: Hardware,
+             fabric: Fabric) -> dict[str, np.ndarray]:
     """The arrays of `counts.npz`: `thresholds`, and for each part `<part>_names`, `_pixels`,
     `_true_positives`, `_false_positives`, `_false_negatives` (images x thresholds) and, where the
-    crack width is known, `_true_positives_by_width` (images x widths x thresholds) and
+    crack widths are known, `_true_positives_by_width` (images x widths x thresholds) and
     `_positives_by_width` (images x widths; the widths' limits are `width_edges`).
+
+    Several processes share out the images; each counts as it would alone, and counts none twice.
     """
     arrays = {"thresholds": THRESHOLDS, "width_edges": WIDTH_EDGES}
-    predict = predictor(model, protocol, hardware)
     for part, samples in parts.items():
-        samples = framed(samples, protocol)
-        counted = [image_counts(predict(sample), sample) for sample in samples]
-        arrays[f"{part}_names"] = np.array([sample.name for sample in samples])
-        for name in counted[0]:
-            arrays[f"{part}_{name}"] = np.stack([counts[name] for counts in counted]).astype(
-                np.uint32)
+        own = range(fabric.global_rank, len(samples), fabric.world_size)
+        counted = {index: image_counts(prediction, samples[index]) for index, prediction in
+                   predictions(model, samples, own, protocol, hardware, fabric)}
+        arrays[f"{part}_names"] = np.array(samples.names)
+        for name, counts in shared(counted, len(samples), fabric).items():
+            arrays[f"{part}_{name}"] = counts.astype(np.uint32)
     return arrays
+
+
+def shared(counted: dict[int, dict[str, np.ndarray]], count: int,
+           fabric: Fabric) -> dict[str, np.ndarray]:
+    """All processes' counts, stacked in the images' order; refused unless each image has one."""
+    gathered = [counted]
+    if fabric.world_size > 1:
+        gathered = [None] * fabric.world_size
+        torch.distributed.all_gather_object(gathered, counted)
+    indices = sorted(index for one in gathered for index in one)
+    if indices != list(range(count)):
+        raise RuntimeError(f"{len(indices)} counts for {count} images: each must be counted once.")
+    together = {index: counts for one in gathered for index, counts in one.items()}
+    return {name: np.stack([together[index][name] for index in range(count)])
+            for name in together[0]}

@@ -1,24 +1,30 @@
 """Train and evaluate what has no complete record yet."""
 
+import argparse
+import functools
 import os
 import platform
 import subprocess
 import sys
 import time
 import warnings
+from contextlib import nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
+from lightning.fabric import Fabric
 
 from crackutils import metrics, runs
-from crackutils.datasets import Dataset
-from crackutils.evaluation import evaluate, predictor
+from crackutils.datasets import Dataset, load
+from crackutils.evaluation import evaluate, predictions
+from crackutils.hardware import Hardware, decide, launch
 from crackutils.models import build
-from crackutils.protocol import Protocol
-from crackutils.sampling import Sampler, framed
-from crackutils.training import Hardware, decide, train
+from crackutils.protocol import Protocol, preset
+from crackutils.sampling import Sampler
+from crackutils.training import train
 
 PACKAGES = ("torch", "segmentation-models-pytorch", "albumentations", "lightning", "numpy")
 KEPT_SAMPLES = 4
@@ -37,41 +43,66 @@ COMMIT = current_commit()  # at import: what is committed during a training did 
 
 
 def complete(protocol: Protocol, dataset: Dataset, runs_root: Path, results: Path | None,
-             device: str = "auto") -> Path:
-    """The complete record of a run: found in `runs_root`, then in `results`, else made now."""
+             device: str = "auto", devices: int = 1, **shares) -> Path:
+    """The complete record of a run: found in `runs_root`, then in `results`, else made now.
+
+    `devices` GPUs (on a CPU: processes) share the run; `shares` are `decide`'s `strategy` and
+    `num_nodes`.
+    """
     roots = {"runs": runs_root} | ({"results": results} if results else {})
     found = runs.find(roots, protocol, dataset.name, dataset.fingerprint)
     if found:
         print(f"{found[0]}: complete, not trained again")
         return found[1]
     record = runs.record_folder(runs_root, protocol, dataset.name, dataset.fingerprint)
-    hardware = decide(protocol, device)
-    model = build(protocol)
-    losses, trained = train(model, Sampler(dataset.train, protocol), protocol, hardware, record)
-    evaluating = time.monotonic()
-    parts = {"validation": dataset.validation, "test": dataset.test}
-    counts = evaluate(model, parts, protocol, hardware)
-    kept = kept_predictions(model, dataset, protocol, hardware)
-    environment = describe_environment(hardware, model, trained, time.monotonic() - evaluating)
-    runs.save(record, protocol, dataset.name, dataset.fingerprint, environment, losses, counts,
-              kept, model.state_dict())
-    warn_if_degenerate(counts)
+    hardware = decide(protocol, device, devices, **shares)
+    launch(hardware, functools.partial(make, protocol=protocol, dataset=dataset,
+                                       hardware=hardware, record=record))
+    warn_if_degenerate(runs.read_arrays(record / "counts.npz"))
     return record
 
 
-def kept_predictions(model, dataset: Dataset, protocol: Protocol,
-                     hardware: Hardware) -> dict[str, np.ndarray] | None:
+def make(fabric: Fabric, protocol: Protocol, dataset: Dataset, hardware: Hardware,
+         record: Path) -> None:
+    """Train, evaluate and write the record, in each of the processes that share the run."""
+    with runs.alone(record) if fabric.is_global_zero else nullcontext():
+        # another program may have made it while this one waited
+        if fabric.broadcast(runs.is_complete(record)):
+            return
+        reset_peak_memory(hardware)
+        checkpoints = runs.Checkpoints(record, protocol, dataset.fingerprint)
+        model = build(protocol)
+        sampler = Sampler(dataset.train, protocol, fabric.device, fabric.global_rank,
+                          fabric.world_size)
+        losses, trained = train(fabric, model, sampler, hardware, checkpoints)
+        if fabric.world_size > 1:  # without synchronised batch norm each process has its own
+            model.load_state_dict(fabric.broadcast(model.state_dict()))
+        evaluating = time.monotonic()
+        parts = {"validation": dataset.validation, "test": dataset.test}
+        counts = evaluate(model, parts, protocol, hardware, fabric)
+        if fabric.is_global_zero:
+            kept = kept_predictions(model, dataset, protocol, hardware, fabric)
+            seconds = {"training_seconds": trained, "checkpoint_seconds": checkpoints.seconds,
+                       "evaluation_seconds": time.monotonic() - evaluating}
+            runs.save(record, protocol, dataset.name, dataset.fingerprint,
+                      describe_environment(hardware, model, sampler, seconds), losses, counts,
+                      kept, model.state_dict())
+        fabric.barrier()
+
+
+def kept_predictions(model, dataset: Dataset, protocol: Protocol, hardware: Hardware,
+                     fabric: Fabric) -> dict[str, np.ndarray] | None:
     """uint8 predictions of the first synthetic test images that show something; None for photos."""
     if dataset.name != "synthetic":
         return None
-    chosen = [sample for sample in dataset.test if sample.mask.any()][:KEPT_SAMPLES]
+    chosen = [index for index, sample in enumerate(dataset.test)
+              if sample.mask.any()][:KEPT_SAMPLES]
     if not chosen:
         return None
-    predict = predictor(model, protocol, hardware)
-    predictions = [predict(sample) for sample in framed(chosen, protocol)]
-    return {"names": np.array([sample.name for sample in chosen]),
+    found = predictions(model, dataset.test, chosen, protocol, hardware, fabric)
+    return {"names": np.array([dataset.test.names[index] for index in chosen]),
             "predictions": np.stack([(prediction * 255).round().byte().cpu().numpy()
-                                     for prediction in predictions])}
+                                     for _, prediction in found])}
 
 
 def warn_if_degenerate(counts: dict[str, np.ndarray]) -> None:
@@ -82,27 +113,64 @@ def warn_if_degenerate(counts: dict[str, np.ndarray]) -> None:
                       stacklevel=3)
 
 
+def reset_peak_memory(hardware: Hardware) -> None:
+    """Let the peak be this run's own."""
+    if hardware.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):  # Linux alone can; elsewhere the peak is the process's
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory_mib(hardware: Hardware) -> int | None:
-    """The most memory this process (or, on CUDA, its tensors) ever took; None on Windows."""
+    """The most memory this process (or, on CUDA, its tensors) took; None on Windows.
+
+    Pages of memory-mapped pictures count while they are in memory.
+    """
     if hardware.device == "cuda":
         return round(torch.cuda.max_memory_allocated() / 2**20)
     if sys.platform == "win32":
         return None
+    if (status := Path("/proc/self/status")).is_file():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return round(int(line.split()[1]) / 2**10)
     import resource
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes there, else KiB
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)  # macOS: in bytes
 
 
-def describe_environment(hardware: Hardware, model, training_seconds: float,
-                         evaluation_seconds: float) -> dict:
+def describe_environment(hardware: Hardware, model, sampler: Sampler, seconds: dict) -> dict:
     """What `environment.json` says: versions, commit, device, seconds, peak memory."""
     cuda = hardware.device == "cuda"
     return {"python": platform.python_version(), "platform": platform.machine(),
             **{package: version(package) for package in PACKAGES}, "commit": COMMIT,
             "device": torch.cuda.get_device_name() if cuda else "cpu",
-            "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+            "devices": hardware.ranks, "cores": os.cpu_count(), "threads": torch.get_num_threads(),
             "precision": hardware.precision, "memory_format": hardware.memory_format,
+            "pixels_on_device": sampler.resident,
             "pretrained_encoder": getattr(model.network, "pretrained_encoder", None),
-            "training_seconds": round(training_seconds, 1),
-            "evaluation_seconds": round(evaluation_seconds, 1),
+            **{name: round(value, 1) for name, value in seconds.items()},
             "peak_memory_mib": peak_memory_mib(hardware)}
+
+
+def main(words: list[str] | None = None) -> None:
+    """One run by command, for torchrun: its processes, on one machine or many, share the run."""
+    parser = argparse.ArgumentParser(prog="torchrun --nproc-per-node N -m crackutils.experiments",
+                                     description=main.__doc__)
+    parser.add_argument("--protocol", default="quick", help="smoke, quick, cpu or paper")
+    parser.add_argument("--task", default="cracks", help="cracks or roads")
+    parser.add_argument("--data", default="synthetic", help="\"synthetic\" or a folder")
+    parser.add_argument("--runs", default="runs", help="where the record is written")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--strategy", default="auto", help="one of Fabric's strategies")
+    parser.add_argument("-y", "--overrides", default="", metavar="YAML",
+                        help="Protocol fields, such as '{loss: relu, weight: 0.97, seed: 1}'")
+    given = parser.parse_args(words)
+    protocol = preset(given.protocol, given.task, yaml.safe_load(given.overrides))
+    root = runs.resolve(given.runs, "runs")
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    print(complete(protocol, load(given.data, protocol, root), root, None, given.device, local,
+                   strategy=given.strategy,
+                   num_nodes=int(os.environ.get("WORLD_SIZE", "1")) // local))
+
+
+if __name__ == "__main__":
+    main()

@@ -30,7 +30,6 @@ from crackutils.plots import (
     road_runs,
 )
 from crackutils.protocol import WEIGHTED
-from crackutils.sampling import framed
 from crackutils.tables import ROAD_THRESHOLD, Source
 
 
@@ -54,7 +53,7 @@ def pictures(source: Source, runs_folder: str | Path) -> list[Picture]:
     data = datasets.load("synthetic", source.protocol, runs.resolve(runs_folder, "runs"))
     shown = [sample for sample in data.test if sample.mask.any()][:KEPT_SAMPLES]
     return [Picture(sample.name, sample.image, sample.mask, data.fingerprint)
-            for sample in framed(shown, source.protocol)]
+            for sample in shown]
 
 
 def prediction(source: Source, loss: str, weight, picture: Picture) -> np.ndarray | None:

@@ -91,6 +91,7 @@ class Protocol:
     first_filters: int = 16  # doubled at each level ...
     widest: int = 256  # ... up to this many
     batch_norm: bool = True
+    synchronised_batch_norm: bool = True  # on several GPUs: statistics of the batch, not of each
     upsampling: str = "transposed"
     output: str = "sigmoid"
     encoder_weights: str | None = None  # FPN: "imagenet" or random
@@ -108,8 +109,9 @@ class Protocol:
             if getattr(self, field) not in allowed:
                 raise ValueError(f"{field} must be one of {', '.join(map(str, allowed))}; "
                                  f"got {getattr(self, field)!r}.")
-        if not isinstance(self.batch_norm, bool):
-            raise ValueError(f"batch_norm must be true or false, got {self.batch_norm!r}.")
+        for field in ("batch_norm", "synchronised_batch_norm"):
+            if not isinstance(getattr(self, field), bool):
+                raise ValueError(f"{field} must be true or false, got {getattr(self, field)!r}.")
         for field in AT_LEAST_ONE:
             _check_whole(field, getattr(self, field), 1)
         _check_whole("seed", self.seed, 0)

@@ -5,21 +5,28 @@
 is written to the side and renamed; `complete.json` comes last and makes the record count.
 """
 
+import contextlib
 import io
 import json
 import os
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 from safetensors.torch import save as safetensors_bytes
 
 from crackutils.protocol import Protocol
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPLETE = "complete.json"
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT, LOCK = "checkpoint.pt", ".lock"
+CHECKPOINT_SECONDS = 30  # at least, between two checkpoints
+CHECKPOINT_SHARE = 0.02  # of the time, at most
 
 
 def resolve(folder: str | Path, default: str) -> Path:
@@ -78,14 +85,18 @@ def matches(record: Path, protocol: Protocol, fingerprint: str | None) -> bool:
         and fingerprint in (None, config["fingerprint"])
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
     """Write to the side, force to disk, rename: the file is whole or the old one."""
     side = path.with_name(f".{path.name}.part")
-    with open(side, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    side.replace(path)
+    try:
+        with open(side, "wb") as file:
+            content(file) if callable(content) else file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        side.replace(path)
+    except BaseException:
+        side.unlink(missing_ok=True)  # a full disk wants its room back
+        raise
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -123,17 +134,78 @@ def save(record: Path, protocol: Protocol, dataset: str, fingerprint: str, envir
     write_atomically(record / "model.safetensors", safetensors_bytes(weights))
     write_json(record / COMPLETE, {"run": record.name})
     (record / CHECKPOINT).unlink(missing_ok=True)
+    (record / f".{CHECKPOINT}.part").unlink(missing_ok=True)  # of a process that was killed
 
 
-def save_checkpoint(record: Path, state: dict) -> None:
-    """Tensors and plain numbers of a run under way."""
+class Checkpoints:
+    """A run's `checkpoint.pt`: tensors and plain numbers, beside the run they belong to.
+
+    Each is written to the side, forced to disk and renamed: the one before stays until the new one
+    is whole. They come so seldom that writing them takes at most 2 % of the time, and never more
+    often than every 30 s.
+    """
+
+    def __init__(self, record: Path, protocol: Protocol, fingerprint: str):
+        self.record, self.path = record, record / CHECKPOINT
+        self.belongs = {"protocol": protocol.as_dict(), "fingerprint": fingerprint}
+        self.last, self.cost, self.seconds = time.monotonic(), 0.0, 0.0
+
+    def due(self) -> bool:
+        return time.monotonic() - self.last >= max(CHECKPOINT_SECONDS, self.cost / CHECKPOINT_SHARE)
+
+    def save(self, state: dict) -> None:
+        """Write the state; `OSError` with what to do where the disk is full."""
+        begun = time.monotonic()
+        self.record.mkdir(parents=True, exist_ok=True)
+        try:
+            write_atomically(self.path, lambda file: torch.save(self.belongs | state, file))
+        except (OSError, RuntimeError) as error:  # PyTorch's writer wraps what the disk says
+            raise OSError(f"The checkpoint after step {len(state['losses'])} could not be written "
+                          f"to {self.record} ({error}). Make room and start again: the run goes on "
+                          "from the checkpoint before.") from error
+        self.last = time.monotonic()
+        self.cost = self.last - begun
+        self.seconds += self.cost
+
+    def load(self) -> dict | None:
+        """The last checkpoint, or None; nothing executable in it is run.
+
+        `ValueError` for one that can't be read, or is another run's, with the fields that differ.
+        """
+        if not self.path.is_file():
+            return None
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            theirs = {**state["protocol"], "fingerprint": state["fingerprint"]}
+        except Exception as error:  # a damaged file fails in many ways
+            raise ValueError(f"{self.path} is no checkpoint of this program, or damaged "
+                             f"({type(error).__name__}): delete it to begin the run anew.") \
+                from error
+        ours = {**self.belongs["protocol"], "fingerprint": self.belongs["fingerprint"]}
+        differing = [f"{field} ({theirs.get(field)!r} there, {value!r} here)"
+                     for field, value in ours.items() if theirs.get(field) != value]
+        if differing:
+            raise ValueError(f"{self.path} is another run's: {', '.join(differing)}. Delete or "
+                             "move it.")
+        return state
+
+
+@contextlib.contextmanager
+def alone(record: Path) -> Iterator[None]:
+    """Let one process at a time work on a run: a second waits, and says so.
+
+    The lock is the operating system's: it ends with the process, however that ends.
+    """
     record.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_atomically(record / CHECKPOINT, buffer.getvalue())
-
-
-def load_checkpoint(record: Path) -> dict | None:
-    """The last checkpoint, or None; nothing executable in it is run."""
-    path = record / CHECKPOINT
-    return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+    lock = FileLock(record / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{record.name}: another process is at this run, waiting for it to end", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        if is_complete(record):  # who still waits for the lock will find the run complete
+            (record / LOCK).unlink(missing_ok=True)
+        lock.release()

@@ -89,7 +89,7 @@ def test_a_folder_without_lists_is_split_alike_wherever_it_lies(plain, tmp_path)
 
 
 def test_bdd100k_counts_direct_and_alternative_as_drivable(driving):
-    dataset = load(driving, ROADS)
+    dataset = load(driving, preset("smoke", "roads", {"tile": (6, 8)}))
     assert dataset.layout == "bdd100k" and names(dataset)["test"] == ["val0", "val1"]
     inner = names(dataset)["train"] + names(dataset)["validation"]
     assert sorted(inner) == [f"train{index}" for index in range(8)]
@@ -198,7 +198,7 @@ def test_a_synthetic_set_has_the_protocols_counts_and_size(tmp_path, task, overr
 
 def test_synthetic_pixels_masks_and_widths_survive_the_disk(tmp_path):
     dataset = datasets.load("synthetic", SMOKE, tmp_path)
-    for index, sample in enumerate(dataset.train + dataset.validation + dataset.test):
+    for index, sample in enumerate([*dataset.train, *dataset.validation, *dataset.test]):
         image, mask, width = synthetic_cracks.draw(0, index, SMOKE.image_size)
         assert np.array_equal(sample.image, image) and np.array_equal(sample.mask, mask)
         assert np.abs(sample.width - width).max() <= 0.005 + 1e-6

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from crackutils import evaluation
-from crackutils.datasets import Sample
-from crackutils.evaluation import predictor, window_starts
+from crackutils.evaluation import predictions, window_starts
+from crackutils.hardware import Hardware, fabric_for
 from crackutils.models import build
+from crackutils.parts import Part, Sample
 from crackutils.protocol import preset
-from crackutils.training import Hardware
 
 HERE = Hardware("cpu", "float32", "channels_first")
 
@@ -29,6 +29,12 @@ def test_windows_cover_everything_inside_and_overlap_by_a_quarter(length, side):
 def sample(height: int, width: int) -> Sample:
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Sample("a", image, np.zeros((height, width), np.uint8), None)
+
+
+def predicted(network, protocol, *samples: Sample) -> list[torch.Tensor]:
+    found = predictions(network, Part.of(samples), range(len(samples)), protocol, HERE,
+                        fabric_for(HERE))
+    return [prediction for _, prediction in found]
 
 
 def logits_of(image: np.ndarray) -> torch.Tensor:
@@ -52,7 +58,7 @@ class Red(nn.Module):
 def test_every_pixel_gets_its_own_prediction(size, monkeypatch):
     monkeypatch.setattr(evaluation, "PIXELS_AT_ONCE", 3 * 32 * 32)
     protocol, network, photograph = preset("smoke"), Red(), sample(*size)
-    prediction = predictor(network, protocol, HERE)(photograph)
+    prediction, = predicted(network, protocol, photograph)
     torch.testing.assert_close(prediction, torch.sigmoid(logits_of(photograph.image)))
     assert all(shape[0] <= 3 for shape in network.shapes)
     assert {shape[2:] for shape in network.shapes} == {(min(32, size[0]), min(32, size[1]))}
@@ -64,13 +70,13 @@ def test_a_network_sees_no_more_than_a_tile():
     network.network.head.weight.data *= 1e4  # first weights hardly let a far pixel through
     large = sample(32, 56)  # windows start at 0 and 24: columns below 24 lie in the first alone
     left = Sample("b", large.image[:, :32], large.mask[:, :32], None)
-    predict = predictor(network, protocol, HERE)
-    torch.testing.assert_close(predict(large)[:, :24], predict(left)[:, :24])
+    of_large, of_left = predicted(network, protocol, large, left)
+    torch.testing.assert_close(of_large[:, :24], of_left[:, :24])
     whole = network.eval()(torch.from_numpy(large.image).permute(2, 0, 1)[None].float() / 255)
-    assert not torch.allclose(torch.sigmoid(whole)[0, 0, :, :24], predict(left)[:, :24], atol=1e-3)
+    assert not torch.allclose(torch.sigmoid(whole)[0, 0, :, :24], of_left[:, :24], atol=1e-3)
 
 
 def test_scenes_that_were_resized_are_predicted_whole():
     protocol, network = preset("smoke", "roads"), Red()
-    predictor(network, protocol, HERE)(sample(*protocol.tile))
-    assert network.shapes == [(1, 3, *protocol.tile)]
+    predicted(network, protocol, *[sample(*protocol.tile)] * 5)
+    assert network.shapes == [(5, 3, *protocol.tile)]  # and all in one pass

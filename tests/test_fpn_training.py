@@ -1,13 +1,16 @@
 """The FPN draws dropout: its runs too must be a function of (seed, step)."""
 
+import math
+
 import pytest
 import torch
 
-from crackutils import datasets, training
+from crackutils import datasets, runs, training
+from crackutils.hardware import Hardware, fabric_for
 from crackutils.models import build
 from crackutils.protocol import preset
 from crackutils.sampling import Sampler
-from crackutils.training import Hardware, train
+from crackutils.training import train
 
 HERE = Hardware("cpu", "float32", "channels_first")
 PROTOCOL = preset("smoke", "roads", {"steps": 3})
@@ -16,6 +19,11 @@ PROTOCOL = preset("smoke", "roads", {"steps": 3})
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
     return datasets.load("synthetic", PROTOCOL, tmp_path_factory.mktemp("data")).train
+
+
+def run(model, sampler, record):
+    checkpoints = runs.Checkpoints(record, PROTOCOL, "data")
+    return train(fabric_for(HERE), model, sampler, HERE, checkpoints)[0]
 
 
 class Interrupted(Sampler):
@@ -30,14 +38,15 @@ class Interrupted(Sampler):
 def test_an_fpn_run_is_the_same_whatever_was_drawn_before_and_after_a_cut(samples, tmp_path,
                                                                           monkeypatch):
     first = build(PROTOCOL)
-    losses, _ = train(first, Sampler(samples, PROTOCOL), PROTOCOL, HERE, tmp_path / "first")
+    losses = run(first, Sampler(samples, PROTOCOL), tmp_path / "first")
     torch.rand(7)
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(runs, "CHECKPOINT_SHARE", math.inf)
     monkeypatch.setattr(training, "FETCH_EVERY", 1)
     with pytest.raises(KeyboardInterrupt):
-        train(build(PROTOCOL), Interrupted(samples, PROTOCOL), PROTOCOL, HERE, tmp_path / "cut")
+        run(build(PROTOCOL), Interrupted(samples, PROTOCOL), tmp_path / "cut")
     resumed = build(PROTOCOL)
-    again, _ = train(resumed, Sampler(samples, PROTOCOL), PROTOCOL, HERE, tmp_path / "cut")
+    again = run(resumed, Sampler(samples, PROTOCOL), tmp_path / "cut")
     assert again == losses
     for one, other in zip(first.state_dict().values(), resumed.state_dict().values()):
         assert torch.equal(one, other)

@@ -10,8 +10,8 @@ from sklearn import metrics as sklearn_metrics
 from torchmetrics.classification import BinaryJaccardIndex, MulticlassJaccardIndex
 
 from crackutils import metrics
-from crackutils.datasets import Sample
 from crackutils.evaluation import THRESHOLDS, WIDTH_EDGES, counts_by_group, image_counts
+from crackutils.parts import Sample
 
 CUTS = THRESHOLDS.astype(np.float32)
 # every threshold itself and its neighbours on both sides: ties are where counting goes wrong

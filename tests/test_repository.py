@@ -16,8 +16,8 @@ from crackutils import readme
 ROOT = Path(__file__).resolve().parent.parent
 # left to right: no module imports one to its right
 ORDER = ("protocol", "synthetic_cracks", "road_ground", "road_objects", "synthetic_roads",
-         "synthetic_sets", "datasets", "losses", "models", "sampling", "runs", "training",
-         "evaluation", "metrics", "baselines", "experiments", "published", "tables",
+         "hardware", "parts", "synthetic_sets", "datasets", "losses", "models", "sampling", "runs",
+         "training", "evaluation", "metrics", "baselines", "experiments", "published", "tables",
          "comparisons", "plots", "curves", "pictures", "readme", "report", "plan", "batch")
 MODULES = sorted((ROOT / "crackutils").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -136,7 +136,7 @@ def test_parameters_carry_the_common_names_and_defaults(path):
     tree = ast.parse("".join(cell["source"]))
     values = {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body}
     allowed = {"protocol", "data", "roads", "runs", "results", "loss", "weights", "seeds",
-               "device", "overrides", "weight"}
+               "device", "devices", "overrides", "weight"}
     assert set(values) <= allowed and len(values) <= 10
     assert values.get("protocol", "smoke") == "smoke"
     assert all("#" in line for line in cell["source"] if line.strip())

@@ -1,6 +1,7 @@
 """Protocols and records: validated, hashed, found, and written whole or not at all."""
 
 import dataclasses
+import errno
 import os
 
 import numpy as np
@@ -16,6 +17,7 @@ CHANGES = {"name": "quick", "task": "roads", "loss": "bce", "weight": 0.5, "seed
            "counts": (6, 3, 4), "image_size": (64, 65), "framing": "resize", "tile": (32, 33),
            "augmentation": "flips", "mask_threshold": 96, "architecture": "fpn", "levels": 5,
            "kernel": 7, "first_filters": 3, "widest": 128, "batch_norm": False,
+           "synchronised_batch_norm": False,
            "upsampling": "bilinear", "output": "clipped", "encoder_weights": "imagenet",
            "steps": 5, "batch": 5, "learning_rate": 1e-4, "schedule": "cosine",
            "precision": "float32", "memory_format": "channels_last"}
@@ -68,7 +70,7 @@ def test_a_weight_of_one_finds_the_record_of_one_point_nought(tmp_path, one, oth
     ("first_filters", 0), ("widest", -1), ("seed", -1), ("mask_threshold", 0),
     ("counts", [6, 3]), ("image_size", 64), ("tile", "32"), ("learning_rate", 0),
     ("learning_rate", float("nan")), ("learning_rate", float("inf")), ("learning_rate", "1e-3"),
-    ("batch_norm", "no"),
+    ("batch_norm", "no"), ("synchronised_batch_norm", 1),
     ("levels", 5.0), ("kernel", 7.0),
     *((field, "other") for field in ("loss", "framing", "augmentation", "architecture", "levels",
                                      "kernel", "upsampling", "output", "encoder_weights",
@@ -134,7 +136,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_a_record_is_complete_last_and_drops_its_checkpoint(tmp_path, monkeypatch):
     record = runs.record_folder(tmp_path, SMOKE, "synthetic", FINGERPRINT)
-    runs.save_checkpoint(record, {"losses": [1.0]})
+    runs.Checkpoints(record, SMOKE, FINGERPRINT).save({"losses": [1.0]})
     written = []
     real = runs.write_atomically
     monkeypatch.setattr(runs, "write_atomically", lambda path, content: (
@@ -201,13 +203,62 @@ class Malicious:
 
 
 def test_a_checkpoint_comes_back_and_code_in_one_is_never_run(tmp_path):
-    assert runs.load_checkpoint(tmp_path) is None
-    runs.save_checkpoint(tmp_path, {"model": {"w": torch.arange(3)}, "losses": [0.1]})
-    assert torch.equal(runs.load_checkpoint(tmp_path)["model"]["w"], torch.arange(3))
+    checkpoints = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT)
+    assert checkpoints.load() is None
+    checkpoints.save({"model": {"w": torch.arange(3)}, "losses": [0.1]})
+    assert torch.equal(checkpoints.load()["model"]["w"], torch.arange(3))
     torch.save({"losses": Malicious(tmp_path / "harm")}, tmp_path / "checkpoint.pt")
-    with pytest.raises(Exception, match="[Ww]eights.only"):
-        runs.load_checkpoint(tmp_path)
+    assert "checkpoint.pt is no checkpoint of this program, or damaged" in refusal(checkpoints.load)
     assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, -1])
+def test_a_damaged_checkpoint_is_told_in_a_sentence(tmp_path, kept):
+    checkpoints = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT)
+    checkpoints.save({"model": {"w": torch.arange(300)}, "losses": [0.1]})
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:kept])
+    assert "delete it to begin the run anew" in refusal(checkpoints.load)
+
+
+def test_a_checkpoint_of_another_run_is_refused_with_the_fields_that_differ(tmp_path):
+    other = dataclasses.replace(SMOKE, learning_rate=0.5, steps=9)
+    runs.Checkpoints(tmp_path, other, FINGERPRINT).save({"losses": []})
+    text = refusal(runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT).load)
+    assert "steps (9 there, 4 here)" in text and "learning_rate (0.5 there, 0.001 here)" in text
+    assert "batch" not in text and "fingerprint" not in text
+    assert "fingerprint" in refusal(runs.Checkpoints(tmp_path, other, "b" * 64).load)
+
+
+def test_checkpoints_are_so_seldom_that_they_cost_two_percent(tmp_path, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(runs.time, "monotonic", lambda: clock[0])
+
+    def slow_disk(path, content):
+        clock[0] += 3  # seconds to write one
+
+    checkpoints = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT)
+    monkeypatch.setattr(runs, "write_atomically", slow_disk)
+    times = []
+    while clock[0] < 2_000:
+        clock[0] += 1
+        if checkpoints.due():
+            times.append(clock[0])
+            checkpoints.save({"losses": []})
+    # the first comes after 30 s: what one costs is not known yet
+    assert times[0] == 130 and times[1] == 133 + 150
+    assert len(times) > 8 and (checkpoints.seconds - 3) / (clock[0] - 133) <= 0.02
+
+
+def test_a_full_disk_is_told_and_the_checkpoint_before_stays(tmp_path, monkeypatch):
+    checkpoints = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT)
+    checkpoints.save({"losses": [0.5]})
+    monkeypatch.setattr(runs.os, "fsync", lambda _: (_ for _ in ()).throw(
+        OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(OSError, match="after step 2 .*No space left.*Make room and start again"):
+        checkpoints.save({"losses": [0.5, 0.4]})
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert checkpoints.load()["losses"] == [0.5]
 
 
 def test_arrays_with_objects_are_refused(tmp_path):

@@ -2,6 +2,8 @@
 
 import random
 
+import albumentations
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from crackutils.datasets import Sample, load
+from crackutils.datasets import framed, load
+from crackutils.parts import Part, Sample
 from crackutils.protocol import preset
-from crackutils.sampling import Sampler, as_tensors, framed
+from crackutils.sampling import Sampler, as_tensors
 
 AUGMENTATIONS = ("none", "flips", "full")
 
@@ -29,7 +32,7 @@ def speckled(count: int = 5, height: int = 40, width: int = 48) -> list[Sample]:
 
 def sampler(samples=None, task: str = "cracks", **overrides) -> Sampler:
     fields = {"tile": (24, 24), "framing": "tiles", "batch": 6, **overrides}
-    return Sampler(samples or speckled(), preset("smoke", task, fields))
+    return Sampler(Part.of(samples or speckled()), preset("smoke", task, fields))
 
 
 @pytest.mark.parametrize("augmentation", AUGMENTATIONS)
@@ -96,11 +99,11 @@ def test_image_and_mask_turn_together_under_full_augmentation():
 
 def test_draws_are_uniform_with_replacement():
     drawer = sampler(batch=5)
-    steps = [[index for index, _ in drawer.draws(step)] for step in range(400)]
+    steps = [[draw.index for draw in drawer.draws(step)] for step in range(400)]
     assert any(len(set(indices)) < 5 for indices in steps)
     counts = np.bincount(np.concatenate(steps), minlength=5)
     assert counts.min() > 0 and chisquare(counts).pvalue > 1e-4
-    seeds = [seed for step in range(400) for _, seed in drawer.draws(step)]
+    seeds = [draw.seed for step in range(400) for draw in drawer.draws(step)]
     assert len(set(seeds)) > 1990  # each draw has a crop and an augmentation of its own
 
 
@@ -117,6 +120,51 @@ def test_cracks_take_all_eight_turns_and_roads_are_only_mirrored(task, allowed):
     seen = {known.index(target[0].numpy().astype(np.uint8).tobytes())
             for step in range(20) for target in drawer.batch(step)[1]}
     assert seen == set(allowed)
+
+
+@pytest.mark.parametrize("augmentation", ["none", "flips"])
+@pytest.mark.parametrize("size", [(40, 48), (24, 24), (10, 50), (9, 9), (23, 60)])
+def test_crops_and_turns_are_those_of_albumentations(augmentation, size):
+    samples = speckled(5, *size)
+    crop = albumentations.RandomCrop(24, 24, pad_if_needed=True, border_mode=cv2.BORDER_REFLECT_101)
+    turn = [albumentations.SquareSymmetry(p=1)] if augmentation == "flips" else []
+    reference = albumentations.Compose([crop, *turn])
+    drawer = sampler(samples, augmentation=augmentation, batch=40)
+    images, targets = drawer.batch(3)
+    for draw, image, target in zip(drawer.draws(3), images, targets):
+        reference.set_random_seed(draw.seed)
+        one = samples[draw.index]
+        expected = reference(image=one.image, mask=one.mask)
+        assert np.array_equal(image.permute(1, 2, 0).numpy() * 255, expected["image"])
+        assert np.array_equal(target[0].numpy(), expected["mask"])
+
+
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS)
+def test_batches_prepared_ahead_are_those_made_at_once(augmentation):
+    at_once, ahead = sampler(augmentation=augmentation), sampler(augmentation=augmentation)
+    ahead.resident = False  # as for pixels that do not fit onto a GPU
+    batches = list(ahead.batches(range(2, 13)))
+    assert len(batches) == 11
+    for one, other in zip(batches, at_once.batches(range(2, 13))):
+        assert all(torch.equal(*pair) for pair in zip(one, other))
+
+
+def test_processes_share_out_the_draws_of_one():
+    whole = sampler(batch=6).cuts(4)
+    for ranks in (2, 3):
+        shares = [Sampler(Part.of(speckled()), sampler(batch=6).protocol, rank=rank,
+                          ranks=ranks).cuts(4) for rank in range(ranks)]
+        for pixels, parts in zip(whole, zip(*shares)):
+            assert torch.equal(torch.stack(parts, 1).flatten(0, 1), pixels)
+
+
+def test_cracks_in_tiles_that_are_not_square_take_all_four_mirrorings():
+    mask = np.random.default_rng(3).integers(2, size=(16, 24), dtype=np.uint8)
+    drawer = sampler([sample("one", mask)], augmentation="flips", tile=(16, 24))
+    seen = {target[0].numpy().astype(np.uint8).tobytes()
+            for step in range(10) for target in drawer.batch(step)[1]}
+    assert seen == {mask[rows][:, columns].tobytes() for rows in (np.s_[:], np.s_[::-1])
+                    for columns in (np.s_[:], np.s_[::-1])}
 
 
 def test_crops_reach_every_corner():
@@ -139,20 +187,20 @@ def test_photographs_smaller_than_the_tile_are_continued_not_blackened(size, aug
 def test_tensors_are_float_with_channels_first_and_levels_over_255():
     image = np.arange(2 * 2 * 3 * 3, dtype=np.uint8).reshape(2, 2, 3, 3) * 7
     mask = np.array([[[0, 1, 0], [1, 0, 0]], [[1, 1, 1], [0, 0, 1]]], np.uint8)
-    images, targets = as_tensors(image, mask)
+    images, targets = as_tensors(torch.tensor(image), torch.tensor(mask))
     assert images.shape == (2, 3, 2, 3) and targets.shape == (2, 1, 2, 3)
     assert images.dtype == targets.dtype == torch.float32
     assert images[1, 2, 0, 1].item() == pytest.approx(image[1, 0, 1, 2] / 255)
     assert torch.equal(targets[:, 0], torch.tensor(mask).float())
-    white, _ = as_tensors(np.full((1, 2, 2, 3), 255, np.uint8), mask[:1])
+    white, _ = as_tensors(torch.full((1, 2, 2, 3), 255, dtype=torch.uint8), torch.tensor(mask[:1]))
     assert (white == 1).all()
 
 
 def test_a_decoded_photograph_is_taken_without_a_warning(tmp_path, recwarn):
-    decoded = load("synthetic", preset("smoke"), tmp_path).test[0]
+    decoded = load("synthetic", preset("smoke"), tmp_path).test
     torch.set_warn_always(True)  # that an array is read-only is said once a process otherwise
     try:
-        as_tensors(decoded.image[None], decoded.mask[None])
+        Sampler(decoded, preset("smoke")).batch(0)
     finally:
         torch.set_warn_always(False)
     assert not [str(warning.message) for warning in recwarn]
@@ -164,7 +212,7 @@ def test_resizing_averages_the_image_and_picks_from_the_mask():
     mask = generator.integers(2, size=(8, 12), dtype=np.uint8)
     whole = Sample("one", image, mask, np.ones((8, 12), np.float32))
     protocol = preset("smoke", overrides={"framing": "resize", "tile": (4, 4)})
-    result = framed([whole], protocol)[0]
+    result = framed(whole, protocol)
     blocks = image.reshape(4, 2, 4, 3, 3).astype(float).mean(axis=(1, 3))
     assert np.abs(result.image - blocks).max() <= 0.5 + 1e-6
     assert set(np.unique(result.mask)) == {0, 1} and result.mask.shape == (4, 4)
@@ -176,5 +224,5 @@ def test_resizing_averages_the_image_and_picks_from_the_mask():
 
 
 def test_framing_by_tiles_leaves_the_samples_alone():
-    samples = speckled()
-    assert framed(samples, preset("smoke")) is samples
+    sample = speckled()[0]
+    assert framed(sample, preset("smoke")) is sample

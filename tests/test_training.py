@@ -1,6 +1,7 @@
 """Training: it learns, repeats itself, survives being cut short, stops at NaN; and `complete`."""
 
 import math
+import os
 import subprocess
 import warnings
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 import torch
 
 from crackutils import datasets, experiments, runs, training
+from crackutils.hardware import Hardware, decide, fabric_for
 from crackutils.models import build
+from crackutils.parts import Part, Sample
 from crackutils.protocol import preset
 from crackutils.sampling import Sampler
-from crackutils.training import Hardware, TrainingFailedError, decide, learning_rate, train
+from crackutils.training import TrainingFailedError, learning_rate, train
 
 HERE = Hardware("cpu", "float32", "channels_first")
 TINY = {"counts": [4, 2, 2], "image_size": [32, 32], "tile": [16, 16], "batch": 2, "steps": 4}
@@ -28,19 +31,25 @@ def tiny(**overrides):
     return preset("smoke", overrides=TINY | overrides)
 
 
-def squares() -> list[datasets.Sample]:
+def squares() -> Part:
     """White squares on black: the answer is the brightness."""
     masks = np.zeros((4, 16, 16), np.uint8)
     for index, mask in enumerate(masks):
         mask[index:index + 8, 2 * index:2 * index + 8] = 1
-    return [datasets.Sample(f"square{index}", np.repeat(mask[..., None] * np.uint8(255), 3, 2),
-                            mask, None) for index, mask in enumerate(masks)]
+    return Part.of([Sample(f"square{index}", np.repeat(mask[..., None] * np.uint8(255), 3, 2),
+                           mask, None) for index, mask in enumerate(masks)])
+
+
+def run(model, sampler, hardware, record):
+    """Train, with the checkpoints in `record`; returns the losses."""
+    checkpoints = runs.Checkpoints(record, sampler.protocol, "data")
+    return train(fabric_for(hardware), model, sampler, hardware, checkpoints)[0]
 
 
 def trained(protocol, record, hardware=HERE):
     """A network after its training, and the loss of each step."""
     model = build(protocol)
-    losses, _ = train(model, Sampler(squares(), protocol), protocol, hardware, record)
+    losses = run(model, Sampler(squares(), protocol), hardware, record)
     return model.state_dict(), losses
 
 
@@ -90,11 +99,12 @@ def test_a_run_that_was_cut_short_ends_as_an_uncut_one(tmp_path, monkeypatch, ca
     protocol = tiny(steps=11, schedule="cosine")
     whole, losses = trained(protocol, tmp_path / "whole", hardware)
     assert not (tmp_path / "whole" / "checkpoint.pt").exists()  # within 30 s there is none
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(runs, "CHECKPOINT_SHARE", math.inf)
     monkeypatch.setattr(training, "FETCH_EVERY", 3)
     model = build(protocol)
     with pytest.raises(CutShortError):
-        train(model, Interrupted(squares(), protocol), protocol, hardware, tmp_path / "cut")
+        run(model, Interrupted(squares(), protocol), hardware, tmp_path / "cut")
     assert not same(model.state_dict(), whole)
     resumed, all_losses = trained(protocol, tmp_path / "cut", hardware)
     assert "resumed after step 6" in capsys.readouterr().out
@@ -120,7 +130,8 @@ def test_a_loss_that_is_no_number_stops_and_names_step_batch_and_remedy(tmp_path
 
 
 def test_a_learning_rate_far_too_high_is_told_and_leaves_no_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(runs, "CHECKPOINT_SHARE", math.inf)
     with pytest.raises(TrainingFailedError, match="learning_rate .now 1e.30"):
         trained(tiny(learning_rate=1e30, batch_norm=False), tmp_path)
     assert not list(tmp_path.iterdir())
@@ -135,14 +146,49 @@ def test_cuda_where_there_is_none_is_an_error_and_never_a_silent_cpu(monkeypatch
         decide(tiny(), "gpu")
 
 
-@pytest.mark.parametrize("fast", [True, False])
-def test_precision_and_layout_follow_network_and_capability(monkeypatch, fast):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
+FAST, NARROW = (Hardware("cpu", "bfloat16", layout)
+                for layout in ("channels_last", "channels_first"))
+
+
+@pytest.mark.parametrize("units, instructions, wide, narrow, fpn", [
+    (True, True, FAST, NARROW, FAST), (False, True, FAST, NARROW, HERE),
+    (False, False, HERE, HERE, HERE)])
+def test_precision_and_layout_follow_network_and_capability(monkeypatch, units, instructions, wide,
+                                                            narrow, fpn):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: units)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
+    assert decide(tiny(first_filters=16), "cpu") == wide
+    assert decide(tiny(first_filters=8), "cpu") == narrow
+    assert decide(tiny(first_filters=8, batch_norm=False), "cpu") == wide
+    assert decide(preset("smoke", "roads"), "cpu") == fpn
+
+
+def test_cuda_computes_in_bfloat16_where_it_can(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     assert decide(tiny(), "cuda") == Hardware("cuda", "bfloat16", "channels_last")
-    assert decide(tiny(), "cpu") == (Hardware("cpu", "bfloat16", "channels_last") if fast else HERE)
-    assert decide(preset("smoke", "roads"), "cpu") == HERE
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
+    assert decide(tiny(), "cuda") == Hardware("cuda", "float32", "channels_first")
+
+
+@pytest.mark.parametrize("wanted, words", [
+    (dict(devices=0), "devices must be a whole number of at least 1, got 0"),
+    (dict(devices=True), "got True"), (dict(devices=1000), "but this machine has"),
+    (dict(num_nodes=1.5), "num_nodes must be a whole number"),
+    (dict(num_nodes=2), "num_nodes=2 needs a process on each machine: .* torchrun"),
+    (dict(devices=3), "A batch of 2 can't be shared out evenly over 3"),
+    (dict(devices=2), "synchronised_batch_norm or batch_norm with false")])
+def test_devices_that_can_not_share_a_run_are_refused(wanted, words, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    with pytest.raises(ValueError, match=words):
+        decide(tiny(), "cpu", **wanted)
+
+
+def test_processes_without_batch_norm_of_their_own_may_share_a_run(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    for free in ({"batch_norm": False}, {"synchronised_batch_norm": False}):
+        assert decide(tiny(**free), "cpu", devices=2).ranks == 2
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -209,7 +255,8 @@ def test_a_record_says_what_was_done_and_holds_no_path(dataset, tmp_path):
 def test_a_repository_without_a_commit_has_none_in_its_records(monkeypatch, tmp_path):
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     monkeypatch.setattr(runs, "ROOT", tmp_path)
-    environment = experiments.describe_environment(HERE, build(tiny()), 1, 2)
+    environment = experiments.describe_environment(HERE, build(tiny()),
+                                                   Sampler(squares(), tiny()), {})
     assert environment["commit"] == experiments.COMMIT
     assert experiments.current_commit() is None
 
@@ -247,5 +294,6 @@ def test_the_fpn_trains_evaluates_and_is_recorded(tmp_path):
     dataset = datasets.load("synthetic", protocol, tmp_path)
     record = experiments.complete(protocol, dataset, tmp_path, None, "cpu")
     environment = runs.read_json(record / "environment.json")
-    assert (environment["pretrained_encoder"], environment["precision"]) == (False, "float32")
+    assert environment["pretrained_encoder"] is False
+    assert environment["precision"] == decide(protocol, "cpu").precision
     assert "test_true_positives_by_width" not in runs.read_arrays(record / "counts.npz")

@@ -1,0 +1,124 @@
+"""Several processes share a run: the draws, the gradient and the counts are those of one."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from crackutils import datasets, experiments, runs
+from crackutils.hardware import decide, fabric_for
+from crackutils.protocol import preset
+
+FIELDS = {"counts": [5, 3, 4], "image_size": [32, 32], "tile": [16, 16], "batch": 4, "steps": 6,
+          "precision": "float32", "batch_norm": False, "learning_rate": 0.01}
+
+
+def protocol(loss="relu", weight=0.97, **overrides):
+    return preset("smoke", overrides=FIELDS | {"loss": loss, "weight": weight} | overrides)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return datasets.load("synthetic", protocol(), tmp_path_factory.mktemp("data"))
+
+
+def made(run, dataset, root, devices=1):
+    return experiments.complete(run, dataset, root, None, "cpu", devices)
+
+
+def assert_alike(one, other):
+    first, second = (load_file(record / "model.safetensors") for record in (one, other))
+    for name, weights in first.items():
+        torch.testing.assert_close(second[name], weights, rtol=0, atol=1e-5)
+    histories = [np.loadtxt(record / "history.csv", delimiter=",", skiprows=1)
+                 for record in (one, other)]
+    np.testing.assert_allclose(*histories, rtol=1e-5)
+    counts = [runs.read_arrays(record / "counts.npz") for record in (one, other)]
+    for name in ("test_names", "test_pixels", "validation_names", "validation_pixels"):
+        assert np.array_equal(counts[0][name], counts[1][name])
+    for name in ("test_true_positives", "validation_false_positives"):
+        assert np.abs(counts[0][name].astype(int) - counts[1][name]).max() <= 3  # at a threshold
+
+
+@pytest.mark.skipif(os.cpu_count() < 2, reason="needs two cores")
+@pytest.mark.parametrize("run", [protocol(), protocol("dice", None), protocol("tversky", (.3, .7))],
+                         ids=lambda run: run.loss)
+def test_two_processes_end_as_one(dataset, tmp_path, run):
+    one, two = made(run, dataset, tmp_path / "one"), made(run, dataset, tmp_path / "two", devices=2)
+    assert_alike(one, two)
+    environments = [runs.read_json(record / "environment.json") for record in (one, two)]
+    assert [environment["devices"] for environment in environments] == [1, 2]
+
+
+@pytest.mark.skipif(os.cpu_count() < 2, reason="needs two cores")
+def test_torchrun_ends_as_one_process(dataset, tmp_path):
+    one = made(protocol(seed=3), dataset, tmp_path / "one")
+    overrides = str(FIELDS | {"loss": "relu", "weight": 0.97, "seed": 3}).replace("'", "").replace(
+        "False", "false")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
+               "2", "-m", "crackutils.experiments", "--protocol", "smoke", "--device", "cpu",
+               "--runs", str(tmp_path / "two"), "-y", overrides]
+    done = subprocess.run(command, cwd=runs.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert_alike(one, runs.find({"runs": tmp_path / "two"}, protocol(seed=3), "synthetic")[1])
+
+
+class Rank:
+    """What Fabric tells of one of three processes."""
+
+    def __init__(self, rank):
+        self.global_rank, self.world_size, self.device = rank, 3, torch.device("cpu")
+
+
+def test_an_image_is_counted_once_whatever_the_number_of_processes(dataset, monkeypatch):
+    from crackutils import evaluation
+    from crackutils.models import build
+
+    run, shares = protocol(), []
+    hardware = decide(run, "cpu")
+    fabric = fabric_for(hardware)
+
+    def gather(gathered, counted):
+        shares.append(counted)
+        gathered[:len(shares)] = shares
+        gathered[len(shares):] = [{}] * (3 - len(shares))
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    parts = {"test": dataset.test}
+    for rank in range(3):
+        process = Rank(rank)
+        process.autocast = fabric.autocast
+        if rank < 2:  # some images have no counts yet
+            with pytest.raises(RuntimeError, match="counts for 4 images"):
+                evaluation.evaluate(build(run), parts, run, hardware, process)
+    shared = evaluation.evaluate(build(run), parts, run, hardware, process)
+    alone = evaluation.evaluate(build(run), parts, run, hardware, fabric)
+    assert shared.keys() == alone.keys()
+    assert all(np.array_equal(shared[name], alone[name]) for name in alone)
+    shares.pop()
+    shares[0] = shares[0] | shares[1]
+    with pytest.raises(RuntimeError, match="each must be counted once"):
+        evaluation.evaluate(build(run), parts, run, hardware, process)
+
+
+def test_the_second_of_two_programs_waits_says_so_and_trains_nothing(dataset, tmp_path, capsys,
+                                                                     monkeypatch):
+    run = protocol()
+    first = made(run, dataset, tmp_path / "elsewhere")
+    monkeypatch.setattr(experiments, "train", None)
+    record = runs.record_folder(tmp_path, run, dataset.name, dataset.fingerprint)
+    found = []
+    with runs.alone(record):
+        second = threading.Thread(target=lambda: found.append(made(run, dataset, tmp_path)))
+        second.start()
+        second.join(1)
+        assert second.is_alive() and "another process is at this run" in capsys.readouterr().out
+        for path in first.iterdir():
+            path.rename(record / path.name)
+    second.join()
+    assert found == [record] and runs.is_complete(record) and not (record / ".lock").exists()
