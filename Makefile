@@ -1,4 +1,4 @@
-# make setup | reproduce | test | lab | notebooks | readme     (from a bare checkout: python3, make and git are enough)
+# make setup | reproduce | test | stress | benchmark | lab | notebooks | readme     (from a bare checkout: python3, make and git are enough)
 
 PYTHON ?= python3
 PROTOCOL ?= quick
@@ -7,12 +7,13 @@ ROADS ?= synthetic
 DEVICE ?= auto
 RUNS ?= runs
 PARAMETERS ?=
+KILLS ?= 25
 
 # no look at a hub for newer versions, and no telemetry, in anything started from here
 export NO_ALBUMENTATIONS_UPDATE = 1
 BIN := .venv/bin
 
-.PHONY: setup reproduce test lab notebooks readme
+.PHONY: setup reproduce test stress benchmark lab notebooks readme
 setup: .venv/installed
 
 .venv/installed: requirements.txt pyproject.toml
@@ -28,8 +29,24 @@ reproduce: setup
 
 test: setup
 	$(BIN)/ruff check .
-	$(BIN)/pytest --durations=5 tests
+	$(BIN)/pytest --durations=5 --ignore tests/stress tests
 	$(BIN)/pytest --nbval --nbval-current-env notebooks
+
+# what is too long for `make test`: kill -9, full disks, little memory; KILLS=4 for a short one
+stress: setup
+	rm -f runs/stress/kills.csv
+	KILLS="$(KILLS)" $(BIN)/pytest -v tests/stress
+
+# speed, side by side with what a user would pick instead; Keras in an environment of its own
+benchmark: setup .venv-peers/installed
+	$(BIN)/python benchmarks/thresholds.py
+	$(BIN)/python benchmarks/training.py --keras-python .venv-peers/bin/python
+	$(BIN)/python benchmarks/growth.py
+
+.venv-peers/installed: benchmarks/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	$(BIN)/uv pip install --python .venv-peers/bin/python -r benchmarks/requirements.txt
+	touch $@
 
 lab: setup
 	$(BIN)/jupyter lab notebooks

@@ -17,6 +17,8 @@ from crackutils.protocol import Protocol
 # 0.01 ... 0.99, and finer near 1, where strongly weighted losses have their best threshold
 THRESHOLDS = np.concatenate([np.arange(1, 100) / 100, np.arange(991, 1000) / 1000,
                              [0.9995, 0.9999]])
+CELLS = 2**14  # of the histogram that thresholds are counted with: a power of two
+IN_CACHE = 2**18  # pixels counted at once: their intermediate results stay in the cache
 PIXELS_AT_ONCE = 2**20  # of windows in one pass: bounds the memory, whatever the photograph
 WIDTH_EDGES = np.array([1.0, 2.0, 3.0, 5.0])  # px: below 1, 1-2, 2-3, 3-5, 5 and more
 
@@ -29,15 +31,34 @@ def counts_by_group(prediction: Tensor, group: Tensor, groups: int,
     pixel's group, 0 ... groups - 1. One histogram over all pixels, whatever the number of
     thresholds. `ValueError` for predictions outside [0, 1] (NaN included).
     """
-    if not bool(((prediction >= 0) & (prediction <= 1)).all()):
-        raise ValueError("predictions must be probabilities in [0, 1], without NaN")
     cuts = torch.as_tensor(thresholds, dtype=torch.float32, device=prediction.device)
+    cut_cells = (cuts * CELLS).long()
+    has_cut = torch.zeros(CELLS + 1, dtype=torch.bool, device=prediction.device)
+    has_cut[cut_cells] = True
     size = len(thresholds) + 1
-    # right=True: the number of thresholds <= prediction, ties included
-    reached = torch.bucketize(prediction.float().flatten(), cuts, right=True)
-    histogram = torch.bincount(group.flatten().long() * size + reached, minlength=groups * size)
-    at_least = histogram.view(groups, size).flip(1).cumsum(1).flip(1)
-    return at_least[:, 1:]
+    by_cell = torch.zeros(groups * (CELLS + 1), dtype=torch.long, device=prediction.device)
+    by_threshold = torch.zeros(groups * size, dtype=torch.long, device=prediction.device)
+    for values, own in zip(prediction.flatten().split(IN_CACHE), group.flatten().split(IN_CACHE)):
+        values, own = values.float(), own.int()
+        low, high = values.aminmax()
+        if not bool((low >= 0) & (high <= 1)):
+            raise ValueError("predictions must be probabilities in [0, 1], without NaN")
+        # exact, CELLS being a power of two: of values in different cells the cells tell the larger
+        cells = (values * CELLS).int()
+        by_cell += torch.bincount(own * (CELLS + 1) + cells, minlength=len(by_cell))
+        # the few pixels in a threshold's own cell are compared with the thresholds themselves
+        near = has_cut.index_select(0, cells).nonzero()[:, 0]
+        # right=True: the number of thresholds <= prediction, ties included
+        reached = torch.bucketize(values[near], cuts, right=True)
+        by_threshold += torch.bincount(own[near] * size + reached, minlength=len(by_threshold))
+    by_cell = by_cell.view(groups, -1)
+    by_cell[:, has_cut] = 0
+    return at_least(by_cell)[:, cut_cells] + at_least(by_threshold.view(groups, size))[:, 1:]
+
+
+def at_least(histogram: Tensor) -> Tensor:
+    """How many lie in each column or in one to its right."""
+    return histogram.flip(1).cumsum(1).flip(1)
 
 
 def image_counts(prediction: Tensor, sample: Sample) -> dict[str, np.ndarray]:
