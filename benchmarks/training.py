@@ -129,6 +129,13 @@ def rows_of(model: str, first_filters: int | None, protocol: Protocol, rates: di
     return rows
 
 
+def processor() -> str:
+    """The processor's name, and whether it has matrix units for bfloat16 (Linux tells)."""
+    facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    names = [line.split(":")[1].strip() for line in facts.splitlines() if "model name" in line]
+    return (names or [platform.machine()])[0] + (", AMX" if "amx_bf16" in facts else "")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keras-python", help="a Python with tensorflow and keras")
@@ -141,10 +148,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as data:
         for case in CASES:
             rows += measure(case, given.keras_python, Path(data), given.repeats, given.short)
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows).assign(processor=processor(), cores=os.cpu_count())
     table.to_csv(given.out / "training.csv", index=False)
     print(table.iloc[:, :7].to_string(index=False))
-    print(f"on {os.cpu_count()} cores, {platform.machine()}")
+    print(f"on {os.cpu_count()} cores, {processor()}")
 
 
 if __name__ == "__main__":
