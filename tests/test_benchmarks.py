@@ -1,0 +1,37 @@
+"""The measurements of a CUDA machine, in miniature."""
+
+import json
+import os
+import subprocess
+import sys
+
+from crackutils import runs
+
+
+def gpu(folder, *words):
+    """What `benchmarks/gpu.py` answers where there is no CUDA device."""
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "NO_ALBUMENTATIONS_UPDATE": "1",
+                                "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, "benchmarks/gpu.py", "--out", str(folder), *words],
+                          cwd=runs.ROOT, env=environment, capture_output=True, text=True,
+                          check=False)
+
+
+def test_a_second_call_measures_nothing_anew_and_none_measures_without_a_device(tmp_path):
+    refused = gpu(tmp_path / "none")
+    assert refused.returncode == 2 and not (tmp_path / "none").exists()
+    sentence = refused.stderr.strip().splitlines()[-1]
+    assert sentence.startswith("This needs a CUDA device") and sentence.count(".") == 1
+    first = gpu(tmp_path, "--device", "cpu", "--tiny")
+    assert first.returncode == 0 and "open: none" in first.stdout, first.stderr
+    text = (tmp_path / "gpu.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert all(line["tiny"] and line["device"] == "cpu" for line in lines)
+    found = {line["measurement"]: line for line in lines}
+    assert len(found) == len(lines) and found["throughput/plain"]["images_per_second"] > 0
+    assert found["same_as_cpu"]["loss_difference"] == 0 == found["resume"]["weight_difference"]
+    assert found["same_as_cpu"]["streamed_equals_resident"] and found["resume"]["resumed_after"]
+    assert {path.name for path in tmp_path.iterdir()} == {"gpu.jsonl", "gpu.csv", "profile.csv"}
+    second = gpu(tmp_path, "--device", "cpu", "--tiny")
+    assert second.returncode == 0 and "open: none" in second.stdout
+    assert (tmp_path / "gpu.jsonl").read_text() == text
