@@ -59,7 +59,6 @@ def main() -> None:
     with np.load(sys.argv[1]) as file:
         arrays = dict(file)
     model = unet(spec["levels"], spec["kernel"], spec["first_filters"], spec["tile"])
-    # without XLA, which was measured slower here on a CPU
     model.compile(keras.optimizers.Adam(1e-3), "mean_squared_error", jit_compile=spec["xla"])
     for line in sys.stdin:
         first, steps = map(int, line.split())

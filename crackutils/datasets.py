@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import albumentations
-import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from crackutils.parts import WIDTH_UNIT, Entry, Part, Sample, open_part, store
+from crackutils.framing import framed
+from crackutils.parts import WIDTH_UNIT, Part, Sample, open_part, store
 from crackutils.protocol import Protocol
 from crackutils.synthetic_sets import LISTS, PARTS, synthetic_folder
 
@@ -72,7 +71,8 @@ def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
     place = runs / "cache" / f"{name}-{version_of(jobs, layout, protocol)}"
     decode = functools.partial(read, layout=layout, protocol=protocol)
     entries = store(place, jobs, decode, any(files.width is not None for _, files in jobs))
-    return Dataset(name, layout, fingerprint_of(entries),
+    fingerprint = fingerprint_of((entry.part, entry.name, entry.digest) for entry in entries)
+    return Dataset(name, layout, fingerprint,
                    **{part: open_part(place, part) for part in PARTS})
 
 
@@ -186,19 +186,34 @@ def stems(folder: Path) -> dict[str, Path]:
     return found
 
 
-def fingerprint_of(entries: list[Entry]) -> str:
+def fingerprint_of(digests: Iterable[tuple[str, str, str]]) -> str:
     """sha256 over parts, names and file contents."""
-    digest = hashlib.sha256()
-    for entry in entries:
-        digest.update(f"{entry.part}/{entry.name}\0".encode() + bytes.fromhex(entry.digest))
-    return digest.hexdigest()
+    total = hashlib.sha256()
+    for part, name, digest in digests:
+        total.update(f"{part}/{name}\0".encode() + bytes.fromhex(digest))
+    return total.hexdigest()
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """The fingerprint of a folder's data set, without decoding it."""
+    parts = parts_of(folder)
+    return fingerprint_of((part, files.name, digest_of(contents_of(files)))
+                          for part in PARTS for files in parts[part])
+
+
+def contents_of(files: Files) -> list[bytes | None]:
+    return [path.read_bytes() if path else None for path in files[1:]]
+
+
+def digest_of(contents: list[bytes | None]) -> str:
+    """The hex digests of a sample's files in a row."""
+    return "".join((hashlib.sha256(content).digest() if content is not None else b"none").hex()
+                   for content in contents)
 
 
 def read(files: Files, layout: str, protocol: Protocol) -> tuple[Sample, str]:
     """Decode one sample, the mask to 0 and 1, framed; and the hex digests of its files in a row."""
-    contents = [path.read_bytes() if path else None for path in files[1:]]
-    digest = "".join((hashlib.sha256(content).digest() if content is not None else b"none").hex()
-                     for content in contents)
+    contents = contents_of(files)
     image = np.array(opened(files.image, contents[0]).convert("RGB"))
     mask = binary(files.mask, opened(files.mask, contents[1]), layout, protocol.mask_threshold)
     if mask.shape != image.shape[:2]:
@@ -207,7 +222,8 @@ def read(files: Files, layout: str, protocol: Protocol) -> tuple[Sample, str]:
     width = None
     if files.width is not None:
         width = np.asarray(opened(files.width, contents[2])).astype(np.float32) / WIDTH_UNIT
-    return framed(Sample(files.name, image, mask.astype(np.uint8), width), protocol), digest
+    return framed(Sample(files.name, image, mask.astype(np.uint8), width), protocol), \
+        digest_of(contents)
 
 
 def binary(path: Path, labels: Image.Image, layout: str, threshold: int) -> np.ndarray:
@@ -219,20 +235,6 @@ def binary(path: Path, labels: Image.Image, layout: str, threshold: int) -> np.n
         raise ValueError(f"{path} has no level from {threshold} on (highest: {levels.max()}): "
                          "masks must be 0 and 255.")
     return levels >= threshold
-
-
-def framed(sample: Sample, protocol: Protocol) -> Sample:
-    """The sample as a network sees it whole: reduced to `tile` if `framing` is "resize".
-
-    Images are averaged over areas, labels take the nearest pixel's.
-    """
-    if protocol.framing == "tiles":
-        return sample
-    resize = albumentations.Resize(*protocol.tile, interpolation=cv2.INTER_AREA,
-                                   mask_interpolation=cv2.INTER_NEAREST)
-    result = resize(image=sample.image, mask=sample.mask)
-    # a width in pixels of the photograph is wrong now
-    return Sample(sample.name, result["image"], result["mask"], None)
 
 
 def opened(path: Path, content: bytes) -> Image.Image:

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from crackutils import metrics, published, runs
-from crackutils.datasets import fingerprint_of, parts_of
+from crackutils.datasets import folder_fingerprint
 from crackutils.protocol import Protocol, preset
 
 FIGURES = ("precision", "recall", "accuracy", "f1_score")
@@ -64,7 +64,7 @@ def reading_source(protocol: str, task: str, data: str, runs_folder: str, result
     if data == "synthetic":
         return Source(chosen, "synthetic", roots, tuple(seeds))
     folder = Path(data).expanduser().resolve()
-    fingerprint = fingerprint_of(parts_of(folder)) if folder.is_dir() else None
+    fingerprint = folder_fingerprint(folder) if folder.is_dir() else None
     return Source(chosen, folder.name, roots, tuple(seeds), fingerprint)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crackutils import datasets, synthetic_cracks, synthetic_roads, synthetic_sets
+from crackutils import datasets, synthetic_cracks, synthetic_roads, synthetic_sets, tables
 from crackutils.protocol import preset
 
 SMOKE = preset("smoke")
@@ -119,6 +119,13 @@ def test_an_image_is_turned_as_its_exif_orientation_says(plain):
     sample = load(plain).train[0]
     assert np.array_equal(sample.image, np.rot90(stored, -1))
     assert np.array_equal(sample.mask, mask_of(0, (8, 6)))
+
+
+def test_a_notebook_that_only_reads_looks_for_the_data_that_was_trained_on(plain, driving):
+    for folder, task in ((plain, "cracks"), (driving, "roads")):
+        source = tables.reading_source("smoke", task, folder, "runs", "", [0])
+        trained = load(folder, preset("smoke", task))
+        assert source.fingerprint == trained.fingerprint and source.dataset == trained.name
 
 
 def change_byte(path):

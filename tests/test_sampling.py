@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from crackutils.datasets import framed, load
+from crackutils.datasets import load
+from crackutils.framing import framed
 from crackutils.parts import Part, Sample
 from crackutils.protocol import preset
 from crackutils.sampling import Sampler, as_tensors
