@@ -16,9 +16,10 @@ from crackutils import readme
 ROOT = Path(__file__).resolve().parent.parent
 # left to right: no module imports one to its right
 ORDER = ("protocol", "synthetic_cracks", "road_ground", "road_objects", "synthetic_roads",
-         "hardware", "parts", "framing", "synthetic_sets", "datasets", "losses", "models", "sampling",
-         "runs", "training", "evaluation", "metrics", "baselines", "experiments", "published", "tables",
-         "comparisons", "plots", "curves", "pictures", "readme", "report", "plan", "batch")
+         "hardware", "parts", "framing", "synthetic_sets", "datasets", "losses", "models",
+         "sampling", "runs", "training", "evaluation", "metrics", "baselines", "experiments",
+         "published", "tables", "comparisons", "plots", "curves", "pictures", "readme", "report",
+         "plan", "batch")
 MODULES = sorted((ROOT / "crackutils").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
