@@ -41,7 +41,10 @@ stress: setup
 benchmark: setup .venv-peers/installed
 	$(BIN)/python benchmarks/thresholds.py
 	$(BIN)/python benchmarks/training.py --keras-python .venv-peers/bin/python
+	$(BIN)/python benchmarks/layouts.py
+	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python -m crackutils.readme
 
 .venv-peers/installed: benchmarks/requirements.txt
 	$(PYTHON) -m venv .venv-peers

@@ -160,7 +160,7 @@ def resume(given) -> tuple:
     """A toy run cut after 15 steps and resumed, against an uncut one; and two uncut ones."""
     (decided, *whole), (_, *again) = toy(given.device), toy(given.device)
     with tempfile.TemporaryDirectory() as folder:
-        kept = runs.Checkpoints(Path(folder), preset("smoke"), "")
+        kept = runs.Checkpoints(Path(folder), preset("smoke"), "", decided)
         kept.due = lambda: True
         toy(given.device, kept, until=15)
         after = len(kept.load()["losses"])
@@ -193,13 +193,13 @@ def arguments() -> argparse.Namespace:
     return given
 
 
-def main() -> None:
-    given, begun = arguments(), time.monotonic()
+def main() -> int:
+    given, begun, failed = arguments(), time.monotonic(), []
     given.out.mkdir(parents=True, exist_ok=True)
     with open(given.out / "gpu.jsonl", "a+") as file:
         file.seek(0)
         done = {line["measurement"]: line for line in map(json.loads, file)
-                if given.where.items() <= line.items()}
+                if {**given.where, "commit": given.commit}.items() <= line.items()}
         for name in [name for name in MEASUREMENTS if name.startswith(given.only)]:
             (seconds, measurement), start = MEASUREMENTS[name], time.monotonic()
             if name in done or start - begun + seconds > 60 * given.minutes:
@@ -210,6 +210,7 @@ def main() -> None:
                 decided, found = measurement(given)
             except Exception:  # the others may still work
                 sys.excepthook(*sys.exc_info())
+                failed.append(name)
                 continue
             line = json.dumps({"measurement": name, **given.where, "torch": torch.__version__,
                                "commit": given.commit, "precision": decided.precision,
@@ -224,7 +225,8 @@ def main() -> None:
                                    / done["throughput/plain"]["images_per_second"])
     table.to_csv(given.out / "gpu.csv", index=False)
     print("open:", ", ".join(name for name in MEASUREMENTS if name not in done) or "none")
+    return len(failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

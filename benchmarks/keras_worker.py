@@ -59,7 +59,8 @@ def main() -> None:
     with np.load(sys.argv[1]) as file:
         arrays = dict(file)
     model = unet(spec["levels"], spec["kernel"], spec["first_filters"], spec["tile"])
-    model.compile(keras.optimizers.Adam(1e-3), "mean_squared_error", jit_compile=spec["xla"])
+    # without XLA: Keras' own choice where there is only a CPU
+    model.compile(keras.optimizers.Adam(1e-3), "mean_squared_error")
     for line in sys.stdin:
         first, steps = map(int, line.split())
         data = dataset(arrays, first, steps, spec["batch"], spec["tile"])

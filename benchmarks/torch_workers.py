@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -53,12 +54,11 @@ def own_loop(protocol: Protocol, part):
     fabric = hardware.fabric_for(decided)
 
     def some(first: int, steps: int) -> None:
-        from dataclasses import replace
         shorter = replace(protocol, steps=steps)
         sampler = From(part, shorter)
         sampler.first = first
         with tempfile.TemporaryDirectory() as folder:
-            checkpoints = runs.Checkpoints(Path(folder), shorter, "")
+            checkpoints = runs.Checkpoints(Path(folder), shorter, "", decided)
             train(fabric, models.build(shorter), sampler, decided, checkpoints)
 
     return some
@@ -94,8 +94,10 @@ def main() -> None:
                 else own_loop(protocol, part))
         for line in sys.stdin:
             if line.startswith("facts"):
-                answer = {"rate": rate(), "operations": operations(protocol, sampler),
+                answer = {"operations": operations(protocol, sampler),
                           **vars(hardware.decide(protocol, "cpu"))}
+            elif line.startswith("rate"):
+                answer = rate()
             else:
                 begun = time.perf_counter()
                 loop(*map(int, line.split()))

@@ -20,7 +20,7 @@ from lightning.fabric import Fabric
 from crackutils import metrics, runs
 from crackutils.datasets import Dataset, load
 from crackutils.evaluation import evaluate, predictions
-from crackutils.hardware import Hardware, decide, launch
+from crackutils.hardware import UNDER_TORCHRUN, Hardware, decide, launch
 from crackutils.models import build
 from crackutils.protocol import Protocol, preset
 from crackutils.sampling import Sampler
@@ -56,8 +56,11 @@ def complete(protocol: Protocol, dataset: Dataset, runs_root: Path, results: Pat
         return found[1]
     record = runs.record_folder(runs_root, protocol, dataset.name, dataset.fingerprint)
     hardware = decide(protocol, device, devices, **shares)
-    launch(hardware, functools.partial(make, protocol=protocol, dataset=dataset,
-                                       hardware=hardware, record=record))
+    # torchrun's processes can't wait for another program: their patience with each other ends
+    with nullcontext() if UNDER_TORCHRUN else runs.alone(record):
+        if not runs.is_complete(record):  # the program that this one waited for may have made it
+            launch(hardware, functools.partial(make, protocol=protocol, dataset=dataset,
+                                               hardware=hardware, record=record))
     warn_if_degenerate(runs.read_arrays(record / "counts.npz"))
     return record
 
@@ -65,12 +68,10 @@ def complete(protocol: Protocol, dataset: Dataset, runs_root: Path, results: Pat
 def make(fabric: Fabric, protocol: Protocol, dataset: Dataset, hardware: Hardware,
          record: Path) -> None:
     """Train, evaluate and write the record, in each of the processes that share the run."""
-    with runs.alone(record) if fabric.is_global_zero else nullcontext():
-        # another program may have made it while this one waited
-        if fabric.broadcast(runs.is_complete(record)):
-            return
+    alone_here = UNDER_TORCHRUN and fabric.is_global_zero
+    with runs.alone(record, wait=False) if alone_here else nullcontext():
         reset_peak_memory(hardware)
-        checkpoints = runs.Checkpoints(record, protocol, dataset.fingerprint)
+        checkpoints = runs.Checkpoints(record, protocol, dataset.fingerprint, hardware)
         model = build(protocol)
         sampler = Sampler(dataset.train, protocol, fabric.device, fabric.global_rank,
                           fabric.world_size)

@@ -63,11 +63,11 @@ def decide(protocol: Protocol, device: str = "auto", devices: int = 1, strategy:
 
 
 def fastest(protocol: Protocol, device: str) -> tuple[str, str]:
-    """Precision and layout, as measured (`benchmarks/training.py`).
+    """Precision and layout, as measured (`benchmarks/layouts.py`).
 
     bfloat16 needs hardware for it, and then the U-Net computes channels last; but on a CPU the
-    backward pass of PyTorch's batch norm is seven times slower channels last than channels first
-    at 8 channels (alike from 16 on). The FPN gains from bfloat16 on a CPU with matrix units only.
+    backward pass of PyTorch's batch norm is several times slower channels last than channels
+    first at 8 channels. The FPN computes in bfloat16 on a CPU with matrix units only.
     """
     unet = protocol.architecture == "unet"
     if device == "cuda":

@@ -4,6 +4,7 @@ Both map float32 images N x 3 x H x W in [0, 1] to logits N x 1 x H x W, for any
 """
 
 import warnings
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +69,21 @@ def upsample(before: int, after: int, kind: str) -> nn.Module:
                          nn.Conv2d(before, after, kernel_size=1))
 
 
+class Normalize(nn.Module):
+    """Images less the mean, divided by the deviation of each channel.
+
+    torchvision's transform would copy its numbers to the device, and wait for it, at each step.
+    """
+
+    def __init__(self, mean: Sequence[float], deviation: Sequence[float]):
+        super().__init__()
+        for name, values in (("mean", mean), ("deviation", deviation)):
+            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.deviation
+
+
 class AnySize(nn.Module):
     """A network that needs multiples of `multiple`: pads at the right and bottom, crops back."""
 
@@ -101,7 +117,6 @@ def fpn(encoder_weights: str | None) -> nn.Sequential:
     """
     # imported where needed: the U-Net's notebooks start seconds sooner without
     import segmentation_models_pytorch as smp
-    from torchvision.transforms.v2 import Normalize
 
     state = torch.get_rng_state()
     try:

@@ -129,11 +129,14 @@ def read_index(folder: Path) -> list[Entry]:
 def open_part(folder: Path, part: str) -> Part:
     """A part of a complete store."""
     entries = read_index(folder)
-    arrays = {kind: np.memmap(folder / f"{kind}.bin", dtype=dtype, mode="r").reshape(shape)
+    own = [(entry, start) for entry, start in zip(entries, starts_of(entries))
+           if entry.part == part]
+    # from its first pixel to its last: the other parts need no room where these are copied to
+    begin, end = own[0][1], own[-1][1] + own[-1][0].pixels
+    arrays = {kind: np.memmap(folder / f"{kind}.bin", dtype=dtype, mode="r")
+              .reshape(shape)[begin:end]
               for kind, (dtype, shape) in TYPES.items() if (folder / f"{kind}.bin").is_file()}
-    chosen = [(entry, start) for entry, start in zip(entries, starts_of(entries))
-              if entry.part == part]
-    return Part([entry for entry, _ in chosen], [start for _, start in chosen], arrays,
+    return Part([entry for entry, _ in own], [start - begin for _, start in own], arrays,
                 (folder, part))
 
 
@@ -145,21 +148,23 @@ def store(folder: Path, jobs: Sequence[tuple], decode: Callable[..., tuple[Sampl
     store, the second waits for the first.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    kinds = [kind for kind in TYPES if kind != "widths" or with_widths]
     with FileLock(folder / ".lock"):
-        if not is_whole(folder, len(jobs)):
-            fill(folder, jobs, decode, [kind for kind in TYPES if kind != "widths" or with_widths])
+        if not is_whole(folder, len(jobs), kinds):
+            fill(folder, jobs, decode, kinds)
     return read_index(folder)
 
 
-def is_whole(folder: Path, count: int) -> bool:
+def is_whole(folder: Path, count: int, kinds: list[str]) -> bool:
     """Whether a store is complete, its files as long as its index says."""
     if not (folder / COMPLETE).is_file():
         return False
     entries = read_index(folder)
     pixels = sum(entry.pixels for entry in entries)
+    paths = {kind: folder / f"{kind}.bin" for kind in kinds}
     return len(entries) == count and all(
-        path.stat().st_size == pixels * bytes_each(kind)
-        for kind in TYPES if (path := folder / f"{kind}.bin").is_file() or kind != "widths")
+        path.is_file() and path.stat().st_size == pixels * bytes_each(kind)
+        for kind, path in paths.items())
 
 
 def bytes_each(kind: str) -> int:

@@ -16,6 +16,7 @@ from crackutils.tables import Source
 README = runs.ROOT / "README.md"
 RESULTS = runs.ROOT / "results"
 STAGES = RESULTS / "quick" / "stages.csv"
+BENCHMARKS = RESULTS / "benchmarks"
 PHOTOGRAPHS = ("cpu", "sut_crack_512")
 TITLES = {"01_data": "what the networks see, and whether it is a real task",
           "02_losses_by_hand": "what each loss charges, on 4×4 masks; the audit of both papers",
@@ -72,15 +73,58 @@ def iou() -> str:
 
 def notebooks() -> str:
     """The notebooks with the minutes they took in `make reproduce` on two cores."""
-    seconds = pd.read_csv(STAGES)
+    stages = pd.read_csv(STAGES)
+    stages["ended"] = stages["begun"] + stages["seconds"]
     lines = ["| notebook | answers | minutes |", "|---|---|--:|"]
     for name, title in TITLES.items():
-        of_name = seconds.loc[seconds["stage"].str.startswith(name), "seconds"]
+        of_name = stages[stages["stage"].str.startswith(name)]
+        minutes = (of_name["ended"].max() - of_name["begun"].min()) / 60
         runs_of = f" ({len(of_name)} executions)" if len(of_name) > 1 else ""
         lines.append(f"| [`{name}`](notebooks/{name}.ipynb) | {title} "
-                     f"| {of_name.sum() / 60:.1f}{runs_of} |")
-    total = seconds["seconds"].sum() / 60
+                     f"| {minutes:.1f}{runs_of} |")
+    total = stages["ended"].max() / 60
     lines.append(f"| `make reproduce` | all of it, after set-up | {total:.0f} |")
+    return "\n".join(lines)
+
+
+def speed() -> str:
+    """Training beside its peers, and the same runs in both precisions (`make benchmark`)."""
+    table = pd.read_csv(BENCHMARKS / "training.csv")
+    lines = ["| network | crackutils | plain PyTorch | Keras 3 | ratios |", "|---|--:|--:|--:|--:|"]
+    for network, rows in table.fillna({"first_filters": 0}).groupby(
+            ["model", "first_filters"], sort=False):
+        own = rows[rows["implementation"] == "crackutils"].iloc[0]
+        rates = {row["implementation"]: f"{row['images_per_second']:.1f} ({row['slowest']:.1f}–"
+                 f"{row['fastest']:.1f})" for row in rows.to_dict("records")}
+        ratios = [f"{ratio:.2f} ×" for ratio in own[["ratio_to_plain_pytorch", "ratio_to_keras"]]
+                  if not pd.isna(ratio)]
+        name = f"U-Net, {network[1]:.0f} first filters" if network[1] else "FPN-ResNet-50"
+        lines.append(f"| {name} | {rates['crackutils']} | {rates['plain_pytorch']} "
+                     f"| {rates.get('keras', '–')} | {', '.join(ratios)} |")
+    facts, own = table.iloc[0], table[table["implementation"] == "crackutils"]
+    share = own.loc[own["first_filters"] == 16, "share_of_product_rate"].iloc[0]
+    sweep = pd.read_csv(BENCHMARKS / "thresholds.csv").set_index("implementation")
+    faster = sweep["times_as_fast_is_crackutils"]
+    return "\n".join([*lines, "", f"Images a second in training, median (slowest–fastest of "
+                      f"{facts['turns']} turns), on {facts['cores']} cores of "
+                      f"{facts['processor']}. With 16 filters that is {share:.0%} of the rate of a "
+                      "large bfloat16 matrix product there. Counting "
+                      f"{sweep['thresholds'].iloc[0]} thresholds is {faster['torchmetrics']:.0f} "
+                      "times as fast as torchmetrics' binned curve and "
+                      f"{faster['plain_loop']:.0f} times as fast as a plain loop, with equal "
+                      "counts.", "", precision()])
+
+
+def precision() -> str:
+    """F1 and own threshold of the same seeds in float32 and in bfloat16."""
+    table = pd.read_csv(BENCHMARKS / "precision.csv")
+    lines = ["| loss | precision | test F1 by seed | mean ± deviation | own thresholds |",
+             "|---|---|--:|--:|--:|"]
+    for (loss, name), rows in table.groupby(["loss", "precision"], sort=False):
+        scores = rows["test_f1"]
+        lines.append(f"| {NAMES[loss]} | {name} | {' '.join(map(figure, scores))} "
+                     f"| {scores.mean():.3f} ± {scores.std():.3f} "
+                     f"| {' '.join(f'{value:g}' for value in rows['threshold'])} |")
     return "\n".join(lines)
 
 
@@ -88,7 +132,7 @@ def figure(value: float) -> str:
     return "–" if pd.isna(value) else f"{value:.3f}"
 
 
-BLOCKS = {"table8": table8, "iou": iou, "notebooks": notebooks}
+BLOCKS = {"table8": table8, "iou": iou, "notebooks": notebooks, "speed": speed}
 
 
 def filled(text: str) -> str:

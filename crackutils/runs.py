@@ -20,11 +20,12 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors.torch import save as safetensors_bytes
 
+from crackutils.hardware import Hardware
 from crackutils.protocol import Protocol
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPLETE = "complete.json"
-CHECKPOINT, LOCK = "checkpoint.pt", ".lock"
+CHECKPOINT, LOCK, PART = "checkpoint.pt", ".lock", ".part"
 CHECKPOINT_SECONDS = 30  # at least, between two checkpoints
 CHECKPOINT_SHARE = 0.02  # of the time, at most
 
@@ -87,7 +88,7 @@ def matches(record: Path, protocol: Protocol, fingerprint: str | None) -> bool:
 
 def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
     """Write to the side, force to disk, rename: the file is whole or the old one."""
-    side = path.with_name(f".{path.name}.part")
+    side = path.with_name(f".{path.name}.{os.getpid()}{PART}")  # another may write it too
     try:
         with open(side, "wb") as file:
             content(file) if callable(content) else file.write(content)
@@ -134,20 +135,22 @@ def save(record: Path, protocol: Protocol, dataset: str, fingerprint: str, envir
     write_atomically(record / "model.safetensors", safetensors_bytes(weights))
     write_json(record / COMPLETE, {"run": record.name})
     (record / CHECKPOINT).unlink(missing_ok=True)
-    (record / f".{CHECKPOINT}.part").unlink(missing_ok=True)  # of a process that was killed
 
 
 class Checkpoints:
     """A run's `checkpoint.pt`: tensors and plain numbers, beside the run they belong to.
 
     Each is written to the side, forced to disk and renamed: the one before stays until the new one
-    is whole. They come so seldom that writing them takes at most 2 % of the time, and never more
-    often than every 30 s.
+    is whole. They come every 30 s, or so seldom that, from what the last one cost, writing them
+    takes at most 2 % of the time. `seconds` is what writing took, in all sessions.
     """
 
-    def __init__(self, record: Path, protocol: Protocol, fingerprint: str):
+    def __init__(self, record: Path, protocol: Protocol, fingerprint: str, hardware: Hardware):
         self.record, self.path = record, record / CHECKPOINT
-        self.belongs = {"protocol": protocol.as_dict(), "fingerprint": fingerprint}
+        # precision and layout as they were decided: the protocol may say "auto"
+        self.belongs = {**protocol.as_dict(), "fingerprint": fingerprint,
+                        "device": hardware.device, "precision": hardware.precision,
+                        "memory_format": hardware.memory_format}
         self.last, self.cost, self.seconds = time.monotonic(), 0.0, 0.0
 
     def due(self) -> bool:
@@ -158,7 +161,8 @@ class Checkpoints:
         begun = time.monotonic()
         self.record.mkdir(parents=True, exist_ok=True)
         try:
-            write_atomically(self.path, lambda file: torch.save(self.belongs | state, file))
+            write_atomically(self.path, lambda file: torch.save(
+                {"belongs": self.belongs, "cost": (self.cost, self.seconds)} | state, file))
         except (OSError, RuntimeError) as error:  # PyTorch's writer wraps what the disk says
             raise OSError(f"The checkpoint after step {len(state['losses'])} could not be written "
                           f"to {self.record} ({error}). Make room and start again: the run goes on "
@@ -174,25 +178,28 @@ class Checkpoints:
         """
         if not self.path.is_file():
             return None
+        content = self.path.read_bytes()  # what the disk says is no damage
         try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-            theirs = {**state["protocol"], "fingerprint": state["fingerprint"]}
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            theirs, (cost, seconds) = dict(state["belongs"]), state["cost"]
+        except MemoryError:
+            raise
         except Exception as error:  # a damaged file fails in many ways
             raise ValueError(f"{self.path} is no checkpoint of this program, or damaged "
                              f"({type(error).__name__}): delete it to begin the run anew.") \
                 from error
-        ours = {**self.belongs["protocol"], "fingerprint": self.belongs["fingerprint"]}
         differing = [f"{field} ({theirs.get(field)!r} there, {value!r} here)"
-                     for field, value in ours.items() if theirs.get(field) != value]
+                     for field, value in self.belongs.items() if theirs.get(field) != value]
         if differing:
             raise ValueError(f"{self.path} is another run's: {', '.join(differing)}. Delete or "
                              "move it.")
+        self.cost, self.seconds = cost, seconds
         return state
 
 
 @contextlib.contextmanager
-def alone(record: Path) -> Iterator[None]:
-    """Let one process at a time work on a run: a second waits, and says so.
+def alone(record: Path, wait: bool = True) -> Iterator[None]:
+    """Let one program at a time work on a run: a second waits, and says so, or is refused.
 
     The lock is the operating system's: it ends with the process, however that ends.
     """
@@ -200,9 +207,14 @@ def alone(record: Path) -> Iterator[None]:
     lock = FileLock(record / LOCK)
     try:
         lock.acquire(timeout=0)
-    except Timeout:
-        print(f"{record.name}: another process is at this run, waiting for it to end", flush=True)
+    except Timeout as error:
+        if not wait:
+            raise RuntimeError(f"{record.name}: another program is at this run. Start again when "
+                               "it has ended.") from error
+        print(f"{record.name}: another program is at this run, waiting for it to end", flush=True)
         lock.acquire()
+    for left in record.glob(f".*{PART}"):  # of a process that was killed
+        left.unlink()
     try:
         yield
     finally:

@@ -44,7 +44,8 @@ def train(fabric: Fabric, model: nn.Module, sampler: Sampler, hardware: Hardware
     set_switches(hardware)
     network, optimizer, fabric_optimizer = set_up(fabric, model, protocol, hardware)
     # after set-up: Adam's state has to lie where Fabric has put the weights
-    losses, earlier = restore(model, optimizer, checkpoints.load())
+    state = fabric.broadcast(checkpoints.load() if fabric.is_global_zero else None)
+    losses, earlier = restore(model, optimizer, state)
     network.train()
     pending, started = [], time.monotonic()
     steps = range(len(losses), protocol.steps)

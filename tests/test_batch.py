@@ -1,5 +1,8 @@
 """The batch command with small notebooks of its own: parameters, failures, and the report."""
 
+import subprocess
+import sys
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -34,11 +37,28 @@ def notebooks(tmp_path, monkeypatch):
     return folder
 
 
+class Ended:
+    """Stands for a papermill that has ended."""
+
+    def __init__(self, returncode=0):
+        self.returncode = returncode
+
+    def poll(self):
+        return self.returncode
+
+
 @pytest.fixture
 def executed(notebooks, monkeypatch):
     """The stages that `main` would execute, in order; none is."""
     seen = []
-    monkeypatch.setattr(batch, "execute", lambda stage, folder: seen.append((stage, folder)))
+
+    def start(stage, folder, threads):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{stage.name}.log").touch()
+        seen.append((stage, folder))
+        return Ended()
+
+    monkeypatch.setattr(batch, "start", start)
     monkeypatch.setattr(batch, "conclude", lambda *_: None)
     return seen
 
@@ -89,8 +109,9 @@ def test_every_notebook_gets_what_it_knows_and_its_own_folder(executed, tmp_path
     assert batch.main(["--protocol", "smoke", "--cracks", str(photos), "--runs",
                        str(tmp_path / "r"), "-y", "{seeds: [0, 1], overrides: {steps: 3}}"]) == 0
     by_name = {stage.name: (stage.parameters, folder) for stage, folder in executed}
-    assert list(by_name) == sorted(by_name, key=lambda name: (name[:2], "-" not in name
-                                                              if name[:2] == "05" else 0))
+    order = sorted(by_name, key=lambda name: (name[:2], name == "05_drivable_area"))
+    assert [name[:2] for name in by_name] == [name[:2] for name in order]
+    assert list(by_name)[-2:] == ["05_drivable_area", "06_figures"]
     assert {name[:2] for name in by_name} == {"01", "02", "03", "04", "05", "06"}
     parameters, folder = by_name["03_train_cracks-relu"]
     assert folder == tmp_path / "r" / "smoke" / "photos" / "notebooks"
@@ -115,7 +136,7 @@ def test_figure_8_is_trained_for_synthetic_pictures_with_one_seed(executed, tmp_
 
 def test_a_failing_training_is_named_with_its_log_and_the_others_still_run(
         notebooks, tmp_path, monkeypatch, capsys):
-    plan = [Stage("03_train_cracks-mse", "03_train_cracks", {"seeds": "[0]"}, "synthetic"),
+    plan = [Stage("03_train_cracks-mse", "03_train_cracks", {"seeds": "[0]"}, "synthetic", 1),
             Stage("03_train_cracks-bce", "03_train_cracks", {"seeds": [0]}, "synthetic", 1),
             Stage("04_threshold_sweeps", "04_threshold_sweeps", {}, "synthetic")]
     monkeypatch.setattr(batch, "stages", lambda *_: plan)
@@ -133,20 +154,43 @@ def test_a_failing_training_is_named_with_its_log_and_the_others_still_run(
     assert whole.cells[-1].outputs[0].text == "reached\n"
 
 
-@pytest.mark.parametrize("error, tries, line", [
-    (RuntimeError("Address already in use (127.0.0.1:5555)"), 2, "Address already in use"),
-    (RuntimeError("first\nthe last line"), 1, "the last line"),
-    (TimeoutError(), 1, "TimeoutError")])
-def test_only_two_kernels_at_one_port_are_tried_again(tmp_path, monkeypatch, error, tries, line):
-    calls = []
+@pytest.mark.parametrize("said, tries, line", [
+    ("ZMQError: Address already in use (addr='tcp://127.0.0.1:5555')\n...\nRuntimeError: Kernel "
+     "died before replying to kernel_info\n", 2,
+     "RuntimeError: Kernel died before replying to kernel_info"),
+    ("first\nthe last line\n", 1, "the last line"), ("", 1, "ended with 1")])
+def test_only_two_kernels_at_one_port_are_tried_again(tmp_path, monkeypatch, said, tries, line):
+    begun = []
 
-    def fails(*args, **kwargs):
-        calls.append(args)
-        raise error
+    def fails(stage, folder, threads):
+        (folder / "a.log").write_text(said)
+        begun.append(stage)
+        return Ended(1)
 
-    monkeypatch.setattr(batch.papermill, "execute_notebook", fails)
-    assert line in batch.execute(Stage("a", "b", {}, "synthetic"), tmp_path)
-    assert len(calls) == tries and str(error) in (tmp_path / "a.log").read_text()
+    monkeypatch.setattr(batch, "start", fails)
+    stage = Stage("a", "b", {}, "synthetic")
+    [(ended, _, error)] = batch.execute([stage], lambda _: tmp_path, 1)
+    assert ended == stage and error == line and len(begun) == tries
+
+
+def test_two_stages_run_at_once_and_none_outlives_an_interruption(
+        notebooks, tmp_path, monkeypatch, capsys):
+    processes = []
+
+    def sleeps(stage, folder, threads):
+        processes.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]))
+        return processes[-1]
+
+    def interrupted(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch, "start", sleeps)
+    monkeypatch.setattr(batch, "stages", lambda *_: [
+        Stage(name, "03_train_cracks", {}, "synthetic", 1) for name in "abc"])
+    monkeypatch.setattr(batch.time, "sleep", interrupted)
+    assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path), "--jobs", "2"]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert len(processes) == 2 and all(process.returncode for process in processes)
 
 
 def test_the_index_of_the_report_links_every_page_and_shows_tables_and_figures(tmp_path):

@@ -117,7 +117,7 @@ def test_the_second_of_two_programs_waits_says_so_and_trains_nothing(dataset, tm
         second = threading.Thread(target=lambda: found.append(made(run, dataset, tmp_path)))
         second.start()
         second.join(1)
-        assert second.is_alive() and "another process is at this run" in capsys.readouterr().out
+        assert second.is_alive() and "another program is at this run" in capsys.readouterr().out
         for path in first.iterdir():
             path.rename(record / path.name)
     second.join()

@@ -22,7 +22,7 @@ def samples(tmp_path_factory):
 
 
 def run(model, sampler, record):
-    checkpoints = runs.Checkpoints(record, PROTOCOL, "data")
+    checkpoints = runs.Checkpoints(record, PROTOCOL, "data", HERE)
     return train(fabric_for(HERE), model, sampler, HERE, checkpoints)[0]
 
 

@@ -4,6 +4,7 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 from torch import nn
+from torchvision.transforms.v2 import Normalize
 
 from crackutils import models
 from crackutils.models import UNet, build, parameter_count, receptive_field
@@ -147,6 +148,13 @@ def unreachable(*args, encoder_weights=None, **kwargs):
     if encoder_weights is not None:
         raise OSError("We couldn't connect to the hub")
     return network
+
+
+def test_normalizing_is_torchvisions():
+    images = torch.rand(2, 3, 5, 4)
+    values = models.IMAGENET_MEAN, models.IMAGENET_STD
+    assert torch.equal(models.Normalize(*values)(images), Normalize(*values)(images))
+    assert not models.Normalize(*values).state_dict()  # records have the weights alone
 
 
 def test_an_fpn_without_its_imagenet_weights_warns_and_starts_at_random(monkeypatch):

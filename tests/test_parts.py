@@ -97,6 +97,7 @@ def test_what_was_whole_is_not_decoded_again(tmp_path, monkeypatch):
 @pytest.mark.parametrize("harm", [
     lambda folder: (folder / "images.bin").write_bytes(b"short"),
     lambda folder: (folder / "masks.bin").write_bytes(bytes(10_000)),
+    lambda folder: (folder / "images.bin").unlink(),
     lambda folder: (folder / "complete.json").unlink()])
 def test_a_store_that_was_harmed_is_mended(tmp_path, harm):
     store(tmp_path / "a", JOBS, Decoder(), False)
@@ -105,6 +106,15 @@ def test_a_store_that_was_harmed_is_mended(tmp_path, harm):
     store(tmp_path / "a", JOBS, Decoder(), False)
     assert (tmp_path / "a" / "images.bin").read_bytes() == before
     assert equal(open_part(tmp_path / "a", "test")[0], picture(0, (5, 7)))
+
+
+def test_a_part_maps_its_own_pixels_alone(tmp_path):
+    jobs = sorted(JOBS, reverse=True)
+    store(tmp_path / "a", jobs, Decoder(), False)
+    for part in ("train", "test"):
+        opened = open_part(tmp_path / "a", part)
+        assert len(opened.arrays["masks"]) == sum(height * width for height, width in opened.sizes)
+        assert equal(opened[3], picture(int(opened.names[3][1:]), opened.sizes[3]))
 
 
 def test_another_process_gets_the_place_and_not_the_pixels(tmp_path):

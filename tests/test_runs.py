@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from crackutils import runs
+from crackutils.hardware import Hardware
 from crackutils.protocol import Protocol, as_list, preset
 
 SMOKE = preset("smoke")
 FINGERPRINT = "f" * 64
+CPU = Hardware("cpu", "float32", "channels_first")
 CHANGES = {"name": "quick", "task": "roads", "loss": "bce", "weight": 0.5, "seed": 1,
            "counts": (6, 3, 4), "image_size": (64, 65), "framing": "resize", "tile": (32, 33),
            "augmentation": "flips", "mask_threshold": 96, "architecture": "fpn", "levels": 5,
@@ -134,9 +136,22 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_bytes() == b"new" and list(tmp_path.iterdir()) == [path]
 
 
+def test_two_processes_may_write_one_file_at_once(tmp_path, monkeypatch):
+    path = tmp_path / "table.csv"
+
+    def other_process(file):
+        with monkeypatch.context() as patch:
+            patch.setattr(runs.os, "getpid", lambda: -1)
+            runs.write_atomically(path, b"theirs")
+        file.write(b"ours")
+
+    runs.write_atomically(path, other_process)
+    assert path.read_bytes() == b"ours" and list(tmp_path.iterdir()) == [path]
+
+
 def test_a_record_is_complete_last_and_drops_its_checkpoint(tmp_path, monkeypatch):
     record = runs.record_folder(tmp_path, SMOKE, "synthetic", FINGERPRINT)
-    runs.Checkpoints(record, SMOKE, FINGERPRINT).save({"losses": [1.0]})
+    runs.Checkpoints(record, SMOKE, FINGERPRINT, CPU).save({"losses": [1.0]})
     written = []
     real = runs.write_atomically
     monkeypatch.setattr(runs, "write_atomically", lambda path, content: (
@@ -203,7 +218,7 @@ class Malicious:
 
 
 def test_a_checkpoint_comes_back_and_code_in_one_is_never_run(tmp_path):
-    checkpoints = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT)
+    checkpoints = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
     assert checkpoints.load() is None
     checkpoints.save({"model": {"w": torch.arange(3)}, "losses": [0.1]})
     assert torch.equal(checkpoints.load()["model"]["w"], torch.arange(3))
@@ -214,7 +229,7 @@ def test_a_checkpoint_comes_back_and_code_in_one_is_never_run(tmp_path):
 
 @pytest.mark.parametrize("kept", [0, 1, 100, -1])
 def test_a_damaged_checkpoint_is_told_in_a_sentence(tmp_path, kept):
-    checkpoints = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT)
+    checkpoints = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
     checkpoints.save({"model": {"w": torch.arange(300)}, "losses": [0.1]})
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(path.read_bytes()[:kept])
@@ -223,11 +238,33 @@ def test_a_damaged_checkpoint_is_told_in_a_sentence(tmp_path, kept):
 
 def test_a_checkpoint_of_another_run_is_refused_with_the_fields_that_differ(tmp_path):
     other = dataclasses.replace(SMOKE, learning_rate=0.5, steps=9)
-    runs.Checkpoints(tmp_path, other, FINGERPRINT).save({"losses": []})
-    text = refusal(runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT).load)
+    runs.Checkpoints(tmp_path, other, FINGERPRINT, CPU).save({"losses": []})
+    text = refusal(runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU).load)
     assert "steps (9 there, 4 here)" in text and "learning_rate (0.5 there, 0.001 here)" in text
     assert "batch" not in text and "fingerprint" not in text
-    assert "fingerprint" in refusal(runs.Checkpoints(tmp_path, other, "b" * 64).load)
+    assert "fingerprint" in refusal(runs.Checkpoints(tmp_path, other, "b" * 64, CPU).load)
+
+
+def test_a_checkpoint_computed_otherwise_is_refused_and_what_it_cost_is_remembered(tmp_path):
+    first = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
+    first.cost, first.seconds = 2.0, 5.0
+    first.save({"losses": []})
+    other = dataclasses.replace(CPU, device="cuda", precision="bfloat16")
+    text = refusal(runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT, other).load)
+    assert "device ('cpu' there, 'cuda' here)" in text and "batch" not in text
+    assert "precision ('float32' there, 'bfloat16' here)" in text
+    again = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
+    again.load()
+    assert (again.cost, again.seconds) == (2.0, 5.0)
+
+
+def test_a_disk_that_can_not_be_read_is_not_called_a_damaged_checkpoint(tmp_path, monkeypatch):
+    checkpoints = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
+    checkpoints.save({"losses": []})
+    monkeypatch.setattr(runs.Path, "read_bytes", lambda _: (_ for _ in ()).throw(
+        OSError(errno.EIO, "Input/output error")))
+    with pytest.raises(OSError, match="Input/output error"):
+        checkpoints.load()
 
 
 def test_checkpoints_are_so_seldom_that_they_cost_two_percent(tmp_path, monkeypatch):
@@ -237,7 +274,7 @@ def test_checkpoints_are_so_seldom_that_they_cost_two_percent(tmp_path, monkeypa
     def slow_disk(path, content):
         clock[0] += 3  # seconds to write one
 
-    checkpoints = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT)
+    checkpoints = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
     monkeypatch.setattr(runs, "write_atomically", slow_disk)
     times = []
     while clock[0] < 2_000:
@@ -251,7 +288,7 @@ def test_checkpoints_are_so_seldom_that_they_cost_two_percent(tmp_path, monkeypa
 
 
 def test_a_full_disk_is_told_and_the_checkpoint_before_stays(tmp_path, monkeypatch):
-    checkpoints = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT)
+    checkpoints = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
     checkpoints.save({"losses": [0.5]})
     monkeypatch.setattr(runs.os, "fsync", lambda _: (_ for _ in ()).throw(
         OSError(errno.ENOSPC, "No space left on device")))

@@ -42,7 +42,7 @@ def squares() -> Part:
 
 def run(model, sampler, hardware, record):
     """Train, with the checkpoints in `record`; returns the losses."""
-    checkpoints = runs.Checkpoints(record, sampler.protocol, "data")
+    checkpoints = runs.Checkpoints(record, sampler.protocol, "data", hardware)
     return train(fabric_for(hardware), model, sampler, hardware, checkpoints)[0]
 
 

@@ -1,8 +1,10 @@
 """One training run that may kill its own process: see `test_kills.py`.
 
 Usage: one_run.py RUNS KIND STEP FRACTION [DEVICES]. KIND is "none", "step" (kill -9 after STEP),
-"write" (kill -9 in the first checkpoint from STEP on, when FRACTION of it is written; at 1 it is
-whole, but not renamed) or "full" (no file may grow beyond FRACTION of that checkpoint).
+"other" (the same, in the second process), "write" (kill -9 in the first checkpoint from STEP on,
+when FRACTION of it is written; at 1 it is whole, but not renamed), "full" (no file may grow beyond
+FRACTION of that checkpoint), "evaluation" (kill -9 when all is trained) or "record" (kill -9 when
+STEP of the record's files are written).
 """
 
 import io
@@ -30,12 +32,12 @@ def kill_this_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def kill_after(step: int) -> None:
+def kill_after(step: int, rank: int) -> None:
     """Die after a step, before anybody hears of it."""
     real = training.learning_rate
 
     def learning_rate(protocol, number):
-        if number == step and int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        if number == step and int(os.environ.get("LOCAL_RANK", "0")) == rank:
             kill_this_process()
         return real(protocol, number)
 
@@ -62,12 +64,31 @@ def harm_checkpoint(kind: str, step: int, fraction: float) -> None:
     torch.save = save
 
 
+def kill_in_record(done: int) -> None:
+    """Die when so many files of the record are written."""
+    real, written = runs.write_atomically, []
+
+    def write_atomically(path, content):
+        if path.name == runs.CHECKPOINT:
+            return real(path, content)
+        if len(written) == done:
+            kill_this_process()
+        written.append(path)
+        real(path, content)
+
+    runs.write_atomically = write_atomically
+
+
 def prepare(kind: str, step: int, fraction: float) -> None:
     """Frequent checkpoints, and the harm that was ordered."""
     runs.CHECKPOINT_SECONDS, runs.CHECKPOINT_SHARE = -1, math.inf
     training.FETCH_EVERY = BETWEEN_CHECKPOINTS
-    if kind == "step":
-        kill_after(step)
+    if kind in ("step", "other"):
+        kill_after(step, rank=int(kind == "other"))
+    elif kind == "record":
+        kill_in_record(step)
+    elif kind == "evaluation":
+        experiments.evaluate = lambda *_: kill_this_process()
     elif kind in ("write", "full"):
         harm_checkpoint(kind, step, fraction)
 

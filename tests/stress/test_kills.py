@@ -1,7 +1,8 @@
 """kill -9 at any moment, a full disk, one of two processes gone: the end is the uncut run's.
 
-`KILLS` (default 25) is how many; a fifth and at least five of them, if there are so many, fall
-into the writing of a checkpoint. What was done lies in `runs/stress/kills.csv` afterwards.
+`KILLS` (default 25) is how many in training; a fifth and at least five of them, if there are so
+many, fall into the writing of a checkpoint. One more falls into evaluation, one into the writing of
+the record. What was done lies in `runs/stress/kills.csv` afterwards.
 """
 
 import csv
@@ -52,7 +53,8 @@ def orders() -> list[tuple[str, int, float]]:
     chance = random.Random(0)
     writes = min(KILLS, max(5, KILLS // 5)) if KILLS > 5 else KILLS // 2
     # before the last steps: from step 57 on no checkpoint is written any more
-    kills = [("write", chance.randrange(STEPS - 4), chance.choice([0.0, chance.random(), 1.0]))
+    kills = [("evaluation", 0, 0.0)] + [("record", chance.randrange(7), 0.0)] * (KILLS > 5)
+    kills += [("write", chance.randrange(STEPS - 4), chance.choice([0.0, chance.random(), 1.0]))
              for _ in range(writes)]
     return kills + [("step", chance.randrange(STEPS), 0.0) for _ in range(KILLS - writes)]
 
@@ -63,7 +65,7 @@ def test_a_killed_run_ends_bit_for_bit_as_the_uncut_one(uncut, request, kind, st
     killed = start(root, kind, step, fraction)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     record = next((root / "quick" / "synthetic" / "records").iterdir())
-    assert (record / ".checkpoint.pt.part").exists() == (kind == "write")
+    assert bool(list(record.glob(".checkpoint.pt.*.part"))) == (kind == "write")
     before = torch.load(record / "checkpoint.pt", weights_only=True)["losses"] if (
         record / "checkpoint.pt").exists() else []
     again = start(root)
@@ -85,17 +87,18 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(uncut):
     stopped = start(root, "full", 20, 0.5)
     assert stopped.returncode == 1 and "Make room and start again" in stopped.stderr
     record = next((root / "quick" / "synthetic" / "records").iterdir())
-    assert not (record / ".checkpoint.pt.part").exists()
+    assert not list(record.glob(".*.part"))
     again = start(root)
     assert "resumed after step 16\n" in again.stdout, again.stderr
     assert files(root) == files(uncut)
 
 
 @pytest.mark.skipif(os.cpu_count() < 2, reason="needs two cores")
-def test_a_run_of_two_processes_survives_the_loss_of_one(uncut):
-    whole, cut = uncut.parent / "two", uncut.parent / "two-cut"
+@pytest.mark.parametrize("kind", ["step", "other"])
+def test_a_run_of_two_processes_survives_the_loss_of_one(uncut, kind):
+    whole, cut = uncut.parent / "two", uncut.parent / f"two-{kind}"
     assert start(whole, devices=2).returncode == 0
-    lost = start(cut, "step", 33, devices=2)
+    lost = start(cut, kind, 33, devices=2)
     assert lost.returncode == 1 and "SIGKILL" in lost.stderr
     again = start(cut, devices=2)
     assert "resumed after step 32\n" in again.stdout, again.stderr
