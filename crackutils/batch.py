@@ -25,6 +25,8 @@ from crackutils.hardware import decide
 from crackutils.plan import Stage, check_parameters, stages
 from crackutils.protocol import as_list, preset
 
+# the tables of the stages that write them
+WRITES = {"04_threshold_sweeps": "table*.csv", "05_drivable_area": "iou_table*.csv"}
 # set by the command line or by the plan of stages, so not by -y
 OWN_OPTIONS = {"protocol", "data", "roads", "runs", "results", "device", "loss", "weights"}
 
@@ -98,21 +100,21 @@ def run(plan: list[Stage], protocol: str, runs_root: Path,
         for stage, begun, error in execute(phase, folder_of, jobs):
             seconds, place = time.monotonic() - begun, folder_of(stage) / stage.name
             times.append((stage.name, round(begun - started, 1), round(seconds, 1)))
-            left = minutes_left(plan, times, time.monotonic() - started)
+            left = time_left(plan, times, time.monotonic() - started)
             print(f"[{len(times):2}/{len(plan)}] {stage.name}: "
-                  f"{'FAILED' if error else f'{seconds:.0f} s'}, about {left:.0f} min left",
-                  flush=True)
+                  f"{'FAILED' if error else f'{seconds:.0f} s'}, {left} left", flush=True)
             if error is not None:
                 failures.append(f"{stage.name}: {error}\n  log: {place}.log\n"
                                 f"  notebook: {place}.ipynb")
     return failures, pd.DataFrame(times, columns=["stage", "begun", "seconds"])
 
 
-def minutes_left(plan: list[Stage], times: list[tuple], spent: float) -> float:
+def time_left(plan: list[Stage], times: list[tuple], spent: float) -> str:
     """What the stages that did not end will take: reading costs about a third of a training."""
     weights = {stage.name: stage.trainings + 0.3 for stage in plan}
     done = sum(weights[name] for name, *_ in times)
-    return spent * (sum(weights.values()) - done) / done / 60
+    minutes = spent * (sum(weights.values()) - done) / done / 60
+    return f"about {minutes:.0f} min" if minutes > 1 else "a minute or less"
 
 
 def conclude(plan: list[Stage], protocol: str, runs_root: Path, times: pd.DataFrame) -> None:
@@ -120,14 +122,15 @@ def conclude(plan: list[Stage], protocol: str, runs_root: Path, times: pd.DataFr
     root = runs_root / protocol
     folders = list(dict.fromkeys(root / stage.dataset for stage in plan))
     notebooks = [root / stage.dataset / "notebooks" / f"{stage.name}.ipynb" for stage in plan]
-    found = [path for folder in folders for path in sorted((folder / "tables").glob("*.csv"))]
-    found.sort(key=lambda path: path.stem == "iou_table")  # paper A's first
+    # an earlier run may have left tables of the other paper in a data set's folder
+    found = [path for stage in plan if stage.name in WRITES
+             for path in sorted((root / stage.dataset / "tables").glob(WRITES[stage.name]))]
     figures = [path for folder in folders for path in sorted((folder / "figures").glob("*.png"))]
     index = report.write_report(root / "report", f"Both papers at protocol {protocol}", notebooks,
                                 found, figures)
     times.to_csv(index.parent / "stages.csv", index=False)
     for table in found:
-        print(f"\n{table.stem}")
+        print(f"\n{table.parent.parent.name}: {table.stem}")
         print(tables.beside(pd.read_csv(table)).to_string(index=False, na_rep="",
                                                          float_format="{:.3f}".format))
     print(f"\nreport    {index}")

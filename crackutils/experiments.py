@@ -53,6 +53,7 @@ def complete(protocol: Protocol, dataset: Dataset, runs_root: Path, results: Pat
     found = runs.find(roots, protocol, dataset.name, dataset.fingerprint)
     if found:
         print(f"{found[0]}: complete, not trained again")
+        warn_if_degenerate(runs.read_arrays(found[1] / "counts.npz"))
         return found[1]
     record = runs.record_folder(runs_root, protocol, dataset.name, dataset.fingerprint)
     hardware = decide(protocol, device, devices, **shares)

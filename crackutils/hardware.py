@@ -12,7 +12,8 @@ from lightning.fabric import Fabric
 from crackutils.protocol import Protocol
 
 # Fabric reports its precision at each set-up; the notebooks print it once themselves
-logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+for package in ("lightning.fabric", "lightning.pytorch"):
+    logging.getLogger(package).setLevel(logging.WARNING)
 UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID" in os.environ
 
 

@@ -36,6 +36,12 @@ UNET_FIELDS = ("levels", "kernel", "first_filters", "widest", "batch_norm", "ups
 AT_LEAST_ONE = ("levels", "kernel", "steps", "batch", "first_filters", "widest")
 
 
+def check_loss(loss: str) -> None:
+    """Refuse a loss that is none, with the names of those that are."""
+    if loss not in LOSS_NAMES:
+        raise ValueError(f"Unknown loss {loss!r}: expected one of {', '.join(LOSS_NAMES)}.")
+
+
 def check_weight(loss: str, weight) -> None:
     """Refuse a weight outside the range in which the loss is a loss.
 
@@ -44,8 +50,7 @@ def check_weight(loss: str, weight) -> None:
     Tversky `(alpha, beta)` and BCE-Dice `(bce, dice)` two finite numbers >= 0, not both 0.
     Raises `ValueError` with the expected range, the value and what to do.
     """
-    if loss not in LOSS_NAMES:
-        raise ValueError(f"Unknown loss {loss!r}: expected one of {', '.join(LOSS_NAMES)}.")
+    check_loss(loss)
     if loss in UNWEIGHTED:
         if weight is not None:
             raise ValueError(f"{loss} takes no weight, got {weight!r}: leave the weight out.")
@@ -218,8 +223,8 @@ def preset(name: str, task: str = "cracks", overrides: dict | None = None) -> Pr
 def as_list(name: str, value) -> list:
     """A notebook's list parameter, refused where it is none: papermill's -p gives strings."""
     if not isinstance(value, list):
-        raise ValueError(f"{name} must be a list, got {value!r}: papermill's -p knows only "
-                         f"scalars, write -y '{name}: [...]'.")
+        raise ValueError(f"{name} must be a list, got {value!r}: write {name}: [...] (papermill's "
+                         f"-p knows only scalars: -y '{name}: [...]').")
     return value
 
 

@@ -21,11 +21,13 @@ def write_report(folder: Path, title: str, notebooks: list[Path], tables: list[P
                  figures: list[Path]) -> Path:
     """Convert `notebooks` into `folder` and write its `index.html`; returns the index."""
     folder.mkdir(parents=True, exist_ok=True)
+    for page in folder.glob("*.html"):  # of an earlier call
+        page.unlink()
     pages = [convert(notebook, folder) for notebook in notebooks]
     links = "\n".join(f'<li><a href="{page.name}">{html.escape(page.stem)}</a></li>'
                       for page in pages)
-    shown = "\n".join(f"<h3>{html.escape(table.stem)}</h3>\n{table_html(table)}"
-                      for table in tables)
+    shown = "\n".join(f"<h3>{html.escape(f'{table.parent.parent.name}: {table.stem}')}</h3>\n"
+                      f"{table_html(table)}" for table in tables)
     pictures = "\n".join(picture_html(figure, folder) for figure in figures)
     index = folder / "index.html"
     index.write_text(f"""<!doctype html>

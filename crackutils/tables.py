@@ -13,7 +13,7 @@ from scipy.special import stdtrit
 
 from crackutils import metrics, published, runs
 from crackutils.datasets import folder_fingerprint
-from crackutils.protocol import Protocol, preset
+from crackutils.protocol import Protocol, check_loss, preset
 
 FIGURES = ("precision", "recall", "accuracy", "f1_score")
 IOUS = ("iou", "iou_mean_of_images", "iou_mean_of_classes")
@@ -117,6 +117,7 @@ def selected(loss: str, source: Source) -> dict:
 
 def published_weights(loss: str) -> list:
     """The weights of a loss that paper A prints; `[None]` for MSE and BCE."""
+    check_loss(loss)
     if loss == "bce":
         return [None]
     rows = pd.concat([published.table(number) for number in (1, 4, 5, 6, 7)])

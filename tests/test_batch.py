@@ -145,7 +145,7 @@ def test_a_failing_training_is_named_with_its_log_and_the_others_still_run(
     folder = tmp_path / "r" / "smoke" / "synthetic" / "notebooks"
     log = folder / "03_train_cracks-mse.log"
     assert "03_train_cracks-mse: " in said.err and str(log) in said.err
-    assert "-y 'seeds: [...]'" in said.err  # the string where a list belongs
+    assert "write seeds: [...]" in said.err  # the string where a list belongs
     assert "ValueError" in log.read_text() and "reached" in log.read_text()
     assert "04_threshold_sweeps: not run" in said.out
     assert sorted(path.name for path in folder.glob("*.ipynb")) == [

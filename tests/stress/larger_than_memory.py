@@ -32,10 +32,12 @@ def main() -> None:
     limit = allocated() + ROOM
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     dataset = datasets.load(pictures, PROTOCOL, root)
-    images = dataset.train.arrays["images"]
-    print(f"decoded: {images.nbytes * 4 / 3 / 2**20:.0f} MiB, room: {ROOM / 2**20:.0f} MiB")
+    arrays = [array for part in (dataset.train, dataset.validation, dataset.test)
+              for array in part.arrays.values()]
+    decoded = sum(array.nbytes for array in arrays) / 2**20
+    print(f"decoded: {decoded:.0f} MiB, room: {ROOM / 2**20:.0f} MiB")
     if how == "all":
-        np.array(images)
+        np.concatenate([array.reshape(-1) for array in arrays])
     record = experiments.complete(PROTOCOL, dataset, root, None, "cpu")
     print(f"complete: {(record / 'complete.json').exists()}")
 
