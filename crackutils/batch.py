@@ -20,8 +20,8 @@ import yaml
 
 from crackutils import plan as planned
 from crackutils import report, runs, tables
-from crackutils.datasets import parts_of
 from crackutils.hardware import decide
+from crackutils.layouts import recognise
 from crackutils.plan import Stage, check_parameters, stages
 from crackutils.protocol import as_list, preset
 
@@ -31,11 +31,11 @@ WRITES = {"04_threshold_sweeps": "table*.csv", "05_drivable_area": "iou_table*.c
 OWN_OPTIONS = {"protocol", "data", "roads", "runs", "results", "device", "loss", "weights"}
 
 
-def checked_place(data: str) -> str:
+def checked_place(data: str, layout: str) -> str:
     """"synthetic", or a folder's whole path once it is seen to hold a data set."""
     if data != "synthetic":
         data = str(Path(data).expanduser().resolve())
-        parts_of(Path(data))
+        recognise(Path(data), layout).parts(Path(data))
     return data
 
 
@@ -165,11 +165,13 @@ def checked(given: argparse.Namespace) -> tuple[list[Stage], int]:
         raise ValueError(f"{', '.join(sorted(own))} can't be set by -y: the command decides, "
                          "see --help.")
     for task in ("cracks", "roads"):
-        device = decide(preset(given.protocol, task, extra.get("overrides")), given.device).device
+        protocol = preset(given.protocol, task, extra.get("overrides"))
+        device = decide(protocol, given.device).device
     as_list("seeds", extra.get("seeds", [0]))
     shared = {"runs": str(runs.resolve(given.runs, "runs")), "results": given.results,
               "device": given.device, **extra}
-    plan = stages(given.protocol, checked_place(given.cracks), checked_place(given.roads), shared)
+    places = [checked_place(data, protocol.layout) for data in (given.cracks, given.roads)]
+    plan = stages(given.protocol, *places, shared)
     check_parameters(plan, shared)
     # two small networks, a core each, train faster than one after the other on both cores: the
     # whole of `quick` took 9.6 minutes, and 13.4 one at a time

@@ -1,34 +1,23 @@
-"""Folders of photographs with masks, and the synthetic sets written in the same layouts.
-
-Two layouts are read, told apart by their folders:
-
-- plain: `images/` and `masks/` (and `widths/`, 16-bit PNG in hundredths of a pixel), the same stem
-  in each, with or without lists `train.txt val.txt test.txt` of stems;
-- BDD100K: `images/100k/{train,val}/NAME.jpg`, `labels/drivable/masks/{train,val}/NAME.png` with
-  0 direct, 1 alternative, 2 background; `val` is the test part, validation is cut from `train`.
-"""
+"""Data sets as the networks see them: read once, divided into parts, fingerprinted."""
 
 import functools
 import hashlib
-import io
 import json
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
-
+from crackutils.decoding import decode, preview
+from crackutils.duplicates import alike, groups_of
 from crackutils.framing import framed
-from crackutils.parts import WIDTH_UNIT, Part, Sample, open_part, store
+from crackutils.layouts import UNDIVIDED, DataError, Files, Layout, recognise
+from crackutils.parts import Part, Sample, open_part, store
 from crackutils.protocol import Protocol
-from crackutils.synthetic_sets import LISTS, PARTS, synthetic_folder
+from crackutils.runs import write_atomically
+from crackutils.synthetic_sets import PARTS, synthetic_folder
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
-VALIDATION_SHARE, TEST_SHARE = 0.12, 0.2  # of a folder that comes without lists
-DRIVABLE = (0, 1)  # BDD100K's direct and alternative: the positive class of the binary task
+VALIDATION_SHARE, TEST_SHARE = 0.12, 0.2  # of a data set without parts of its own
 
 
 @dataclass(frozen=True)
@@ -46,144 +35,108 @@ class Dataset:
     test: Part
 
 
-class Files(NamedTuple):
-    """Where one sample lies."""
-
-    name: str
-    image: Path
-    mask: Path
-    width: Path | None
-
-
 def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
     """Read a data set: `"synthetic"` (made under `runs/data` once) or a folder in a known layout.
 
-    Raises `FileNotFoundError` or `ValueError` with what was expected, found, and to be done.
+    Raises `DataError` with what was expected, found, and to be done.
     """
     synthetic = str(data) == "synthetic"
     folder = synthetic_folder(protocol, runs) if synthetic else Path(data).expanduser().resolve()
     if not synthetic and folder.name == "synthetic":
-        raise ValueError(f"{folder} would be taken for the synthetic data: rename the folder.")
-    layout = recognise(folder)
-    parts = parts_of(folder, protocol.counts[1] if synthetic else None)
+        raise DataError(f"{folder} would be taken for the synthetic data: rename the folder.")
+    layout = recognise(folder, protocol.layout)
+    parts = parts_of(folder, protocol, runs, protocol.counts[1] if synthetic else None)
     jobs = [(part, files) for part in PARTS for files in parts[part]]
     name = "synthetic" if synthetic else folder.name
-    place = runs / "cache" / f"{name}-{version_of(jobs, layout, protocol)}"
-    decode = functools.partial(read, layout=layout, protocol=protocol)
-    entries = store(place, jobs, decode, any(files.width is not None for _, files in jobs))
+    tile = protocol.tile if protocol.framing == "resize" else None
+    version = version_of(jobs, [layout.name, protocol.mask_threshold, tile])
+    place = runs / "cache" / f"{name}-{version}"
+    entries = store(place, jobs, functools.partial(read, layout=layout, protocol=protocol),
+                    any(files.width is not None for _, files in jobs))
     fingerprint = fingerprint_of((entry.part, entry.name, entry.digest) for entry in entries)
-    return Dataset(name, layout, fingerprint,
+    return Dataset(name, layout.name, fingerprint,
                    **{part: open_part(place, part) for part in PARTS})
 
 
-def version_of(jobs: list[tuple[str, Files]], layout: str, protocol: Protocol) -> str:
-    """What the decoded pixels depend on, hashed: the files as they lie there, and the framing."""
+def version_of(jobs: Sequence[tuple[str, Files]], how: list) -> str:
+    """What pixels depend on, hashed: the files as they lie there, and how they are read."""
     stats = [[part, files.name, *(path and [str(path), path.stat().st_size, path.stat().st_mtime_ns]
                                   for path in files[1:])] for part, files in jobs]
-    tile = protocol.tile if protocol.framing == "resize" else None
-    text = json.dumps([stats, layout, protocol.mask_threshold, tile])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([stats, how]).encode()).hexdigest()[:16]
 
 
-def recognise(folder: Path) -> str:
-    """`"plain"` or `"bdd100k"`, by the folders that are there."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"No data folder at {folder}: give \"synthetic\" or a folder.")
-    if (folder / "images" / "100k").is_dir():
-        return "bdd100k"
-    if (folder / "images").is_dir() and (folder / "masks").is_dir():
-        return "plain"
-    raise ValueError(f"{folder} is in no known layout: expected images/ and masks/ (one mask an "
-                     "image, the same stem), or BDD100K's images/100k/ and labels/drivable/masks/.")
+def parts_of(folder: Path, protocol: Protocol, runs: Path,
+             validation: int | None = None) -> dict[str, list[Files]]:
+    """The files of a folder by part.
+
+    Parts that the data set lacks are cut by a hash of the names: all three from an undivided one,
+    photographs of the same thing together; else validation (so many, or 12 %) from train.
+    `protocol.subset` keeps so many of train and test, as `subset_seed` draws them.
+    """
+    found = recognise(folder, protocol.layout).parts(folder)
+    if UNDIVIDED in found:
+        return divided(folder, found[UNDIVIDED], runs)
+    train = by_hash(found["train"], protocol.subset_seed)
+    most_train, most_test = protocol.subset or (len(train), len(found["test"]))
+    test = set(by_hash(found["test"], protocol.subset_seed)[:most_test])
+    found["test"] = [files for files in found["test"] if files in test]
+    if "validation" in found:
+        chosen = set(train[:most_train])
+        return found | {"train": [files for files in found["train"] if files in chosen]}
+    count = validation or max(1, round(VALIDATION_SHARE * min(len(train), most_train)))
+    if count >= len(train):
+        raise DataError(f"{folder} holds {len(train)} train images: too few to hold some out for "
+                        "validation; give 2 or more.")
+    return found | {"validation": train[:count], "train": train[count:][:most_train]}
 
 
-def parts_of(folder: Path, validation: int | None = None) -> dict[str, list[Files]]:
-    """The files of a folder by part; `validation` of BDD100K's train frames are held out."""
-    if recognise(folder) == "bdd100k":
-        return bdd100k_parts(folder, validation)
-    return plain_parts(folder)
+def divided(folder: Path, files: list[Files], runs: Path) -> dict[str, list[Files]]:
+    """All three parts of an undivided data set; what shows the same thing stays together.
 
-
-def plain_parts(folder: Path) -> dict[str, list[Files]]:
-    """The pairs of a plain folder by part: its lists, or a split by a hash of the names."""
-    pairs = pair(folder / "images", folder / "masks", folder / "widths")
-    if any((folder / name).exists() for name in LISTS.values()):
-        return disjoint({part: listed(folder / name, pairs) for part, name in LISTS.items()})
-    ordered = by_hash(pairs.values())
-    test = round(TEST_SHARE * len(ordered))
-    validation = round(VALIDATION_SHARE * len(ordered))
-    if min(test, validation) < 1:
-        raise ValueError(f"{folder} holds {len(ordered)} pairs: too few to hold some out for "
-                         "validation and test; give 5 or more, or train.txt, val.txt and test.txt.")
-    return {"test": ordered[:test], "validation": ordered[test:test + validation],
-            "train": ordered[test + validation:]}
-
-
-def by_hash(files: Iterable[Files]) -> list[Files]:
-    """In an order that the names decide, but not by their alphabet."""
-    return sorted(files, key=lambda one: hashlib.sha256(one.name.encode()).digest())
-
-
-def listed(path: Path, pairs: dict[str, Files]) -> list[Files]:
-    """The pairs a list file names, a stem a line."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: a folder with one list needs all of "
-                                f"{', '.join(LISTS.values())}.")
-    lines = [line.strip() for line in path.read_text().splitlines() if line.strip()]
-    stems = [Path(line).stem if Path(line).suffix.lower() in IMAGE_SUFFIXES else line
-             for line in lines]
-    unknown = [stem for stem in stems if stem not in pairs]
-    if unknown or not stems:
-        raise ValueError(f"{path} names {len(unknown)} of {len(stems)} stems that are not in "
-                         f"images/: {', '.join(unknown[:5]) or 'the list is empty'}.")
-    return [pairs[stem] for stem in stems]
-
-
-def disjoint(parts: dict[str, list[Files]]) -> dict[str, list[Files]]:
-    """The parts, refused where they share an image: the test part must not be trained on."""
-    names = [files.name for part in parts.values() for files in part]
-    twice = sorted(name for name, times in Counter(names).items() if times > 1)
-    if twice:
-        raise ValueError(f"{len(twice)} images stand twice in {', '.join(LISTS.values())}: "
-                         f"{', '.join(twice[:5])}. Each belongs to one part.")
+    A group goes to the first of test and validation that has room for it, else to train.
+    """
+    groups = sorted((by_hash(group) for group in together(files, runs)),
+                    key=lambda group: digest_of_name(group[0].name))
+    room = {"test": round(TEST_SHARE * len(files)),
+            "validation": round(VALIDATION_SHARE * len(files))}
+    parts = {"test": [], "validation": [], "train": []}
+    for group in groups:
+        part = next((name for name, most in room.items()
+                     if len(parts[name]) + len(group) <= most), "train")
+        parts[part] += group
+    if not all(parts.values()):
+        raise DataError(f"{folder} holds {len(files)} pairs that show {len(groups)} different "
+                        "things: too few to hold some out for validation and test; give 5 or more, "
+                        "or train.txt, val.txt and test.txt.")
     return parts
 
 
-def bdd100k_parts(folder: Path, validation: int | None = None) -> dict[str, list[Files]]:
-    """BDD100K's train, cut into train and validation, and its val as test."""
-    both = {part: list(pair(folder / "images" / "100k" / part,
-                            folder / "labels" / "drivable" / "masks" / part).values())
-            for part in ("train", "val")}
-    ordered = by_hash(both["train"])
-    validation = validation or max(1, round(VALIDATION_SHARE * len(ordered)))
-    if validation >= len(ordered):
-        raise ValueError(f"{folder} holds {len(ordered)} train images: too few to hold some out "
-                         "for validation; give 2 or more.")
-    return {"train": ordered[validation:], "validation": ordered[:validation], "test": both["val"]}
+def together(files: list[Files], runs: Path) -> list[list[Files]]:
+    """The files in groups that show the same thing; looked for once, then kept in `runs/cache`."""
+    version = version_of([("", one._replace(mask=None, width=None)) for one in files], ["twins"])
+    kept = runs / "cache" / f"twins-{version}.json"
+    if kept.is_file():
+        group_of = json.loads(kept.read_text())
+    else:
+        with ThreadPoolExecutor() as pool:
+            pictures = list(pool.map(lambda one: preview(one.image), files))
+        group_of = groups_of(len(files), alike(pictures)).tolist()
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(kept, json.dumps(group_of).encode())
+    groups = {}
+    for one, group in zip(files, group_of):
+        groups.setdefault(group, []).append(one)
+    return list(groups.values())
 
 
-def pair(images: Path, masks: Path, widths: Path | None = None) -> dict[str, Files]:
-    """Images and masks of the same stem; both must be complete."""
-    by_stem = [stems(folder) for folder in (images, masks)]
-    alone = sorted(by_stem[0].keys() ^ by_stem[1].keys())
-    if alone:
-        raise ValueError(f"{len(alone)} files of {images} and {masks} have no partner of the same "
-                         f"stem: {', '.join(alone[:5])}. Each image needs one mask.")
-    known = stems(widths) if widths is not None and widths.is_dir() else {}
-    return {stem: Files(stem, path, by_stem[1][stem], known.get(stem))
-            for stem, path in sorted(by_stem[0].items())}
+def by_hash(files: Iterable[Files], seed: int = 0) -> list[Files]:
+    """In an order that the names and a seed decide, but not the alphabet."""
+    before = f"{seed}/" if seed else ""
+    return sorted(files, key=lambda one: digest_of_name(before + one.name))
 
 
-def stems(folder: Path) -> dict[str, Path]:
-    """The images of a folder by stem."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"No folder {folder}: images and masks are expected side by side.")
-    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
-    found = {path.stem: path for path in paths}
-    if not found or len(found) < len(paths):
-        raise ValueError(f"{folder} must hold images of different stems, found {len(paths)} images "
-                         f"with {len(found)} stems.")
-    return found
+def digest_of_name(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
 
 
 def fingerprint_of(digests: Iterable[tuple[str, str, str]]) -> str:
@@ -194,9 +147,9 @@ def fingerprint_of(digests: Iterable[tuple[str, str, str]]) -> str:
     return total.hexdigest()
 
 
-def folder_fingerprint(folder: Path) -> str:
+def folder_fingerprint(folder: Path, protocol: Protocol, runs: Path) -> str:
     """The fingerprint of a folder's data set, without decoding it."""
-    parts = parts_of(folder)
+    parts = parts_of(folder, protocol, runs)
     return fingerprint_of((part, files.name, digest_of(contents_of(files)))
                           for part in PARTS for files in parts[part])
 
@@ -211,37 +164,9 @@ def digest_of(contents: list[bytes | None]) -> str:
                    for content in contents)
 
 
-def read(files: Files, layout: str, protocol: Protocol) -> tuple[Sample, str]:
-    """Decode one sample, the mask to 0 and 1, framed; and the hex digests of its files in a row."""
+def read(files: Files, layout: Layout, protocol: Protocol) -> tuple[Sample, str]:
+    """Decode one sample, framed; and the hex digests of its files in a row."""
     contents = contents_of(files)
-    image = np.array(opened(files.image, contents[0]).convert("RGB"))
-    mask = binary(files.mask, opened(files.mask, contents[1]), layout, protocol.mask_threshold)
-    if mask.shape != image.shape[:2]:
-        raise ValueError(f"{files.mask} is {mask.shape}, its image {image.shape[:2]} (height, "
-                         "width): a mask must have its image's size.")
-    width = None
-    if files.width is not None:
-        width = np.asarray(opened(files.width, contents[2])).astype(np.float32) / WIDTH_UNIT
-    return framed(Sample(files.name, image, mask.astype(np.uint8), width), protocol), \
-        digest_of(contents)
-
-
-def binary(path: Path, labels: Image.Image, layout: str, threshold: int) -> np.ndarray:
-    """A mask's positive class."""
-    if layout == "bdd100k":
-        return np.isin(np.asarray(labels), DRIVABLE)
-    levels = np.asarray(labels.convert("L"))
-    if 0 < levels.max() < threshold:
-        raise ValueError(f"{path} has no level from {threshold} on (highest: {levels.max()}): "
-                         "masks must be 0 and 255.")
-    return levels >= threshold
-
-
-def opened(path: Path, content: bytes) -> Image.Image:
-    """A picture, turned as its EXIF orientation says."""
-    try:
-        return ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
-    except (UnidentifiedImageError, OSError) as error:
-        reason = "of no known kind" if isinstance(error, UnidentifiedImageError) else error
-        raise ValueError(f"{path} can't be read as a picture ({reason}): replace or remove it.") \
-            from error
+    least = protocol.tile if protocol.framing == "resize" else None
+    sample = decode(files, contents, layout, protocol.mask_threshold, least)
+    return framed(sample, protocol), digest_of(contents)

@@ -30,6 +30,8 @@ CHOICES = {
     "encoder_weights": (None, "imagenet"),
     "schedule": ("constant", "cosine"),
     "precision": ("auto", "float32", "bfloat16"),
+    "layout": ("auto", "plain", "metu", "crackforest", "deepcrack", "crack500", "bdd100k",
+               "bdd100k_legacy", "camvid"),
     "memory_format": ("auto", "channels_first", "channels_last"),
 }
 UNET_FIELDS = ("levels", "kernel", "first_filters", "widest", "batch_norm", "upsampling")
@@ -89,6 +91,9 @@ class Protocol:
     tile: tuple[int, int] = (96, 96)  # ... or ("resize") whole images reduced to it
     augmentation: str = "none"
     mask_threshold: int = 128  # a grey mask is crack from this level on
+    layout: str = "auto"  # of a data folder; to be said only where two fit
+    subset: tuple[int, int] | None = None  # at most so many pictures of train and of test ...
+    subset_seed: int = 0  # ... drawn by this seed, which also decides what validation is cut off
 
     architecture: str = "unet"
     levels: int = 5  # U-Net: resolutions, the bottleneck included
@@ -119,10 +124,13 @@ class Protocol:
                 raise ValueError(f"{field} must be true or false, got {getattr(self, field)!r}.")
         for field in AT_LEAST_ONE:
             _check_whole(field, getattr(self, field), 1)
-        _check_whole("seed", self.seed, 0)
+        for field in ("seed", "subset_seed"):
+            _check_whole(field, getattr(self, field), 0)
         _check_whole("mask_threshold", self.mask_threshold, 1)
-        for field, length in (("counts", 3), ("image_size", 2), ("tile", 2)):
+        for field, length in (("counts", 3), ("image_size", 2), ("tile", 2), ("subset", 2)):
             value = getattr(self, field)
+            if field == "subset" and value is None:
+                continue
             if not isinstance(value, tuple) or len(value) != length:
                 raise ValueError(f"{field} must be {length} whole numbers, got {value!r}.")
             for number in value:
@@ -187,7 +195,8 @@ ROADS = {
     "cpu": dict(counts=(352, 48, 230), image_size=(128, 160), tile=(128, 160), steps=700,
                 batch=8, learning_rate=1e-3, schedule="cosine"),
     "paper": dict(counts=(2_200, 300, 600), image_size=(352, 640), tile=(352, 640), steps=65_625,
-                  batch=16, learning_rate=1e-4, encoder_weights="imagenet"),
+                  batch=16, learning_rate=1e-4, encoder_weights="imagenet",
+                  subset=(21_000, 3_000)),
 }
 PRESETS = {"cracks": CRACKS, "roads": {name: dict(architecture="fpn", framing="resize", loss="bce",
                                                   **fields) for name, fields in ROADS.items()}}

@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image
 
 from crackutils import road_ground, road_objects, synthetic_cracks, synthetic_roads
+from crackutils.layouts import LISTS
 from crackutils.parts import WIDTH_UNIT
 from crackutils.protocol import Protocol
 
 PARTS = ("train", "validation", "test")
-LISTS = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
 DATA_SEED = 0  # the synthetic sets are one fixed sample: seeds of runs don't change the data
 GENERATORS = {"cracks": (synthetic_cracks,),
               "roads": (synthetic_roads, road_ground, road_objects)}

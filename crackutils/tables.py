@@ -64,7 +64,7 @@ def reading_source(protocol: str, task: str, data: str, runs_folder: str, result
     if data == "synthetic":
         return Source(chosen, "synthetic", roots, tuple(seeds))
     folder = Path(data).expanduser().resolve()
-    fingerprint = folder_fingerprint(folder) if folder.is_dir() else None
+    fingerprint = folder_fingerprint(folder, chosen, roots["runs"]) if folder.is_dir() else None
     return Source(chosen, folder.name, roots, tuple(seeds), fingerprint)
 
 

@@ -150,41 +150,6 @@ def test_the_fingerprint_changes_with_any_byte_name_or_split(plain, change):
     assert len(before) == 64
 
 
-def cut(path):
-    path.write_bytes(path.read_bytes()[:len(path.read_bytes()) * 2 // 3])
-
-
-DEFECTS = {
-    "no folder": (lambda f: shutil.rmtree(f), "photos"),
-    "no masks": (lambda f: shutil.rmtree(f / "masks"), "images/ and masks/"),
-    "image alone": (lambda f: (f / "masks" / "c.png").unlink(), " c."),
-    "mask alone": (lambda f: (f / "images" / "c.png").unlink(), " c."),
-    "two of a stem": (lambda f: save(f / "images" / "a.jpg", picture(0)), "11 images with 10"),
-    "empty folder": (lambda f: [path.unlink() for path in (f / "images").iterdir()], "0 images"),
-    "mask too small": (lambda f: save(f / "masks" / "c.png", mask_of(2, (6, 7))), "c.png"),
-    "mask of 0 and 1": (lambda f: save(f / "masks" / "c.png", mask_of(2)), "c.png"),
-    "image cut short": (lambda f: cut(f / "images" / "c.png"), "c.png"),
-    "mask cut short": (lambda f: cut(f / "masks" / "c.png"), "c.png"),
-    "widths cut short": (lambda f: [save(f / "widths" / "c.png", np.eye(6, 8, dtype=np.uint16)),
-                                    cut(f / "widths" / "c.png")], "c.png"),
-    "no picture": (lambda f: (f / "images" / "c.png").write_text("hello"), "c.png"),
-    "unknown stem": (lambda f: write_lists(f, train="abz"), " z."),
-    "empty list": (lambda f: write_lists(f, test=""), "test.txt"),
-    "one list missing": (lambda f: [write_lists(f), (f / "val.txt").unlink()], "val.txt"),
-    "too few pairs": (lambda f: [(f / kind / f"{stem}.png").unlink() for stem in "abcdefgh"
-                                 for kind in ("images", "masks")], "2 pairs")}
-
-
-@pytest.mark.parametrize("defect, word", DEFECTS.values(), ids=DEFECTS)
-def test_what_is_wrong_is_said_in_words_that_name_the_file(plain, defect, word):
-    defect(plain)
-    with pytest.raises((ValueError, FileNotFoundError)) as error:
-        load(plain)
-    text = str(error.value)
-    assert word in text and str(plain.parent) in text and "\n" not in text
-    assert text.endswith(".") and type(error.value) in (ValueError, FileNotFoundError)
-
-
 def test_bdd100k_with_nothing_left_to_train_on_is_refused(driving):
     for index in range(1, 8):
         (driving / "images" / "100k" / "train" / f"train{index}.jpg").unlink()

@@ -16,8 +16,9 @@ from crackutils import readme
 ROOT = Path(__file__).resolve().parent.parent
 # left to right: no module imports one to its right
 ORDER = ("protocol", "synthetic_cracks", "road_ground", "road_objects", "synthetic_roads",
-         "hardware", "parts", "framing", "synthetic_sets", "datasets", "losses", "models",
-         "sampling", "runs", "training", "evaluation", "metrics", "baselines", "experiments",
+         "hardware", "parts", "framing", "layouts", "synthetic_sets", "duplicates", "decoding",
+         "archives", "downloads", "inspection", "doctor", "runs", "datasets", "losses", "models",
+         "sampling", "training", "evaluation", "metrics", "baselines", "experiments",
          "published", "tables", "comparisons", "plots", "curves", "pictures", "readme", "report",
          "plan", "batch")
 MODULES = sorted((ROOT / "crackutils").glob("*.py"))
@@ -100,8 +101,8 @@ def test_environment_installs_the_frozen_list_and_the_same_python():
 def test_imports_are_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {Requirement(line).name.replace("-", "_") for line in project["dependencies"]}
-    names = {"PIL": "pillow", "cv2": "albumentations", "yaml": "papermill",
-             "nbformat": "nbconvert"}  # what these bring is theirs to pin
+    names = {"PIL": "pillow", "cv2": "albumentations", "libarchive": "libarchive_c",
+             "yaml": "pyyaml", "nbformat": "nbconvert"}  # what these bring is theirs to pin
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):

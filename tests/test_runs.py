@@ -21,7 +21,8 @@ CHANGES = {"name": "quick", "task": "roads", "loss": "bce", "weight": 0.5, "seed
            "kernel": 7, "first_filters": 3, "widest": 128, "batch_norm": False,
            "synchronised_batch_norm": False,
            "upsampling": "bilinear", "output": "clipped", "encoder_weights": "imagenet",
-           "steps": 5, "batch": 5, "learning_rate": 1e-4, "schedule": "cosine",
+           "layout": "plain", "subset": (3, 2),
+           "subset_seed": 1, "steps": 5, "batch": 5, "learning_rate": 1e-4, "schedule": "cosine",
            "precision": "float32", "memory_format": "channels_last"}
 
 

@@ -1,0 +1,141 @@
+"""From files to pixels: pictures as they are shown, masks as 0 and 1."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from crackutils.duplicates import SIDE, reduced
+from crackutils.layouts import DataError, Files, Layout
+from crackutils.parts import WIDTH_UNIT, Sample
+
+ORIENTATION = 0x0112  # EXIF's tag
+SIDEWAYS = (5, 6, 7, 8)  # its values that exchange height and width
+JPEG_NOISE = 32  # levels that compression may leave in an empty mask
+MOST_PIXELS = 2**28  # of a picture: more is taken for a decompression bomb
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses twice as many
+
+
+def decode(files: Files, contents: list[bytes | None], layout: Layout, threshold: int,
+           least: tuple[int, int] | None = None) -> Sample:
+    """A sample from the bytes of its files.
+
+    A JPEG of at least twice the size `least` (height, width) is decoded at half its size, or a
+    quarter, or an eighth: that is all that a reduction to `least` needs, and much faster.
+
+    Image and mask are turned as their EXIF orientation says. A mask without an orientation of its
+    own that has the image's stored size and not its shown one was drawn on the stored pixels: it
+    is turned as its image. `DataError` for what can't be read, with the file, what was expected
+    and what is there.
+    """
+    picture = opened(files.image, contents[0])
+    turned = picture.getexif().get(ORIENTATION, 1)
+    size = picture.size if turned in SIDEWAYS else picture.size[::-1]  # (height, width), shown
+    if least is not None:
+        picture.draft("RGB", least if turned in SIDEWAYS else least[::-1])
+    image = np.array(shown(files.image, picture).convert("RGB"))
+    mask = mask_of(files.mask, contents[1], layout, threshold, size, turned)
+    if mask.shape != size:
+        raise DataError(f"{files.mask} is {mask.shape}, its image {size} (height, width): a mask "
+                        "must have its image's size.")
+    width = None
+    if files.width is not None:
+        width = np.asarray(shown(files.width, opened(files.width, contents[2])))
+        if width.shape != mask.shape:
+            raise DataError(f"{files.width} is {width.shape}, its image {mask.shape}: widths are "
+                            "one 16-bit number a pixel.")
+        width = width.astype(np.float32) / WIDTH_UNIT
+    return Sample(files.name, image, mask.astype(np.uint8), width)
+
+
+def mask_of(path: Path, content: bytes, layout: Layout, threshold: int, size: tuple[int, int],
+            turned: int) -> np.ndarray:
+    """A mask's positive class, as bool."""
+    if path.suffix.lower() == ".mat":
+        return positive_labels(path, segmentation(path, content), layout)
+    picture = opened(path, content)
+    own = shown(path, picture)
+    if own.size[::-1] != size and ORIENTATION not in picture.getexif() and turned != 1:
+        picture.getexif()[ORIENTATION] = turned
+        own = shown(path, picture)
+    if layout.labels:
+        return positive_labels(path, np.asarray(own), layout)
+    levels = grey(path, own)
+    noise = JPEG_NOISE if picture.format == "JPEG" else 0
+    if noise < levels.max() < threshold:
+        raise DataError(f"{path} has no level from {threshold} on (highest: {levels.max()}): "
+                        "masks must be 0 and 255.")
+    return levels >= threshold
+
+
+def positive_labels(path: Path, labels: np.ndarray, layout: Layout) -> np.ndarray:
+    """The pixels whose label is one of the layout's positive ones."""
+    if labels.ndim != 2:
+        raise DataError(f"{path} has colours: {layout.name} has one label a pixel "
+                        f"({min(layout.labels)} to {max(layout.labels)}).")
+    unknown = sorted(set(np.unique(labels).tolist()) - set(layout.labels))
+    if unknown:
+        raise DataError(f"{path} has the label {unknown[0]}: {layout.name} knows "
+                        f"{', '.join(map(str, layout.labels))}.")
+    return np.isin(labels, layout.positive)
+
+
+def grey(path: Path, picture: Image.Image) -> np.ndarray:
+    """A mask's grey levels, 0 to 255: colours by their luminance, transparent as black, 16 bits
+    reduced to 8."""
+    if picture.mode.startswith("I") or picture.mode == "F":
+        levels = np.asarray(picture).astype(np.float64)
+        return np.floor(levels / 257 if levels.max() > 255 else levels).astype(np.uint8)
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
+    return np.asarray(picture.convert("L"))
+
+
+def segmentation(path: Path, content: bytes) -> np.ndarray:
+    """`groundTruth.Segmentation` of a MATLAB file."""
+    try:
+        found = scipy.io.loadmat(io.BytesIO(content))["groundTruth"]["Segmentation"][0, 0]
+    except Exception as error:  # a harmed file fails in many ways, deep in the reader
+        raise DataError(f"{path} can't be read as MATLAB's groundTruth.Segmentation "
+                        f"({type(error).__name__}): replace or remove it.") from error
+    if found.ndim != 2 or found.dtype.kind not in "ui":
+        raise DataError(f"{path} holds no label map: Segmentation is {found.dtype} of "
+                        f"{found.shape}.")
+    return found
+
+
+def opened(path: Path, content: bytes) -> Image.Image:
+    """A picture's header."""
+    try:
+        return Image.open(io.BytesIO(content))
+    except Exception as error:
+        raise unreadable(path, error) from error
+
+
+def shown(path: Path, picture: Image.Image) -> Image.Image:
+    """A picture, decoded, and turned as its EXIF orientation says."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception as error:  # a harmed file fails in many ways, deep in the decoders
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> DataError:
+    reason = "of no known kind" if isinstance(error, UnidentifiedImageError) else error
+    return DataError(f"{path} can't be read as a picture ({' '.join(str(reason).split())}): "
+                      "replace or remove it.")
+
+
+def levels_of(path: Path, content: bytes) -> np.ndarray:
+    """The grey levels of a mask, as it is stored."""
+    return grey(path, shown(path, opened(path, content)))
+
+
+def preview(path: Path) -> np.ndarray:
+    """A picture reduced for comparisons, decoded no larger than needed."""
+    picture = opened(path, path.read_bytes())
+    picture.draft("L", (2 * SIDE, 2 * SIDE))
+    return reduced(np.asarray(shown(path, picture).convert("L")))

@@ -1,0 +1,155 @@
+"""The data doctor: planted harm is found and named, healthy folders are let alone."""
+
+import shutil
+
+import miniatures
+import numpy as np
+import pytest
+from miniatures import MINIATURES, save
+from PIL import Image
+
+import crackutils.doctor
+from crackutils import synthetic_cracks, synthetic_sets
+from crackutils.doctor import SHOWN, examine
+from crackutils.protocol import preset
+
+SIZE = (128, 128)
+ROADS = preset("smoke", "roads")
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory):
+    """Twenty synthetic photographs of concrete, without lists."""
+    folder = tmp_path_factory.mktemp("doctor") / "healthy"
+    for index in range(20):
+        image, mask, _ = synthetic_cracks.draw(1, index, SIZE)
+        if not mask.any():
+            mask[40:43, 20:90] = 1
+            image[40:43, 20:90] = image[40:43, 20:90] // 3
+        save(folder / "images" / f"c{index:02d}.png", image)
+        save(folder / "masks" / f"c{index:02d}.png", mask * 255)
+    return folder
+
+
+@pytest.fixture
+def folder(healthy, tmp_path):
+    return shutil.copytree(healthy, tmp_path / "photos")
+
+
+def by_kind(folder, protocol=None) -> dict:
+    found = examine(folder, protocol)
+    assert len({one.kind for one in found} - {"unreadable"}) == len(
+        [one for one in found if one.kind != "unreadable"])
+    return {one.kind: one for one in found}
+
+
+def masks(folder, *names):
+    return [folder / "masks" / f"{name}.png" for name in names]
+
+
+def change(path, how) -> None:
+    save(path, np.ascontiguousarray(how(np.asarray(Image.open(path)))))
+
+
+def test_a_healthy_folder_has_nothing_but_facts(healthy):
+    [note] = examine(healthy)
+    assert note.level == "note" and "20 pairs, 20 of them 128 x 128" in str(note)
+    assert "4.1 %" in str(note) and "px wide" in str(note)
+
+
+HARMS = {  # harm -> kind, level, files it must name
+    "empty": (lambda f: [change(one, lambda m: m * 0) for one in masks(f, "c03", "c07")],
+              "empty", "warning", {"c03", "c07"}),
+    "all empty": (lambda f: [change(one, lambda m: m * 0) for one in (f / "masks").iterdir()],
+                  "empty", "error", set()),
+    "full": (lambda f: [change(one, lambda m: m * 0 + 255) for one in masks(f, "c03")],
+             "full", "warning", {"c03"}),
+    "inverted": (lambda f: [change(one, lambda m: 255 - m) for one in masks(f, "c03", "c11")],
+                 "inverted", "warning", {"c03", "c11"}),
+    "all inverted": (lambda f: [change(one, lambda m: 255 - m) for one in (f / "masks").iterdir()],
+                     "inverted", "warning", {f"c{index:02d}" for index in range(20)}),
+    "grey": (lambda f: [Image.open(one).convert("L").resize((64, 64), Image.BILINEAR).resize(
+        (128, 128), Image.BILINEAR).point(lambda level: min(255, 2 * level)).save(one)
+        for one in masks(f, "c02")], "grey", "warning", {"c02"}),
+    "shifted": (lambda f: [change(one, lambda m: np.roll(m, (9, -6), (0, 1)))
+                           for one in (f / "masks").iterdir()], "shifted", "warning", None),
+    "turned": (lambda f: [change(one, lambda m: np.rot90(m, 2)) for one in (f / "masks").iterdir()],
+               "turned", "warning", None),
+    "0 and 1": (lambda f: [change(one, lambda m: m // 255) for one in masks(f, "c05")],
+                "unreadable", "error", {"c05"}),
+    "cut short": (lambda f: [one.write_bytes(one.read_bytes()[:-30]) for one in masks(f, "c05")],
+                  "unreadable", "error", {"c05"}),
+    "other size": (lambda f: [change(one, lambda m: m[:-1]) for one in masks(f, "c05")],
+                   "unreadable", "error", {"c05"}),
+    "no partner": (lambda f: masks(f, "c05")[0].unlink(), "folder", "error", set()),
+    "twins": (lambda f: [shutil.copy(f / kind / "c05.png", f / kind / "x05.png")
+                         for kind in ("images", "masks")], "twins", "warning", {"c05 = x05"}),
+    "twins across parts": (lambda f: [
+        *(change(f / kind / "c06.png", lambda _, kind=kind: np.fliplr(np.asarray(Image.open(
+            f / kind / "c05.png")))) for kind in ("images", "masks")),
+        *((f / f"{part}.txt").write_text("".join(f"c{index:02d}\n" for index in numbers))
+          for part, numbers in (("train", range(6)), ("val", range(6, 9)),
+                                ("test", range(9, 20))))],
+        "leak", "warning", {"train/c05 = validation/c06"})}
+
+
+@pytest.mark.parametrize("harm, kind, level, files", HARMS.values(), ids=HARMS)
+def test_planted_harm_is_found_and_named(folder, harm, kind, level, files):
+    harm(folder)
+    found = by_kind(folder)
+    assert kind in found and found[kind].level == level
+    assert set(found) <= {kind, "shares"}
+    if files is None:  # faint cracks can't tell where their mask belongs
+        assert len(found[kind].files) >= 10
+    else:
+        assert set(found[kind].files) == files
+    text = str(found[kind])
+    assert text.startswith(f"{level}: ") and text.endswith(".") and "\n" not in text
+
+
+def test_errors_come_first_and_long_lists_are_cut(folder):
+    for one in masks(folder, *(f"c{index:02d}" for index in range(8))):
+        change(one, lambda mask: 255 - mask)
+    masks(folder, "c15")[0].write_bytes(b"")
+    found = examine(folder)
+    assert [one.level for one in found] == ["error", "warning", "note"]
+    assert f"c{SHOWN - 1:02d} and 3 more" in str(found[1]) and f"c{SHOWN:02d}" not in str(found[1])
+
+
+def test_the_share_that_a_random_split_leaks_is_told(folder):
+    for kind in ("images", "masks"):
+        for index in range(20):
+            shutil.copy(folder / kind / f"c{index:02d}.png", folder / kind / f"d{index:02d}.png")
+    # of 40 in 20 pairs, a test picture's twin is in the other 32 with probability 32/39
+    text = str(by_kind(folder)["twins"])
+    percent = float(text.split("leave ")[1].split(" %")[0])
+    assert abs(percent - 100 * 32 / 39) < 4 and "included: 40, in 20 groups" in text
+
+
+@pytest.mark.parametrize("name", MINIATURES)
+def test_every_layout_can_be_examined(tmp_path, name):
+    MINIATURES[name](tmp_path / "set")
+    roads = name.startswith(("bdd", "cam"))
+    found = by_kind(tmp_path / "set", ROADS if roads else None)
+    assert not [one for one in found.values() if one.level == "error"] and "shares" in found
+    assert ("sequence" in found) == (name == "camvid")
+
+
+def test_cut_sequences_are_named_with_their_parts(tmp_path):
+    miniatures.camvid(tmp_path / "set")
+    assert by_kind(tmp_path / "set", ROADS)["sequence"].files == (
+        "0001TP: 5 train, 2 validation, 3 test",)
+
+
+def test_the_synthetic_sets_are_healthy(tmp_path):
+    sizes = {"counts": [20, 4, 6], "image_size": [128, 160]}
+    for task, overrides in (("cracks", {}), ("cracks", sizes), ("roads", sizes)):
+        protocol = preset("smoke", task, overrides)
+        found = examine(synthetic_sets.synthetic_folder(protocol, tmp_path), protocol)
+        assert {one.kind for one in found} <= {"shares", "empty"}
+
+
+def test_a_folder_that_is_none_is_one_finding(tmp_path):
+    [finding] = crackutils.doctor.examine(tmp_path / "nowhere")
+    assert finding.level == "error" and "No data folder" in str(finding)
+    assert list(tmp_path.iterdir()) == []
