@@ -43,6 +43,8 @@ benchmark: setup .venv-peers/installed
 	$(BIN)/python benchmarks/training.py --keras-python .venv-peers/bin/python
 	$(BIN)/python benchmarks/layouts.py
 	$(BIN)/python benchmarks/precision.py
+	$(BIN)/python benchmarks/doctor.py
+	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python -m crackutils.readme
 

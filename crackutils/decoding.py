@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import cv2
 import numpy as np
 import scipy.io
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -75,11 +76,17 @@ def positive_labels(path: Path, labels: np.ndarray, layout: Layout) -> np.ndarra
     if labels.ndim != 2:
         raise DataError(f"{path} has colours: {layout.name} has one label a pixel "
                         f"({min(layout.labels)} to {max(layout.labels)}).")
-    unknown = sorted(set(np.unique(labels).tolist()) - set(layout.labels))
+    least, most = int(labels.min()), int(labels.max())
+    if least >= 0 and most < 256:
+        labels = labels.astype(np.uint8, copy=False)
+        present = np.flatnonzero(cv2.calcHist([labels], [0], None, [256], [0, 256])).tolist()
+    else:
+        present = [least, most]
+    unknown = sorted(set(present) - set(layout.labels))
     if unknown:
         raise DataError(f"{path} has the label {unknown[0]}: {layout.name} knows "
                         f"{', '.join(map(str, layout.labels))}.")
-    return np.isin(labels, layout.positive)
+    return cv2.LUT(labels, np.isin(np.arange(256), layout.positive).astype(np.uint8)) == 1
 
 
 def grey(path: Path, picture: Image.Image) -> np.ndarray:

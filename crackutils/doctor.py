@@ -5,6 +5,7 @@ warnings make its result doubtful, notes are facts to know.
 """
 
 import re
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from crackutils.duplicates import alike, groups_of
 from crackutils.inspection import Facts, inspect
@@ -58,7 +60,8 @@ def examine(folder: str | Path, protocol: Protocol | None = None) -> list[Findin
                         "Mend this first, then examine again.")]
     jobs = [(part, files) for part, some in parts.items() for files in some]
     with ThreadPoolExecutor() as pool:
-        facts = list(pool.map(lambda job: inspect(*job, layout, protocol), jobs))
+        facts = list(tqdm(pool.map(lambda job: inspect(*job, layout, protocol), jobs), "examining",
+                          len(jobs), unit="pair", file=sys.stdout, mininterval=2, delay=2))
     whole = [one for one in facts if one.error is None]
     found = [Finding("error", "unreadable", (one.name,), one.error.rstrip("."),
                      "A training would stop at it.", "Replace or remove the pair.")

@@ -5,6 +5,9 @@ import os
 import subprocess
 import sys
 
+import pandas as pd
+import pytest
+
 from crackutils import runs
 
 
@@ -35,3 +38,12 @@ def test_a_second_call_measures_nothing_anew_and_none_measures_without_a_device(
     second = gpu(tmp_path, "--device", "cpu", "--tiny")
     assert second.returncode == 0 and "open: none" in second.stdout
     assert (tmp_path / "gpu.jsonl").read_text() == text
+
+
+@pytest.mark.parametrize("name", ["thresholds", "doctor", "decoding"])
+def test_a_benchmark_runs_and_leaves_its_table(tmp_path, name):
+    subprocess.run([sys.executable, f"benchmarks/{name}.py", "--short", "--out", str(tmp_path)],
+                   cwd=runs.ROOT, env=os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1"}, check=True,
+                   stdout=subprocess.DEVNULL)
+    table = pd.read_csv(tmp_path / f"{name}.csv")
+    assert len(table) > 1 and (table["seconds"] > 0).all()
