@@ -215,6 +215,7 @@ def main() -> int:
             line = json.dumps({"measurement": name, **given.where, "torch": torch.__version__,
                                "commit": given.commit, "precision": decided.precision,
                                "layout": decided.memory_format,
+                               "tf32": torch.backends.cudnn.allow_tf32,
                                "seconds": time.monotonic() - start, **found}, default=float)
             print(line, file=file, flush=True)
             print(line, flush=True)

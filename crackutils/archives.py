@@ -1,10 +1,14 @@
 """Unpacking archives that nobody vouches for: zip, tar and RAR, read by libarchive."""
 
 import shutil
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ctypes import create_string_buffer
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from crackutils.layouts import DataError
+from filelock import FileLock
+
+from crackutils.pairing import DataError
 
 MOST_BYTES = 64 * 2**30  # unpacked: BDD100K's images are some 7 GiB
 MOST_FILES = 500_000
@@ -20,24 +24,36 @@ def unpack(archive: Path, folder: Path, most_bytes: int = MOST_BYTES,
 
     `DataError` for an archive that can't be read, that names anything but files and folders below
     its own root (absolute paths, "..", links, devices), one name twice, or more than `most_bytes`
-    or `most_files`. Then nothing is left behind: the folder appears when all of it is whole.
+    or `most_files`. Then nothing is left behind: the folder appears when all of it is whole. A
+    changed byte in a stored (uncompressed) RAR entry goes unnoticed, and so does a tar cut between
+    two files: whoever fetched the archive has to know its checksum.
     """
-    if folder.exists():
-        raise DataError(f"{folder} is there already: remove it to unpack {archive} again.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for left in folder.parent.glob(f".{folder.name}-*.unpacking"):  # of a process that was killed
-        shutil.rmtree(left)
-    side = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=".unpacking",
-                                 dir=folder.parent))
+    side = folder.with_name(f".{folder.name}.unpacking")
     try:
-        write_entries(archive, side, most_bytes, most_files)
-        side.chmod(0o755)  # mkdtemp's is for the owner alone
-        side.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with locked(folder.with_name(f".{folder.name}.unpacking.lock")):
+            if folder.exists():
+                raise DataError(f"{folder} is there already: remove it to unpack {archive} again.")
+            shutil.rmtree(side, ignore_errors=True)  # of a process that was killed
+            side.mkdir()
+            try:
+                write_entries(archive, side, most_bytes, most_files)
+                side.rename(folder)
+            finally:
+                shutil.rmtree(side, ignore_errors=True)
     except OSError as error:
         raise DataError(f"{archive} can't be unpacked ({error}).") from error
-    finally:
-        shutil.rmtree(side, ignore_errors=True)
     return folder
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process at a time; the lock's file is gone afterwards (who waits for it notices)."""
+    with FileLock(path):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def write_entries(archive: Path, side: Path, most_bytes: int, most_files: int) -> None:
@@ -55,13 +71,7 @@ def write_entries(archive: Path, side: Path, most_bytes: int, most_files: int) -
                     place.mkdir(parents=True, exist_ok=True)
                     continue
                 place.parent.mkdir(parents=True, exist_ok=True)
-                with open(place, "xb") as file:
-                    for block in entry.get_blocks(block_size=BLOCK):
-                        size += len(block)
-                        if size > most_bytes:
-                            raise DataError(f"{archive} unpacks to more than {most_bytes:,} bytes:"
-                                            " refused.")
-                        file.write(block)
+                size += write_entry(archive, entry, place, most_bytes - size)
     except libarchive.exception.ArchiveError as error:
         raise DataError(f"{archive} can't be read as an archive ({error.msg}): fetch it again."
                         ) from error
@@ -70,6 +80,22 @@ def write_entries(archive: Path, side: Path, most_bytes: int, most_files: int) -
                         f"{Path(error.filename).relative_to(side)}: refused.") from error
     if not files:
         raise DataError(f"{archive} is an empty archive: fetch it again.")
+
+
+def write_entry(archive: Path, entry, place: Path, room: int) -> int:
+    """Write one file, and return its bytes."""
+    size, buffer = 0, create_string_buffer(BLOCK)
+    with open(place, "xb") as file:
+        # not `entry.get_blocks`, which takes the warning of a wrong checksum for a length
+        while (length := imported(archive).ffi.read_data(entry._archive_p, buffer, BLOCK)) > 0:
+            size += length
+            if size > room:
+                raise DataError(f"{archive} unpacks to more than may be written: refused as a "
+                                "bomb.")
+            file.write(buffer.raw[:length])
+    if length < 0 or entry.size not in (None, size):
+        raise DataError(f"{archive} can't be read: {entry.pathname!r} is damaged. Fetch it again.")
+    return size
 
 
 def checked_name(archive: Path, entry) -> PurePosixPath:
@@ -92,6 +118,7 @@ def imported(archive: Path):
     try:
         import libarchive
         import libarchive.exception
+        import libarchive.ffi
     except (ImportError, OSError, AttributeError, TypeError) as error:  # no library, or no symbols
         raise DataError(LIBARCHIVE.format(archive)) from error
     return libarchive

@@ -5,13 +5,21 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from crackutils.decoding import decode, preview
-from crackutils.duplicates import alike, groups_of
+from crackutils.duplicates import (
+    LEAST_CORRELATION,
+    MOST_DIFFERENT_BITS,
+    SIDE,
+    alike,
+    groups_of,
+)
 from crackutils.framing import framed
-from crackutils.layouts import UNDIVIDED, DataError, Files, Layout, recognise
+from crackutils.layouts import UNDIVIDED, Layout, recognise
+from crackutils.pairing import DataError, Files, told
 from crackutils.parts import Part, Sample, open_part, store
 from crackutils.protocol import Protocol
 from crackutils.runs import write_atomically
@@ -35,6 +43,7 @@ class Dataset:
     test: Part
 
 
+@told()
 def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
     """Read a data set: `"synthetic"` (made under `runs/data` once) or a folder in a known layout.
 
@@ -75,7 +84,8 @@ def parts_of(folder: Path, protocol: Protocol, runs: Path,
     """
     found = recognise(folder, protocol.layout).parts(folder)
     if UNDIVIDED in found:
-        return divided(folder, found[UNDIVIDED], runs)
+        files = found[UNDIVIDED]
+        found = divided(folder, files, together(files, runs))
     train = by_hash(found["train"], protocol.subset_seed)
     most_train, most_test = protocol.subset or (len(train), len(found["test"]))
     test = set(by_hash(found["test"], protocol.subset_seed)[:most_test])
@@ -90,12 +100,15 @@ def parts_of(folder: Path, protocol: Protocol, runs: Path,
     return found | {"validation": train[:count], "train": train[count:][:most_train]}
 
 
-def divided(folder: Path, files: list[Files], runs: Path) -> dict[str, list[Files]]:
-    """All three parts of an undivided data set; what shows the same thing stays together.
+def divided(folder: Path, files: list[Files], group_of: Sequence[int]) -> dict[str, list[Files]]:
+    """All three parts of an undivided data set; what is of one group stays together.
 
     A group goes to the first of test and validation that has room for it, else to train.
     """
-    groups = sorted((by_hash(group) for group in together(files, runs)),
+    members = {}
+    for one, group in zip(files, group_of, strict=True):
+        members.setdefault(group, []).append(one)
+    groups = sorted((by_hash(group) for group in members.values()),
                     key=lambda group: digest_of_name(group[0].name))
     room = {"test": round(TEST_SHARE * len(files)),
             "validation": round(VALIDATION_SHARE * len(files))}
@@ -111,22 +124,20 @@ def divided(folder: Path, files: list[Files], runs: Path) -> dict[str, list[File
     return parts
 
 
-def together(files: list[Files], runs: Path) -> list[list[Files]]:
-    """The files in groups that show the same thing; looked for once, then kept in `runs/cache`."""
-    version = version_of([("", one._replace(mask=None, width=None)) for one in files], ["twins"])
+def together(files: list[Files], runs: Path) -> list[int]:
+    """The group of each file, one for what shows the same thing; kept in `runs/cache`."""
+    version = version_of([("", one._replace(mask=None, width=None)) for one in files],
+                         ["twins", MOST_DIFFERENT_BITS, LEAST_CORRELATION, SIDE])
     kept = runs / "cache" / f"twins-{version}.json"
-    if kept.is_file():
-        group_of = json.loads(kept.read_text())
-    else:
-        with ThreadPoolExecutor() as pool:
-            pictures = list(pool.map(lambda one: preview(one.image), files))
-        group_of = groups_of(len(files), alike(pictures)).tolist()
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(kept, json.dumps(group_of).encode())
-    groups = {}
-    for one, group in zip(files, group_of):
-        groups.setdefault(group, []).append(one)
-    return list(groups.values())
+    with suppress(FileNotFoundError, ValueError):  # a harmed one is made anew
+        if len(group_of := json.loads(kept.read_text())) == len(files):
+            return group_of
+    with ThreadPoolExecutor() as pool:
+        pictures = list(pool.map(lambda one: preview(one.image), files))
+    group_of = groups_of(len(files), alike(pictures)).tolist()
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(kept, json.dumps(group_of).encode())
+    return group_of
 
 
 def by_hash(files: Iterable[Files], seed: int = 0) -> list[Files]:
@@ -147,6 +158,7 @@ def fingerprint_of(digests: Iterable[tuple[str, str, str]]) -> str:
     return total.hexdigest()
 
 
+@told()
 def folder_fingerprint(folder: Path, protocol: Protocol, runs: Path) -> str:
     """The fingerprint of a folder's data set, without decoding it."""
     parts = parts_of(folder, protocol, runs)

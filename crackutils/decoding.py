@@ -9,7 +9,8 @@ import scipy.io
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from crackutils.duplicates import SIDE, reduced
-from crackutils.layouts import DataError, Files, Layout
+from crackutils.layouts import Layout
+from crackutils.pairing import DataError, Files
 from crackutils.parts import WIDTH_UNIT, Sample
 
 ORIENTATION = 0x0112  # EXIF's tag
@@ -31,12 +32,24 @@ def decode(files: Files, contents: list[bytes | None], layout: Layout, threshold
     is turned as its image. `DataError` for what can't be read, with the file, what was expected
     and what is there.
     """
+    try:
+        return decoded(files, contents, layout, threshold, least)
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # harmed files fail in many ways, deep in the decoders
+        raise DataError(f"{files.image} or {files.mask} can't be read ({type(error).__name__}: "
+                        f"{error}): replace or remove the pair.") from error
+
+
+def decoded(files: Files, contents: list[bytes | None], layout: Layout, threshold: int,
+            least: tuple[int, int] | None) -> Sample:
+    """`decode` for files that are sound."""
     picture = opened(files.image, contents[0])
     turned = picture.getexif().get(ORIENTATION, 1)
     size = picture.size if turned in SIDEWAYS else picture.size[::-1]  # (height, width), shown
     if least is not None:
         picture.draft("RGB", least if turned in SIDEWAYS else least[::-1])
-    image = np.array(shown(files.image, picture).convert("RGB"))
+    image = np.array(eight_bits(files.image, shown(files.image, picture)).convert("RGB"))
     mask = mask_of(files.mask, contents[1], layout, threshold, size, turned)
     if mask.shape != size:
         raise DataError(f"{files.mask} is {mask.shape}, its image {size} (height, width): a mask "
@@ -73,6 +86,8 @@ def mask_of(path: Path, content: bytes, layout: Layout, threshold: int, size: tu
 
 def positive_labels(path: Path, labels: np.ndarray, layout: Layout) -> np.ndarray:
     """The pixels whose label is one of the layout's positive ones."""
+    if labels.size == 0 or labels.dtype.kind not in "uib":
+        raise DataError(f"{path} is no label map: {labels.dtype} of {labels.shape}.")
     if labels.ndim != 2:
         raise DataError(f"{path} has colours: {layout.name} has one label a pixel "
                         f"({min(layout.labels)} to {max(layout.labels)}).")
@@ -92,13 +107,27 @@ def positive_labels(path: Path, labels: np.ndarray, layout: Layout) -> np.ndarra
 def grey(path: Path, picture: Image.Image) -> np.ndarray:
     """A mask's grey levels, 0 to 255: colours by their luminance, transparent as black, 16 bits
     reduced to 8."""
-    if picture.mode.startswith("I") or picture.mode == "F":
-        levels = np.asarray(picture).astype(np.float64)
-        return np.floor(levels / 257 if levels.max() > 255 else levels).astype(np.uint8)
+    picture = eight_bits(path, picture)
     if "A" in picture.getbands() or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
     return np.asarray(picture.convert("L"))
+
+
+def eight_bits(path: Path, picture: Image.Image) -> Image.Image:
+    """A picture of 8 bits a channel: one of 16 bits is reduced, one of floats must hold 0 to 1, or
+    0 to 255."""
+    if not (picture.mode.startswith("I") or picture.mode == "F"):
+        return picture
+    levels = np.asarray(picture).astype(np.float64)
+    if not np.isfinite(levels).all() or levels.min() < 0 or levels.max() > 65535:
+        raise DataError(f"{path} has levels that are no grey (from {levels.min()} to "
+                        f"{levels.max()}): expected 0 to 255 or 65535.")
+    if picture.mode == "F" and levels.max() <= 1:
+        levels *= 255
+    elif levels.max() > 255:
+        levels /= 257
+    return Image.fromarray(np.floor(levels).astype(np.uint8))
 
 
 def segmentation(path: Path, content: bytes) -> np.ndarray:
@@ -144,5 +173,10 @@ def levels_of(path: Path, content: bytes) -> np.ndarray:
 def preview(path: Path) -> np.ndarray:
     """A picture reduced for comparisons, decoded no larger than needed."""
     picture = opened(path, path.read_bytes())
-    picture.draft("L", (2 * SIDE, 2 * SIDE))
-    return reduced(np.asarray(shown(path, picture).convert("L")))
+    try:
+        picture.draft("L", (2 * SIDE, 2 * SIDE))
+        return reduced(np.asarray(eight_bits(path, shown(path, picture)).convert("L")))
+    except DataError:
+        raise
+    except Exception as error:
+        raise unreadable(path, error) from error

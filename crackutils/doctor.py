@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from crackutils.datasets import divided
 from crackutils.duplicates import alike, groups_of
 from crackutils.inspection import Facts, inspect
-from crackutils.layouts import UNDIVIDED, DataError, recognise
+from crackutils.layouts import UNDIVIDED, recognise
+from crackutils.pairing import SUFFIXES, DataError, Files, told
 from crackutils.protocol import Protocol, preset
 
 SHOWN = 5  # names in a sentence
@@ -54,7 +56,9 @@ def examine(folder: str | Path, protocol: Protocol | None = None) -> list[Findin
     protocol, folder = protocol or preset("paper"), Path(folder).expanduser().resolve()
     try:
         layout = recognise(folder, protocol.layout)
-        parts = layout.parts(folder)
+        with told():
+            parts = layout.parts(folder)
+            spare = unused(folder, parts)
     except DataError as error:
         return [Finding("error", "folder", (), str(error).rstrip("."), "Nothing can be read.",
                         "Mend this first, then examine again.")]
@@ -66,9 +70,33 @@ def examine(folder: str | Path, protocol: Protocol | None = None) -> list[Findin
     found = [Finding("error", "unreadable", (one.name,), one.error.rstrip("."),
                      "A training would stop at it.", "Replace or remove the pair.")
              for one in facts if one.error is not None]
+    group(whole)
     for check in CHECKS[protocol.task]:
         found += check(whole)
+    if UNDIVIDED in parts and len(whole) == len(jobs):
+        try:
+            divided(folder, parts[UNDIVIDED], [one.group for one in facts])
+        except DataError as error:
+            found.append(Finding("error", "split", (), str(error).rstrip("."), "", ""))
+    found += spare
     return sorted(found, key=lambda one: ("error", "warning", "note").index(one.level))
+
+
+def unused(folder: Path, parts: dict[str, list[Files]]) -> list[Finding]:
+    """Pictures below the folder that no part has: without a mask, in no list, or of other use."""
+    used = {path for some in parts.values() for files in some for path in files[1:] if path}
+    spare = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*")
+                   if path.suffix.lower() in SUFFIXES and path not in used)
+    return [Finding("note", "unused", tuple(spare), f"pictures that are not used: {len(spare)} "
+                    f"beside {len(used)}", "They have no mask, stand in no list, or serve another "
+                    "purpose.", "If that is not meant, look whether an archive was unpacked whole."
+                    )] if spare else []
+
+
+def group(facts: Sequence[Facts]) -> None:
+    """Tell those that show the same thing."""
+    for one, number in zip(facts, groups_of(len(facts), alike([one.picture for one in facts]))):
+        one.group = int(number)
 
 
 def names_where(facts: Sequence[Facts], holds: Callable[[Facts], bool]) -> tuple[str, ...]:
@@ -80,7 +108,7 @@ def extremes(facts: Sequence[Facts]) -> Iterator[Finding]:
     empty = names_where(facts, lambda one: one.share == 0)
     full = names_where(facts, lambda one: one.share == 1)
     if facts and len(empty) == len(facts):
-        yield Finding("error", "empty", (), f"all masks are empty: {len(facts)}",
+        yield Finding("warning", "empty", (), f"all masks are empty: {len(facts)}",
                       "There is nothing to learn.",
                       "Look at their levels: white must mean crack (or road).")
     elif empty:
@@ -137,29 +165,25 @@ def misplaced(facts: Sequence[Facts]) -> Iterator[Finding]:
 
 def twins(facts: Sequence[Facts]) -> Iterator[Finding]:
     """Pictures that show the same thing; across parts that leaks."""
-    groups = groups_of(len(facts), alike([one.picture for one in facts]))
-    by_digest = {}
-    for index, one in enumerate(facts):  # a picture of one colour is like no other but itself
-        groups[index] = groups[by_digest.setdefault(one.digest, index)]
     members = defaultdict(list)
-    for one, group in zip(facts, groups):
-        members[group].append(one)
-    several = [group for group in members.values() if len(group) > 1]
-    names = tuple(" = ".join(one.name for one in group) for group in several)
+    for one in facts:
+        members[one.group].append(one)
+    several = [some for some in members.values() if len(some) > 1]
+    names = tuple(" = ".join(one.name for one in some) for some in several)
     if not several:
         return
-    count = sum(map(len, several))
+    count, share = sum(map(len, several)), leaked(np.array([one.group for one in facts]))
     if facts[0].part == UNDIVIDED:
         yield Finding("warning", "twins", names, "pictures that show what another shows, turned "
                       f"and mirrored ones included: {count}, in {len(several)} groups",
-                      f"A random split of a fifth would leave {leaked(groups):.0f} % of its test "
+                      f"A random split of a fifth would leave {share:.0f} % of its test "
                       "pictures with a twin in the training part, known by heart.",
                       "The split made here keeps groups together; so must lists of your own.")
         return
-    across = [group for group in several if len({one.part for one in group}) > 1]
+    across = [some for some in several if len({one.part for one in some}) > 1]
     if across:
         yield Finding("warning", "leak", tuple(
-            " = ".join(f"{one.part}/{one.name}" for one in group) for group in across),
+            " = ".join(f"{one.part}/{one.name}" for one in some) for some in across),
             f"groups of pictures of the same thing that lie in several parts: {len(across)}",
             "The test part is partly known from training: its scores are too high.",
             "Keep each group in one part, or say so beside the results.")
@@ -177,11 +201,13 @@ def leaked(groups: np.ndarray, draws: int = 100) -> float:
 
 def sequences(facts: Sequence[Facts]) -> Iterator[Finding]:
     """Videos whose frames lie in several parts."""
-    parts_of = defaultdict(Counter)
+    frames = defaultdict(list)
     for one in facts:
         if (found := SEQUENCE.match(one.name)):
-            parts_of[found[1].rstrip("_-")][one.part] += 1
-    cut = {name: parts for name, parts in parts_of.items() if len(parts) > 1}
+            frames[found[1].rstrip("_-")].append((int(found[2]), one))
+    parts_of = {name: Counter(one.part for _, one in some) for name, some in frames.items()}
+    cut = {name: parts for name, parts in parts_of.items() if len(parts) > 1 and is_video(
+        [one for _, one in sorted(frames[name], key=lambda frame: frame[0])])}
     if cut:
         yield Finding("warning", "sequence", tuple(
             f"{name}: {', '.join(f'{count} {part}' for part, count in parts.items())}"
@@ -191,13 +217,23 @@ def sequences(facts: Sequence[Facts]) -> Iterator[Finding]:
             "Divide by sequence, or say so beside the results.")
 
 
+def is_video(frames: Sequence[Facts]) -> bool:
+    """Whether neighbours are more alike than frames that are far apart (20 frames, at least)."""
+    def likeness(apart: int) -> float:
+        levels = [frame.picture.reshape(-1) for frame in frames]
+        return float(np.median([np.corrcoef(one, other)[0, 1]
+                                for one, other in zip(levels, levels[apart:])]))
+
+    return len(frames) >= 20 and likeness(1) > likeness(len(frames) // 2) + 0.08
+
+
 def facts_to_know(facts: Sequence[Facts]) -> Iterator[Finding]:
     """Shares, widths and sizes: beside the paper's."""
     if not facts:
         return
     shares = 100 * np.array([one.share for one in facts])
     widths = np.array([one.width for one in facts])
-    wide = f"; the median crack is {np.nanmedian(widths):.1f} px wide" if (
+    wide = f"; cracks are about {np.nanmedian(widths):.1f} px wide in the median picture" if (
         np.isfinite(widths).any()) else ""
     sizes = Counter(one.size for one in facts)
     (height, width), often = sizes.most_common(1)[0]

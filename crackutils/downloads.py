@@ -8,7 +8,6 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +15,9 @@ import pooch
 import requests
 from tqdm import tqdm
 
-from crackutils.archives import unpack
-from crackutils.layouts import DataError, fitting
+from crackutils.archives import locked, unpack
+from crackutils.layouts import fitting
+from crackutils.pairing import DataError
 
 ATTEMPTS, PATIENCE = 5, 30  # at each address; seconds without a byte
 BLOCK = 2**14  # what a cut connection loses at most
@@ -71,7 +71,14 @@ def fetch(name: str, folder: Path, sources: dict[str, Source] = SOURCES) -> Path
     if source.file is None:
         raise DataError(f"{name} can't be fetched by a program. At {source.page}: "
                         f"{source.by_hand}. Put that folder at {target}.")
-    return found_in(unpack(archive_of(name, source, folder), target))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / f".{name}.lock"):  # a second program waits
+            if not target.is_dir():
+                unpack(archive_of(name, source, folder), target)
+    except OSError as error:
+        raise DataError(f"{name} can't be written to {folder} ({error}).") from error
+    return found_in(target)
 
 
 def found_in(target: Path) -> Path:
@@ -86,7 +93,6 @@ def found_in(target: Path) -> Path:
 
 def archive_of(name: str, source: Source, folder: Path) -> Path:
     """The whole archive: there already, or from the first address that gives it."""
-    folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     failures = []
     for address in source.addresses:
@@ -102,8 +108,7 @@ def archive_of(name: str, source: Source, folder: Path) -> Path:
                     f"into {folder}, and run this again. {free / 2**30:.1f} GiB are free there.")
 
 
-def resume(address: str, output: Path, part: Path, size: int,
-           wait: Callable[[float], None] = time.sleep) -> None:
+def resume(address: str, output: Path, part: Path, size: int) -> None:
     """Fetch `size` bytes into `part`, going on behind what it has, then move it to `output`.
 
     Cut connections and 429 and 5xx answers are tried again, after 1, 2, 4, ... s. `DataError` for
@@ -117,7 +122,7 @@ def resume(address: str, output: Path, part: Path, size: int,
                 requests.exceptions.ChunkedEncodingError, TemporaryError) as error:
             if attempt == ATTEMPTS:
                 raise DataError(f"gave up after {ATTEMPTS} attempts ({error})") from error
-            wait(2 ** (attempt - 1))
+            time.sleep(2 ** (attempt - 1))
     os.replace(part, output)
 
 

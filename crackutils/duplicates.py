@@ -65,8 +65,9 @@ def alike(pictures: Sequence[np.ndarray]) -> list[tuple[int, int, float]]:
         for offset in np.flatnonzero(different.min(axis=1, initial=64) <= MOST_DIFFERENT_BITS):
             second = first + 1 + int(offset)
             near = np.flatnonzero(different[offset] <= MOST_DIFFERENT_BITS)
-            best = max(correlation(pictures[first], positions(pictures[second])[one])
-                       for one in near)
+            # a picture of one colour has no structure, and is like its copy alone
+            best = 1.0 if np.array_equal(pictures[first], pictures[second]) else max(
+                correlation(pictures[first], positions(pictures[second])[one]) for one in near)
             if best >= LEAST_CORRELATION:
                 found.append((first, second, best))
     return found

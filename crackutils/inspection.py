@@ -1,6 +1,5 @@
 """What can be told of one image and its mask without any other."""
 
-import hashlib
 from dataclasses import dataclass, field
 
 import cv2
@@ -9,7 +8,8 @@ import scipy.fft
 
 from crackutils.decoding import decode, levels_of
 from crackutils.duplicates import positions, reduced
-from crackutils.layouts import DataError, Files, Layout
+from crackutils.layouts import Layout
+from crackutils.pairing import DataError, Files, told
 from crackutils.protocol import Protocol
 
 SIDE = 256  # shifts are looked for in pictures reduced to at most this
@@ -29,9 +29,9 @@ class Facts:
     share: float = 0.0  # of the positive class
     other_shares: tuple[float, ...] = ()  # of a grey mask, were it cut at LEVELS
     grey: float = 0.0  # share of a grey mask's pixels that are neither black nor white
-    digest: bytes = b""  # of the image's pixels
+    group: int = -1  # what shows the same thing has the same
     picture: np.ndarray | None = field(default=None, repr=False)  # reduced
-    width: float = np.nan  # median width of the cracks, px
+    width: float = np.nan  # mean width of the cracks, px
     fit: "Fit | None" = None
 
 
@@ -49,30 +49,31 @@ class Fit:
 def inspect(part: str, files: Files, layout: Layout, protocol: Protocol) -> Facts:
     """The facts of a pair."""
     try:
-        contents = [path.read_bytes() if path else None for path in files[1:]]
+        with told():
+            contents = [path.read_bytes() if path else None for path in files[1:]]
         sample = decode(files, contents, layout, protocol.mask_threshold)
         levels = None if layout.labels else levels_of(files.mask, contents[1])
-    except (DataError, OSError) as error:
+    except DataError as error:
         return Facts(files.name, part, str(error))
     grey = cv2.cvtColor(sample.image, cv2.COLOR_RGB2GRAY)
     facts = Facts(files.name, part, size=sample.mask.shape, share=float(sample.mask.mean()),
-                  digest=hashlib.sha256(sample.image.tobytes()).digest(), picture=reduced(grey))
+                  picture=reduced(grey))
     if levels is not None:
         counts = np.bincount(levels.reshape(-1), minlength=256) / levels.size
         facts.grey = float(counts[16:240].sum())
         facts.other_shares = tuple(float(counts[level:].sum()) for level in LEVELS)
     if protocol.task == "cracks" and 0 < facts.share < 0.5:
-        facts.width = median_width(sample.mask)
+        facts.width = mean_width(sample.mask)
         if min(grey.shape) >= SMALLEST:
             facts.fit = fit_of(grey, sample.mask)
     return facts
 
 
-def median_width(mask: np.ndarray) -> float:
-    """Twice the distance to the background, less one, at the ridges of the mask: its median."""
-    distance = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 5)
-    ridges = (distance > 0) & (distance >= cv2.dilate(distance, np.ones((3, 3), np.uint8)))
-    return float(np.median(2 * distance[ridges] - 1))
+def mean_width(mask: np.ndarray) -> float:
+    """About the mean width of a mask's bands: the pixels of a band of width w lie w / 4 from its
+    edge in the mean. Of 1 px it says 2; from 2 px on it errs by less than a sixth."""
+    distance = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return float(4 * (distance[distance > 0] - 0.5).mean())
 
 
 def fit_of(grey: np.ndarray, mask: np.ndarray) -> Fit:

@@ -4,31 +4,14 @@ A layout is recognised by its folders, never by what is in the pictures. Each fu
 reads one states its format, classes, licence and citation.
 """
 
-from collections import Counter
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
-LISTS = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
+from crackutils.pairing import LISTS, DataError, Files, disjoint, listed, pair, told
+
 UNDIVIDED = "all"  # a data set without parts of its own
-
-
-class DataError(ValueError):
-    """What is wrong with a data set, in a sentence. A notebook shows the sentence alone."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"DataError: {self}"]
-
-
-class Files(NamedTuple):
-    """Where one sample lies."""
-
-    name: str
-    image: Path
-    mask: Path
-    width: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +30,7 @@ def plain(folder: Path) -> dict[str, list[Files]]:
     """`images/` and `masks/` with the same stems; widths in `widths/` (16-bit PNG, hundredths of a
     pixel); lists `train.txt val.txt test.txt`, a stem a line, if it has parts. White is crack."""
     pairs = pair(folder / "images", folder / "masks", widths=folder / "widths")
-    if not any((folder / name).exists() for name in LISTS.values()):
+    if not any(os.path.lexists(folder / name) for name in LISTS.values()):
         return {UNDIVIDED: list(pairs.values())}
     return disjoint(folder, {part: listed(folder / name, pairs) for part, name in LISTS.items()})
 
@@ -106,9 +89,10 @@ def bdd100k_legacy(folder: Path) -> dict[str, list[Files]]:
 
 def frames(folder: Path, masks: Path, ending: str) -> dict[str, list[Files]]:
     """BDD100K's train and val; frames that have no mask are left out."""
-    return {part: list(pair(folder / "images" / "100k" / name, masks / name, ending=ending,
-                            spare=True).values()) for part, name in (("train", "train"),
-                                                                     ("test", "val"))}
+    return disjoint(folder, {
+        part: list(pair(folder / "images" / "100k" / name, masks / name, ending=ending,
+                        spare=True).values())
+        for part, name in (("train", "train"), ("test", "val"))})
 
 
 def camvid(folder: Path) -> dict[str, list[Files]]:
@@ -137,6 +121,7 @@ LAYOUTS = {layout.name: layout for layout in (
            (3,), tuple(range(12))))}
 
 
+@told()
 def recognise(folder: Path, asked: str = "auto") -> Layout:
     """The layout of a folder, by the folders in it; `asked` decides where several fit.
 
@@ -156,7 +141,7 @@ def recognise(folder: Path, asked: str = "auto") -> Layout:
         names = [layout.name for layout in fits]
         raise DataError(f"{folder} fits the layouts {' and '.join(names)}: say which is meant, "
                         f"-y 'overrides: {{layout: {names[0]}}}'.")
-    inside = [one for one in sorted(folder.iterdir()) if one.is_dir() and fitting(one)]
+    inside = [one for one in sorted(folder.iterdir()) if os.access(one, os.X_OK) and fitting(one)]
     hint = f" {inside[0]} fits: is that meant?" if inside else ""
     known = "; ".join(f"{layout.name}: {described(layout)}" for layout in LAYOUTS.values())
     raise DataError(f"{folder} is in no known layout.{hint} Expected one of {known}.")
@@ -170,68 +155,3 @@ def fitting(folder: Path) -> list[Layout]:
 
 def described(layout: Layout) -> str:
     return ", ".join(f"{name}/" for name in layout.folders)
-
-
-def pair(images: Path, masks: Path, mask_suffixes: set[str] = SUFFIXES,
-         image_suffixes: set[str] = SUFFIXES, *, ending: str = "", widths: Path | None = None,
-         spare: bool = False) -> dict[str, Files]:
-    """Images and masks of the same stem (a mask's followed by `ending`), in the stems' order.
-
-    Both must be complete; `spare` images without a mask are left out.
-    """
-    image_of, mask_of = stems(images, image_suffixes), stems(masks, mask_suffixes, ending)
-    alone = sorted(mask_of.keys() - image_of.keys() if spare else mask_of.keys() ^ image_of.keys())
-    if alone:
-        raise DataError(f"{len(alone)} files of {images} and {masks} have no partner of the same "
-                        f"stem: {', '.join(alone[:5])}. Each image needs one mask.")
-    known = stems(widths, {".png"}) if widths is not None and widths.is_dir() else {}
-    return {stem: Files(stem, image_of[stem], mask, known.get(stem))
-            for stem, mask in sorted(mask_of.items())}
-
-
-def stems(folder: Path, suffixes: set[str], ending: str = "") -> dict[str, Path]:
-    """The files of a folder by stem, `ending` cut off; files with other endings are not meant."""
-    if not folder.is_dir():
-        raise DataError(f"No folder {folder}: images and masks are expected side by side.")
-    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes
-             and path.stem.endswith(ending) and not path.name.startswith(".")]
-    found = {path.stem.removesuffix(ending): path for path in paths}
-    if not found or len(found) < len(paths):
-        raise DataError(f"{folder} must hold files ({', '.join(sorted(suffixes))}) of different "
-                        f"stems, found {len(paths)} with {len(found)} stems.")
-    return found
-
-
-def listed(path: Path, pairs: dict[str, Files]) -> list[Files]:
-    """The pairs a list names: a stem, or an image's path (and its mask's), a line."""
-    if not path.is_file():
-        raise DataError(f"{path} is missing: a folder with one list needs all of "
-                                f"{', '.join(LISTS.values())}.")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text in UTF-8: a list has a stem a line.") from error
-    found = [name_in(line, pairs) for line in lines if line.strip()]
-    unknown = [name for name in found if name not in pairs]
-    if unknown or not found:
-        raise DataError(f"{path} names {len(unknown)} of {len(found)} stems that are not in "
-                        f"images/: {', '.join(unknown[:5]) or 'the list is empty'}.")
-    return [pairs[name] for name in found]
-
-
-def name_in(line: str, pairs: dict[str, Files]) -> str:
-    """The stem that a list's line names."""
-    if line.strip() in pairs:
-        return line.strip()
-    image = Path(line.strip() if "\t" not in line and " /" not in line else line.split()[0])
-    return image.stem if image.suffix.lower() in SUFFIXES else image.name
-
-
-def disjoint(folder: Path, parts: dict[str, list[Files]]) -> dict[str, list[Files]]:
-    """The parts, refused where they share an image: the test part must not be trained on."""
-    times = Counter(files.name for part in parts.values() for files in part)
-    twice = sorted(name for name, number in times.items() if number > 1)
-    if twice:
-        raise DataError(f"{len(twice)} images of {folder} stand in several parts, or twice in one: "
-                        f"{', '.join(twice[:5])}. Each belongs to one part.")
-    return parts

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from crackutils import road_ground, road_objects, synthetic_cracks, synthetic_roads
-from crackutils.layouts import LISTS
+from crackutils.pairing import LISTS
 from crackutils.parts import WIDTH_UNIT
 from crackutils.protocol import Protocol
 

@@ -2,6 +2,7 @@
 
 import io
 import stat
+import subprocess
 import sys
 import tarfile
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from crackutils.archives import unpack
-from crackutils.layouts import DataError
+from crackutils.pairing import DataError
 
 CONTENT = {"rgb/001.jpg": b"picture", "rgb/002.JPG": bytes(range(256)) * 9, "BW/001.jpg": b""}
 
@@ -112,12 +113,14 @@ HOSTILE = {
     "rar: absolute": (rar(rar_file(OUTSIDE, b"x")), "out of its folder"),
     "rar: a link": (rar(rar_link("a.png", "/etc/passwd")), "link or a device"),
     "rar: cut short": (WHOLE["rar"][:-500], "can't be"),
+    "zip: a changed byte": (zipped({"a.png": bytes(range(256)) * 9}).replace(
+        zlib.crc32(bytes(range(256)) * 9).to_bytes(4, "little"), b"abcd"), "damaged"),
     "rar: a changed header": (WHOLE["rar"].replace(b"BW/", b"BX/"), "can't be"),
     "zip: cut short": (WHOLE["zip"][:40], "can't be"),
     "zip: one name twice": (zipped({"a/b.png": b"x", "a": b"y"}), "of one name"),
     "no archive": (b"<html>please log in</html>" * 99, "can't be read as an archive"),
     "nothing": (b"", "empty archive"),
-    "bomb of size": (zipped({"a.png": bytes(2_000_000)}), "more than 1,000,000 bytes"),
+    "bomb of size": (zipped({"a.png": bytes(2_000_000)}), "refused as a bomb"),
     "bomb of number": (zipped({f"{index}.png": b"" for index in range(101)}),
                        "more than 100 files")}
 
@@ -144,9 +147,22 @@ def test_a_folder_that_is_there_is_not_touched(tmp_path):
 
 
 def test_what_a_killed_process_left_is_cleared_away(tmp_path):
-    (tmp_path / ".set-abc.unpacking" / "rgb").mkdir(parents=True)
+    (tmp_path / ".set.unpacking" / "rgb").mkdir(parents=True)
     (tmp_path / "a.zip").write_bytes(WHOLE["zip"])
     unpack(tmp_path / "a.zip", tmp_path / "set")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.zip", "set"}
+
+
+def test_of_two_processes_one_unpacks_all_and_the_other_says_so(tmp_path):
+    files = {f"{index:04d}.png": bytes(700) for index in range(1500)}
+    (tmp_path / "a.zip").write_bytes(zipped(files))
+    lines = ("import sys; from pathlib import Path; from crackutils.archives import unpack; "
+             "unpack(Path(sys.argv[1]), Path(sys.argv[2]))")
+    command = [sys.executable, "-c", lines, str(tmp_path / "a.zip"), str(tmp_path / "set")]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [one.communicate()[1] for one in both]
+    assert sorted(one.returncode for one in both) == [0, 1] and "is there already" in "".join(said)
+    assert below(tmp_path / "set") == files
     assert {path.name for path in tmp_path.iterdir()} == {"a.zip", "set"}
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from test_archives import CONTENT, below, zipped
 
 from crackutils import downloads
 from crackutils.downloads import Source, fetch
-from crackutils.layouts import DataError
+from crackutils.pairing import DataError
 
 ARCHIVE = zipped({**CONTENT, "rgb/noise.png": np.random.default_rng(0).bytes(300_000)})
 
@@ -127,3 +128,17 @@ def test_an_archive_of_something_else_is_told(server, tmp_path):
     with pytest.raises(DataError, match="in a known layout"):
         fetch("set", tmp_path, {"set": Source("p", "b", "set.zip", len(other), hashlib.sha256(
             other).hexdigest(), (f"{server}/whole",))})
+
+
+def test_two_programs_at_once_fetch_it_once(server, tmp_path):
+    sources = source(server, "whole")
+    with ThreadPoolExecutor(2) as pool:  # threads: a lock of the operating system serves them too
+        found = list(pool.map(lambda _: fetch("set", tmp_path, sources), range(2)))
+    assert found == [tmp_path / "set"] * 2 and len(Server.asked) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "set.zip"]
+
+
+def test_a_folder_that_can_not_be_written_is_told(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert downloads.main(["metu", str(tmp_path / "file")]) == 1
+    assert "metu can't be written to" in capsys.readouterr().err

@@ -84,8 +84,10 @@ def planted(tmp_path):
 def test_all_planted_twins_are_found_and_no_split_parts_them(planted, tmp_path):
     folder, twins = planted
     files = datasets.recognise(folder).parts(folder)["all"]
-    found = [{one.name for one in group} for group in datasets.together(files, tmp_path)]
-    assert sorted(map(sorted, (group for group in found if len(group) > 1))) == sorted(
+    found = {}
+    for one, group in zip(files, datasets.together(files, tmp_path)):
+        found.setdefault(group, []).append(one.name)
+    assert sorted(sorted(group) for group in found.values() if len(group) > 1) == sorted(
         map(sorted, twins))
     dataset = datasets.load(folder, preset("smoke"), tmp_path)
     parts = [set(part.names) for part in (dataset.train, dataset.validation, dataset.test)]
@@ -100,8 +102,13 @@ def test_all_planted_twins_are_found_and_no_split_parts_them(planted, tmp_path):
 
 def test_twins_are_looked_for_once(planted, tmp_path, monkeypatch):
     first = datasets.load(planted[0], preset("smoke"), tmp_path).fingerprint
-    monkeypatch.setattr(datasets, "alike", None)
-    assert datasets.load(planted[0], preset("smoke"), tmp_path).fingerprint == first
+    [kept] = (tmp_path / "cache").glob("twins-*.json")
+    with monkeypatch.context() as patch:
+        patch.setattr(datasets, "alike", None)
+        assert datasets.load(planted[0], preset("smoke"), tmp_path).fingerprint == first
+    for harmed in ("[0, 1", "[0, 1]"):
+        kept.write_text(harmed)
+        assert datasets.load(planted[0], preset("smoke"), tmp_path).fingerprint == first
 
 
 def test_photographs_that_all_show_one_thing_are_refused(tmp_path):

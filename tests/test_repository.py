@@ -16,10 +16,10 @@ from crackutils import readme
 ROOT = Path(__file__).resolve().parent.parent
 # left to right: no module imports one to its right
 ORDER = ("protocol", "synthetic_cracks", "road_ground", "road_objects", "synthetic_roads",
-         "hardware", "parts", "framing", "layouts", "synthetic_sets", "duplicates", "decoding",
-         "archives", "downloads", "inspection", "doctor", "runs", "datasets", "losses", "models",
-         "sampling", "training", "evaluation", "metrics", "baselines", "experiments",
-         "published", "tables", "comparisons", "plots", "curves", "pictures", "readme", "report",
+         "hardware", "parts", "framing", "pairing", "layouts", "synthetic_sets", "duplicates",
+         "decoding", "archives", "downloads", "inspection", "runs", "datasets", "doctor",
+         "losses", "models", "sampling", "training", "evaluation", "metrics", "baselines",
+         "experiments", "published", "tables", "comparisons", "plots", "curves", "pictures", "readme", "report",
          "plan", "batch")
 MODULES = sorted((ROOT / "crackutils").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
