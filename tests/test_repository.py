@@ -19,8 +19,8 @@ ORDER = ("protocol", "synthetic_cracks", "road_ground", "road_objects", "synthet
          "hardware", "parts", "framing", "pairing", "layouts", "synthetic_sets", "duplicates",
          "decoding", "archives", "downloads", "inspection", "runs", "datasets", "doctor",
          "losses", "models", "sampling", "training", "evaluation", "metrics", "baselines",
-         "experiments", "published", "tables", "comparisons", "plots", "curves", "pictures", "readme", "report",
-         "plan", "batch")
+         "experiments", "published", "tables", "comparisons", "plots", "curves", "pictures",
+         "readme", "report", "plan", "batch")
 MODULES = sorted((ROOT / "crackutils").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
