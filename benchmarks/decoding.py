@@ -25,14 +25,14 @@ def write_frames(folder: Path, count: int, drawn: int = 16) -> None:
         images.mkdir(parents=True)
         masks.mkdir(parents=True)
         for index in range(number):
-            first = images / f"{index % drawn:08x}.jpg", masks / f"{index % drawn:08x}.png"
+            first = images / f"{part}{index % drawn:06x}.jpg", masks / f"{part}{index % drawn:06x}.png"
             if index < drawn:
                 image, mask = synthetic_roads.draw(0, index, (720, 1280))
                 Image.fromarray(image).save(first[0], quality=90)
                 Image.fromarray(mask).save(first[1])
             else:
-                shutil.copy(first[0], images / f"{index:08x}.jpg")
-                shutil.copy(first[1], masks / f"{index:08x}.png")
+                shutil.copy(first[0], images / f"{part}{index:06x}.jpg")
+                shutil.copy(first[1], masks / f"{part}{index:06x}.png")
 
 
 def seconds(folder: Path, scratch: Path, reduced: bool) -> float:

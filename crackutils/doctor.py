@@ -68,7 +68,7 @@ def examine(folder: str | Path, protocol: Protocol | None = None) -> list[Findin
                           len(jobs), unit="pair", file=sys.stdout, mininterval=2, delay=2))
     whole = [one for one in facts if one.error is None]
     found = [Finding("error", "unreadable", (one.name,), one.error.rstrip("."),
-                     "A training would stop at it.", "Replace or remove the pair.")
+                     "A training would stop at it.", "")
              for one in facts if one.error is not None]
     group(whole)
     for check in CHECKS[protocol.task]:
