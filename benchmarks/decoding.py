@@ -25,7 +25,8 @@ def write_frames(folder: Path, count: int, drawn: int = 16) -> None:
         images.mkdir(parents=True)
         masks.mkdir(parents=True)
         for index in range(number):
-            first = images / f"{part}{index % drawn:06x}.jpg", masks / f"{part}{index % drawn:06x}.png"
+            name = f"{part}{index % drawn:06x}"
+            first = images / f"{name}.jpg", masks / f"{name}.png"
             if index < drawn:
                 image, mask = synthetic_roads.draw(0, index, (720, 1280))
                 Image.fromarray(image).save(first[0], quality=90)
