@@ -37,6 +37,16 @@ def copy(folder: Path, to: Path, harm: Callable) -> Path:
     return to
 
 
+def with_other_masks(folder: Path, to: Path) -> Path:
+    """Each photograph with the next one's mask."""
+    (to / "masks").mkdir(parents=True)
+    (to / "images").symlink_to(folder.resolve() / "images")
+    paths = sorted((folder / "masks").iterdir())
+    for path, other in zip(paths, paths[1:] + paths[:1]):
+        (to / "masks" / path.name).write_bytes(other.read_bytes())
+    return to
+
+
 def with_twins(folder: Path, to: Path) -> tuple[Path, set[str]]:
     """Each pair twice: the second turned or mirrored, brighter, and compressed anew."""
     twins = set()
@@ -69,6 +79,8 @@ def main() -> None:
             for kind, harm in HARMS.items():
                 found = named(copy(folder, Path(scratch) / kind, harm), kind)
                 row[f"{kind}_found"] = round(len(found) / pairs, 3)
+            others = with_other_masks(folder, Path(scratch) / "others")
+            row["other_masks_found"] = any(one.kind == "misfit" for one in examine(others))
             harmed, twins = with_twins(folder, Path(scratch) / "twins")
             found = named(harmed, "twins")
             row |= {"twins_found": round(len(found & twins) / pairs, 3),

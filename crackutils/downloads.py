@@ -37,7 +37,8 @@ class Source:
 
 SOURCES = {
     "metu": Source(
-        "doi.org/10.17632/jwsn7tfbrp.1", "choose \"Download all\" on that page",
+        "doi.org/10.17632/jwsn7tfbrp.1", "download the .rar (a \"Download all\" packs it "
+        "into a zip: take it out)",
         "concreteCrackSegmentationDataset.rar", 745_914_150,
         "1b8458ab6f84dc5086e9af8579e2cabccd3d209df97b46622096a4c105d5a6b2",
         ("https://data.mendeley.com/public-files/datasets/jwsn7tfbrp/files/"
@@ -103,6 +104,10 @@ def archive_of(name: str, source: Source, folder: Path) -> Path:
                     url, Path(output), folder / f"{source.file}.part", source.size)))
         except (DataError, ValueError, OSError) as error:
             failures.append(f"{address}: {' '.join(str(error).split())}")
+    file = folder / source.file
+    if file.is_file():
+        failures.append(f"the {file.name} that is there has {file.stat().st_size:,} bytes, or "
+                        "others than were published")
     raise DataError(f"{name} could not be fetched ({'; '.join(failures)}). By hand: at "
                     f"{source.page} {source.by_hand}, put {source.file} ({source.size:,} bytes) "
                     f"into {folder}, and run this again. {free / 2**30:.1f} GiB are free there.")

@@ -54,7 +54,8 @@ def change(path, how) -> None:
 
 def test_a_healthy_folder_has_nothing_but_facts(healthy):
     [note] = examine(healthy)
-    assert note.level == "note" and "20 pairs, 20 of them 128 x 128" in str(note)
+    assert "20 pairs (parts will be cut), 20 of them 128 x 128" in str(note)
+    assert note.level == "note"
     assert "4.1 %" in str(note) and "px wide" in str(note)
 
 
@@ -106,6 +107,37 @@ def test_planted_harm_is_found_and_named(folder, harm, kind, level, files):
         assert set(found[kind].files) == files
     text = str(found[kind])
     assert text.startswith(f"{level}: ") and text.endswith(".") and "\n" not in text
+
+
+def test_masks_of_other_pictures_are_told(folder):
+    names = sorted(path.name for path in (folder / "masks").iterdir())
+    right = [(folder / "masks" / name).read_bytes() for name in names]
+    for name, content in zip(names, right[1:] + right[:1]):
+        (folder / "masks" / name).write_bytes(content)
+    found = by_kind(folder)
+    assert set(found) == {"misfit", "shares"} and "in most of 20 pairs" in str(found["misfit"])
+
+
+def test_roads_taken_for_cracks_are_told(tmp_path):
+    for index in range(6):
+        save(tmp_path / "set" / "images" / f"{index}.png", miniatures.pixels(index, (120, 160)))
+        mask = np.zeros((120, 160), np.uint8)
+        mask[70:] = 255
+        save(tmp_path / "set" / "masks" / f"{index}.png", mask)
+    assert set(by_kind(tmp_path / "set")) == {"regions", "shares"}
+
+
+def test_many_unreadable_pairs_are_told_together(folder):
+    for one in (folder / "masks").iterdir():
+        change(one, lambda mask: mask // 255)
+    errors = [str(one) for one in examine(folder) if one.level == "error"]
+    assert len(errors) == SHOWN + 1 and "either: 15 (" in errors[-1] and "and 10 more" in errors[-1]
+
+
+def test_pictures_of_a_kind_that_is_not_read_are_noted(folder):
+    for kind in ("images", "masks"):
+        (folder / kind / "c05.png").rename(folder / kind / "c05.webp")
+    assert by_kind(folder)["unused"].files == ("images/c05.webp", "masks/c05.webp")
 
 
 def test_errors_come_first_and_long_lists_are_cut(folder):

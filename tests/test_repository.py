@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # left to right: no module imports one to its right
 ORDER = ("protocol", "synthetic_cracks", "road_ground", "road_objects", "synthetic_roads",
          "hardware", "parts", "framing", "pairing", "layouts", "synthetic_sets", "duplicates",
-         "decoding", "archives", "downloads", "inspection", "runs", "datasets", "doctor",
+         "decoding", "archives", "downloads", "inspection", "mask_checks", "leak_checks",
+         "runs", "datasets", "doctor",
          "losses", "models", "sampling", "training", "evaluation", "metrics", "baselines",
          "experiments", "published", "tables", "comparisons", "plots", "curves", "pictures",
          "readme", "report", "plan", "batch")
