@@ -18,7 +18,7 @@ from crackutils.duplicates import alike, groups_of
 from crackutils.inspection import Facts, inspect
 from crackutils.layouts import UNDIVIDED, recognise
 from crackutils.leak_checks import sequences, twins
-from crackutils.mask_checks import SHOWN, Finding, extremes, greys, inverted, misplaced
+from crackutils.mask_checks import SHOWN, Finding, extremes, greys, inverted, misplaced, regions
 from crackutils.pairing import SUFFIXES, DataError, Files, told
 from crackutils.protocol import Protocol, preset
 
@@ -109,5 +109,5 @@ def facts_to_know(facts: Sequence[Facts]) -> Iterator[Finding]:
                   "of like shares.")
 
 
-CHECKS = {"cracks": (extremes, inverted, greys, misplaced, twins, facts_to_know),
+CHECKS = {"cracks": (extremes, inverted, greys, regions, misplaced, twins, facts_to_know),
           "roads": (extremes, greys, twins, sequences, facts_to_know)}

@@ -76,36 +76,47 @@ def greys(facts: Sequence[Facts]) -> Iterator[Finding]:
                       "Choose mask_threshold on purpose and report it.")
 
 
-def misplaced(facts: Sequence[Facts]) -> Iterator[Finding]:
-    """Masks that fit their picture better elsewhere, or turned."""
-    known = [one for one in facts if one.fit is not None]
-    if SHARE_OF_REGIONS < np.median([one.share for one in facts] or [0]) < INVERTED_FROM:
+def regions(facts: Sequence[Facts]) -> Iterator[Finding]:
+    """Masks of roads, or of something else that is no crack."""
+    if are_regions(facts):
         yield Finding("warning", "regions", (), "positive pixels cover more than "
                       f"{SHARE_OF_REGIONS:.0%} of most pictures", "Cracks never do: these look "
                       "like regions, such as roads.", "Examine them as roads: "
                       "examine(folder, preset(\"paper\", \"roads\")), in notebook 01 -p roads.")
-        return
+
+
+def are_regions(facts: Sequence[Facts]) -> bool:
+    """Whether most masks are too large for cracks, and not merely inverted."""
+    return SHARE_OF_REGIONS < np.median([one.share for one in facts] or [0]) < INVERTED_FROM
+
+
+def misplaced(facts: Sequence[Facts]) -> Iterator[Finding]:
+    """Masks that fit their picture better elsewhere, or turned, or not at all."""
+    known = [one for one in facts if one.fit is not None and not are_regions(facts)]
     turned = names_where(known, lambda one: one.fit.turned > 0.3
                          and one.fit.here < one.fit.turned / 2)
     shifted = [one for one in known if one.name not in turned and one.fit.best > 0.3
                and one.fit.here < 0.6 * one.fit.best and max(map(abs, one.fit.shift)) > 3]
-    elsewhere = len(turned) + len(shifted)
-    if len(known) >= 5 and 2 * elsewhere < len(known) and np.median(
-            [one.fit.here for one in known]) < LEAST_FIT:
+    here = np.median([one.fit.here for one in known] or [1])
+    if len(known) >= 5 and here < LEAST_FIT and 2 * len(turned + tuple(shifted)) < len(known):
         yield Finding("warning", "misfit", (), "masks do not lie on the dark lines of their "
                       f"pictures in most of {len(known)} pairs", "They are probably other "
                       "pictures' masks (a numbering that differs), or the cracks are brighter "
-                      "than the ground.",
-                      "Compare some by eye.")
+                      "than the ground.", "Compare some by eye.")
         return
     if turned:
         yield Finding("warning", "turned", turned, "masks that fit their picture better turned or "
                       f"mirrored: {len(turned)}", "The network would learn from wrong pixels.",
                       "Compare them by eye; apply the EXIF orientation to both or to none.")
     if shifted:
-        shift = np.median([one.fit.shift for one in shifted], axis=0).astype(int)
-        yield Finding("warning", "shifted", tuple(one.name for one in shifted),
-                      f"masks beside the dark lines of their picture: {len(shifted)}, by "
-                      f"{shift[0]} rows and {shift[1]} columns in the median",
-                      "Fine cracks are then wholly mislabelled.",
-                      "Compare them by eye, and shift or redraw them.")
+        yield shift_of(shifted)
+
+
+def shift_of(shifted: Sequence[Facts]) -> Finding:
+    """What is told of masks that lie beside their cracks."""
+    shift = np.median([one.fit.shift for one in shifted], axis=0).astype(int)
+    return Finding("warning", "shifted", tuple(one.name for one in shifted),
+                   f"masks beside the dark lines of their picture: {len(shifted)}, by {shift[0]} "
+                   f"rows and {shift[1]} columns in the median",
+                   "Fine cracks are then wholly mislabelled.",
+                   "Compare them by eye, and shift or redraw them.")
