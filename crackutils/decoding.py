@@ -25,7 +25,7 @@ def decode(files: Files, contents: list[bytes | None], layout: Layout, threshold
     """A sample from the bytes of its files.
 
     A JPEG of at least twice the size `least` (height, width) is decoded at half its size, or a
-    quarter, or an eighth: that is all that a reduction to `least` needs, and much faster.
+    quarter, or an eighth: that is all that a reduction to `least` needs.
 
     Image and mask are turned as their EXIF orientation says. A mask without an orientation of its
     own that has the image's stored size and not its shown one was drawn on the stored pixels: it

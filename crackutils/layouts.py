@@ -123,20 +123,18 @@ LAYOUTS = {layout.name: layout for layout in (
 
 @told()
 def recognise(folder: Path, asked: str = "auto") -> Layout:
-    """The layout of a folder, by the folders in it; `asked` decides where several fit.
+    """The layout of a folder, by the folders in it; `asked` decides where several fit, and only
+    there: the same overrides may go to another data set too.
 
-    `DataError` without such a folder, if no layout fits, or more than one.
+    `DataError` without such a folder, if no layout fits, or several and none of them was asked for.
     """
     if not folder.is_dir():
         raise DataError(f"No data folder at {folder}: give \"synthetic\" or a folder.")
     fits = fitting(folder)
-    if asked != "auto":
-        if LAYOUTS[asked] in fits:
-            return LAYOUTS[asked]
-        raise DataError(f"{folder} is not in the layout {asked}: expected "
-                        f"{described(LAYOUTS[asked])}.")
     if len(fits) == 1:
         return fits[0]
+    if asked in [layout.name for layout in fits]:
+        return LAYOUTS[asked]
     if fits:
         names = [layout.name for layout in fits]
         raise DataError(f"{folder} fits the layouts {' and '.join(names)}: say which is meant, "

@@ -81,7 +81,7 @@ def listed(path: Path, pairs: dict[str, Files]) -> list[Files]:
     """The pairs a list names: a stem, or an image's path (and its mask's), a line."""
     if not path.is_file():
         raise DataError(f"{path} is missing: a folder with one list needs all of "
-                                f"{', '.join(LISTS.values())}.")
+                        f"{', '.join(LISTS.values())}.")
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

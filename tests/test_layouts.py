@@ -13,7 +13,7 @@ from PIL import Image
 from crackutils import datasets, layouts
 from crackutils.layouts import recognise
 from crackutils.pairing import DataError
-from crackutils.protocol import preset
+from crackutils.protocol import CHOICES, preset
 
 CRACKS, ROADS = preset("smoke"), preset("smoke", "roads", {"framing": "tiles"})
 PARTS = {"deepcrack": (7, 1, 3), "crack500": (4, 2, 3), "bdd100k": (7, 1, 2),
@@ -108,6 +108,17 @@ def test_where_two_layouts_fit_the_user_is_asked_and_can_say(tmp_path):
                                                                    "framing": "tiles"}))
         assert dataset.layout == name
         assert all(np.array_equal(one.mask, masks[one.name]) for one in dataset.test)
+
+
+def test_a_layout_that_was_asked_for_concerns_only_the_folder_that_is_in_doubt(tmp_path):
+    protocol = preset("smoke", overrides={"layout": "bdd100k_legacy"})
+    miniatures.metu(tmp_path / "set")
+    assert load(tmp_path / "set", protocol).layout == "metu"
+    assert datasets.load("synthetic", protocol, tmp_path / "runs").layout == "plain"
+
+
+def test_every_layout_can_be_asked_for():
+    assert CHOICES["layout"] == ("auto", *layouts.LAYOUTS)
 
 
 def test_a_folder_in_a_folder_is_pointed_at(tmp_path):
