@@ -93,7 +93,7 @@ def profile(given) -> tuple:
     protocol, part, decided, fabric = setting(given.device, given.tiny, steps=5)
     sampler = Sampler(part, protocol, fabric.device)
     for _ in range(2):  # the first is to warm up
-        _, seconds = train(fabric, build(protocol), sampler, decided, NONE_KEPT)
+        seconds = train(fabric, build(protocol), sampler, decided, NONE_KEPT).seconds
     with torch.profiler.profile() as profiler:
         train(fabric, build(protocol), sampler, decided, NONE_KEPT)
     own = f"self_{'device' if given.device == 'cuda' else 'cpu'}_time_total"  # microseconds
@@ -136,7 +136,7 @@ def toy(device: str, checkpoints=NONE_KEPT, until: int = 20, **fields) -> tuple:
     protocol, part, decided, fabric = setting(device, True, steps=20, **fields)
     sampler, model = Sampler(part, protocol, fabric.device), build(protocol)
     sampler.batches = lambda steps: (sampler.batch(step) for step in steps if step < until)
-    losses, _ = train(fabric, model, sampler, decided, checkpoints)
+    losses = train(fabric, model, sampler, decided, checkpoints).losses
     weights = [value.flatten().double().cpu() for value in model.state_dict().values()]
     return decided, torch.tensor(losses), torch.cat(weights)
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from crackutils import comparisons, metrics, published, tables
+from crackutils.loss_names import WEIGHTED
 from crackutils.plots import (
     LOOKS,
     NAMES,
@@ -25,7 +26,6 @@ from crackutils.plots import (
     road_runs,
     weight_label,
 )
-from crackutils.protocol import WEIGHTED
 from crackutils.tables import ROAD_THRESHOLD, Source
 
 

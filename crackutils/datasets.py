@@ -54,11 +54,14 @@ def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
     if not synthetic and folder.name == "synthetic":
         raise DataError(f"{folder} would be taken for the synthetic data: rename the folder.")
     layout = recognise(folder, protocol.layout)
+    if protocol.classes != "binary" and len(layout.positive) != 2:
+        raise DataError(f"{folder} is in the layout {layout.name}, which does not tell direct from "
+                        f"alternative drivable area: classes={protocol.classes} needs BDD100K's.")
     parts = parts_of(folder, protocol, runs, protocol.counts[1] if synthetic else None)
     jobs = [(part, files) for part in PARTS for files in parts[part]]
     name = "synthetic" if synthetic else folder.name
     tile = protocol.tile if protocol.framing == "resize" else None
-    version = version_of(jobs, [layout.name, protocol.mask_threshold, tile])
+    version = version_of(jobs, [layout.name, protocol.mask_threshold, protocol.classes, tile])
     place = runs / "cache" / f"{name}-{version}"
     entries = store(place, jobs, functools.partial(read, layout=layout, protocol=protocol),
                     any(files.width is not None for _, files in jobs))
@@ -180,5 +183,5 @@ def read(files: Files, layout: Layout, protocol: Protocol) -> tuple[Sample, str]
     """Decode one sample, framed; and the hex digests of its files in a row."""
     contents = contents_of(files)
     least = protocol.tile if protocol.framing == "resize" else None
-    sample = decode(files, contents, layout, protocol.mask_threshold, least)
+    sample = decode(files, contents, layout, protocol, least)
     return framed(sample, protocol), digest_of(contents)

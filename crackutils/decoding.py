@@ -12,6 +12,7 @@ from crackutils.duplicates import SIDE, reduced
 from crackutils.layouts import Layout
 from crackutils.pairing import DataError, Files
 from crackutils.parts import WIDTH_UNIT, Sample
+from crackutils.protocol import Protocol
 
 ORIENTATION = 0x0112  # EXIF's tag
 SIDEWAYS = (5, 6, 7, 8)  # its values that exchange height and width
@@ -20,9 +21,10 @@ MOST_PIXELS = 2**28  # of a picture: more is taken for a decompression bomb
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses twice as many
 
 
-def decode(files: Files, contents: list[bytes | None], layout: Layout, threshold: int,
+def decode(files: Files, contents: list[bytes | None], layout: Layout, protocol: Protocol,
            least: tuple[int, int] | None = None) -> Sample:
-    """A sample from the bytes of its files.
+    """A sample from the bytes of its files, its mask as the protocol's `mask_threshold` and
+    `classes` say.
 
     A JPEG of at least twice the size `least` (height, width) is decoded at half its size, or a
     quarter, or an eighth: that is all that a reduction to `least` needs.
@@ -33,7 +35,7 @@ def decode(files: Files, contents: list[bytes | None], layout: Layout, threshold
     and what is there.
     """
     try:
-        return decoded(files, contents, layout, threshold, least)
+        return decoded(files, contents, layout, protocol, least)
     except (DataError, MemoryError):
         raise
     except Exception as error:  # harmed files fail in many ways, deep in the decoders
@@ -41,7 +43,7 @@ def decode(files: Files, contents: list[bytes | None], layout: Layout, threshold
                         f"{error}): replace or remove the pair.") from error
 
 
-def decoded(files: Files, contents: list[bytes | None], layout: Layout, threshold: int,
+def decoded(files: Files, contents: list[bytes | None], layout: Layout, protocol: Protocol,
             least: tuple[int, int] | None) -> Sample:
     """`decode` for files that are sound."""
     picture = opened(files.image, contents[0])
@@ -50,7 +52,7 @@ def decoded(files: Files, contents: list[bytes | None], layout: Layout, threshol
     if least is not None:
         picture.draft("RGB", least if turned in SIDEWAYS else least[::-1])
     image = np.array(eight_bits(files.image, shown(files.image, picture)).convert("RGB"))
-    mask = mask_of(files.mask, contents[1], layout, threshold, size, turned)
+    mask = mask_of(files.mask, contents[1], layout, protocol, size, turned)
     if mask.shape != size:
         raise DataError(f"{files.mask} is {mask.shape}, its image {size} (height, width): a mask "
                         "must have its image's size.")
@@ -64,19 +66,19 @@ def decoded(files: Files, contents: list[bytes | None], layout: Layout, threshol
     return Sample(files.name, image, mask.astype(np.uint8), width)
 
 
-def mask_of(path: Path, content: bytes, layout: Layout, threshold: int, size: tuple[int, int],
-            turned: int) -> np.ndarray:
-    """A mask's positive class, as bool."""
+def mask_of(path: Path, content: bytes, layout: Layout, protocol: Protocol,
+            size: tuple[int, int], turned: int) -> np.ndarray:
+    """A mask's classes: 0 is background."""
     if path.suffix.lower() == ".mat":
-        return positive_labels(path, segmentation(path, content), layout)
+        return class_labels(path, segmentation(path, content), layout, protocol.classes)
     picture = opened(path, content)
     own = shown(path, picture)
     if own.size[::-1] != size and ORIENTATION not in picture.getexif() and turned != 1:
         picture.getexif()[ORIENTATION] = turned
         own = shown(path, picture)
     if layout.labels:
-        return positive_labels(path, np.asarray(own), layout)
-    levels = grey(path, own)
+        return class_labels(path, np.asarray(own), layout, protocol.classes)
+    levels, threshold = grey(path, own), protocol.mask_threshold
     noise = JPEG_NOISE if picture.format == "JPEG" else 0
     if noise < levels.max() < threshold:
         raise DataError(f"{path} has no level from {threshold} on (highest: {levels.max()}): "
@@ -84,8 +86,9 @@ def mask_of(path: Path, content: bytes, layout: Layout, threshold: int, size: tu
     return levels >= threshold
 
 
-def positive_labels(path: Path, labels: np.ndarray, layout: Layout) -> np.ndarray:
-    """The pixels whose label is one of the layout's positive ones."""
+def class_labels(path: Path, labels: np.ndarray, layout: Layout, classes: str) -> np.ndarray:
+    """Labels as classes: the layout's positive ones are 1 ("binary"), the first of them is
+    ("direct"), or they are 1 and 2 in their order ("three"); all others 0."""
     if labels.size == 0 or labels.dtype.kind not in "uib":
         raise DataError(f"{path} is no label map: {labels.dtype} of {labels.shape}.")
     if labels.ndim != 2:
@@ -101,7 +104,11 @@ def positive_labels(path: Path, labels: np.ndarray, layout: Layout) -> np.ndarra
     if unknown:
         raise DataError(f"{path} has the label {unknown[0]}: {layout.name} knows "
                         f"{', '.join(map(str, layout.labels))}.")
-    return cv2.LUT(labels, np.isin(np.arange(256), layout.positive).astype(np.uint8)) == 1
+    numbers = {"binary": (1, 1), "direct": (1, 0), "three": (1, 2)}[classes]
+    table = np.zeros(256, np.uint8)
+    for label, number in zip(layout.positive, numbers):
+        table[label] = number
+    return cv2.LUT(labels, table)
 
 
 def grey(path: Path, picture: Image.Image) -> np.ndarray:

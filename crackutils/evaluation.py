@@ -10,7 +10,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from crackutils.hardware import Hardware
-from crackutils.models import probability
+from crackutils.models import OUTPUTS, probability
 from crackutils.parts import Part, Sample
 from crackutils.protocol import Protocol
 
@@ -62,21 +62,42 @@ def at_least(histogram: Tensor) -> Tensor:
 
 
 def image_counts(prediction: Tensor, sample: Sample) -> dict[str, np.ndarray]:
-    """The counts of one image (H x W probabilities): by threshold and, if known, by crack width."""
-    mask = sample.mask.astype(np.int64)
+    """The counts of one image (classes x H x W probabilities): by threshold and, if known, by crack
+    width; of several classes also `confusion`, labels x predictions. There all classes but the
+    background are positive together."""
+    mask = (sample.mask > 0).astype(np.int64)
+    several = len(prediction) > 1
+    confused = {"confusion": confusion(prediction, sample.mask)} if several else {}
+    prediction = positive(prediction)
     if sample.width is None:
         group, groups = mask, 2
     else:
         group, groups = mask * (1 + np.digitize(sample.width, WIDTH_EDGES)), len(WIDTH_EDGES) + 2
     group = torch.from_numpy(group).to(prediction.device)
-    positive = counts_by_group(prediction, group, groups).cpu().numpy()
-    true = positive[1:].sum(0)
-    result = {"pixels": np.array(mask.size), "true_positives": true, "false_positives": positive[0],
+    claimed = counts_by_group(prediction, group, groups).cpu().numpy()
+    true = claimed[1:].sum(0)
+    result = {"pixels": np.array(mask.size), "true_positives": true, "false_positives": claimed[0],
               "false_negatives": mask.sum() - true}
     if sample.width is not None:
         totals = torch.bincount(group.flatten(), minlength=groups).cpu().numpy()
-        result |= {"true_positives_by_width": positive[1:], "positives_by_width": totals[1:]}
-    return result
+        result |= {"true_positives_by_width": claimed[1:], "positives_by_width": totals[1:]}
+    return result | confused
+
+
+def positive(prediction: Tensor) -> Tensor:
+    """The probability of not being background, H x W, from those of the classes."""
+    if len(prediction) == 1:
+        return prediction[0]
+    return prediction[1:].sum(0).clamp(0, 1)  # rounding may lead beyond 1
+
+
+def confusion(prediction: Tensor, mask: np.ndarray) -> np.ndarray:
+    """Pixels by label (rows) and by the likeliest class (columns)."""
+    classes = len(prediction)
+    labels = torch.from_numpy(mask.astype(np.int64)).to(prediction.device)
+    cells = labels * classes + prediction.argmax(0)
+    return torch.bincount(cells.flatten(), minlength=classes**2).view(classes, classes) \
+        .cpu().numpy()
 
 
 def window_starts(length: int, side: int) -> list[int]:
@@ -105,31 +126,33 @@ def groups(part: Part, indices: Iterable[int], tile: tuple[int, int]) -> Iterato
 @torch.inference_mode()
 def predict(model: nn.Module, images: Tensor, protocol: Protocol, hardware: Hardware,
             fabric: Fabric) -> Tensor:
-    """Probabilities float32 N x H x W of images N x 3 x H x W; `model` in evaluation mode.
+    """Probabilities float32 N x classes x H x W of images N x 3 x H x W; `model` in evaluation
+    mode.
 
     A network trained on tiles sees tiles here too: overlapping windows of `protocol.tile`, averaged
     where they overlap. On a whole photograph its deep layers, which only ever saw the zeros around
     a tile, would meet surroundings they never learned, and some runs then fail on some of them.
     """
-    height, width = protocol.tile
+    height, width = images.shape[-2:]
     places = [(image, window) for image in range(len(images))
-              for window in windows_of(images.shape[-2:], protocol.tile)]
-    total, hits = torch.zeros_like(images[:, 0]), torch.zeros_like(images[:, 0])
-    at_once = max(1, PIXELS_AT_ONCE // (height * width))
+              for window in windows_of((height, width), protocol.tile)]
+    total = images.new_zeros(len(images), OUTPUTS[protocol.classes], height, width)
+    hits = torch.zeros_like(images[:, :1])
+    at_once = max(1, PIXELS_AT_ONCE // math.prod(protocol.tile))
     for first in range(0, len(places), at_once):
         chunk = places[first:first + at_once]
         tiles = torch.stack([images[image, :, *window] for image, window in chunk])
         with fabric.autocast():
             logits = model(tiles.contiguous(memory_format=hardware.tensor_format))
-        for (image, window), tile in zip(chunk, probability(logits, protocol.output)[:, 0]):
-            total[image, *window] += tile
-            hits[image, *window] += 1
+        for (image, window), tile in zip(chunk, probability(logits, protocol.output)):
+            total[image, :, *window] += tile
+            hits[image, :, *window] += 1
     return total / hits
 
 
 def predictions(model: nn.Module, part: Part, indices: Iterable[int], protocol: Protocol,
                 hardware: Hardware, fabric: Fabric) -> Iterator[tuple[int, Tensor]]:
-    """Each index with its sample's probabilities, float32 H x W."""
+    """Each index with its sample's probabilities, float32 classes x H x W."""
     model.to(fabric.device, memory_format=hardware.tensor_format).eval()
     images, _ = part.tensors()
     for group in groups(part, indices, protocol.tile):
@@ -144,7 +167,8 @@ def evaluate(model: nn.Module, parts: dict[str, Part], protocol: Protocol, hardw
     """The arrays of `counts.npz`: `thresholds`, and for each part `<part>_names`, `_pixels`,
     `_true_positives`, `_false_positives`, `_false_negatives` (images x thresholds) and, where the
     crack widths are known, `_true_positives_by_width` (images x widths x thresholds) and
-    `_positives_by_width` (images x widths; the widths' limits are `width_edges`).
+    `_positives_by_width` (images x widths; the widths' limits are `width_edges`); of several
+    classes also `_confusion` (images x labels x predictions).
 
     Several processes share out the images; each counts as it would alone, and counts none twice.
     """

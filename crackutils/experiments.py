@@ -13,18 +13,20 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 import yaml
 from lightning.fabric import Fabric
 
 from crackutils import metrics, runs
 from crackutils.datasets import Dataset, load
-from crackutils.evaluation import evaluate, predictions
+from crackutils.evaluation import evaluate, positive, predictions
 from crackutils.hardware import UNDER_TORCHRUN, Hardware, decide, launch
 from crackutils.models import build
+from crackutils.parts import Part
 from crackutils.protocol import Protocol, preset
 from crackutils.sampling import Sampler
-from crackutils.training import train
+from crackutils.training import Trained, train
 
 PACKAGES = ("torch", "segmentation-models-pytorch", "albumentations", "lightning", "numpy")
 KEPT_SAMPLES = 4
@@ -76,7 +78,9 @@ def make(fabric: Fabric, protocol: Protocol, dataset: Dataset, hardware: Hardwar
         model = build(protocol)
         sampler = Sampler(dataset.train, protocol, fabric.device, fabric.global_rank,
                           fabric.world_size)
-        losses, trained = train(fabric, model, sampler, hardware, checkpoints)
+        now = functools.partial(validation_iou, model, dataset.validation, protocol, hardware,
+                                fabric)
+        trained = train(fabric, model, sampler, hardware, checkpoints, now)
         if fabric.world_size > 1:  # without synchronised batch norm each process has its own
             model.load_state_dict(fabric.broadcast(model.state_dict()))
         evaluating = time.monotonic()
@@ -84,12 +88,28 @@ def make(fabric: Fabric, protocol: Protocol, dataset: Dataset, hardware: Hardwar
         counts = evaluate(model, parts, protocol, hardware, fabric)
         if fabric.is_global_zero:
             kept = kept_predictions(model, dataset, protocol, hardware, fabric)
-            seconds = {"training_seconds": trained, "checkpoint_seconds": checkpoints.seconds,
+            seconds = {"training_seconds": trained.seconds,
+                       "checkpoint_seconds": checkpoints.seconds,
                        "evaluation_seconds": time.monotonic() - evaluating}
             runs.save(record, protocol, dataset.name, dataset.fingerprint,
-                      describe_environment(hardware, model, sampler, seconds), losses, counts,
-                      kept, model.state_dict())
+                      describe_environment(hardware, model, sampler, seconds), history(trained),
+                      counts, kept, model.state_dict())
         fabric.barrier()
+
+
+def validation_iou(model, part: Part, protocol: Protocol, hardware: Hardware,
+                   fabric: Fabric) -> float:
+    """Pooled IoU of the positive class on the validation part at threshold .5, for the curve."""
+    counts = evaluate(model, {"validation": part}, protocol, hardware, fabric)
+    return float(metrics.scores(counts, "validation")["iou"][metrics.at_threshold(counts, 0.5)])
+
+
+def history(trained: Trained) -> pd.DataFrame:
+    """`step`, `loss` and, where the run looked at it, `validation_iou` after the step."""
+    table = pd.DataFrame({"step": range(1, len(trained.losses) + 1), "loss": trained.losses})
+    if trained.validation:
+        table["validation_iou"] = table["step"].map(trained.validation)
+    return table
 
 
 def kept_predictions(model, dataset: Dataset, protocol: Protocol, hardware: Hardware,
@@ -103,7 +123,7 @@ def kept_predictions(model, dataset: Dataset, protocol: Protocol, hardware: Hard
         return None
     found = predictions(model, dataset.test, chosen, protocol, hardware, fabric)
     return {"names": np.array([dataset.test.names[index] for index in chosen]),
-            "predictions": np.stack([(prediction * 255).round().byte().cpu().numpy()
+            "predictions": np.stack([(positive(prediction) * 255).round().byte().cpu().numpy()
                                      for _, prediction in found])}
 
 

@@ -51,7 +51,7 @@ def inspect(part: str, files: Files, layout: Layout, protocol: Protocol) -> Fact
     try:
         with told():
             contents = [path.read_bytes() if path else None for path in files[1:]]
-        sample = decode(files, contents, layout, protocol.mask_threshold)
+        sample = decode(files, contents, layout, protocol)
         levels = None if layout.labels else levels_of(files.mask, contents[1])
     except DataError as error:
         return Facts(files.name, part, str(error))

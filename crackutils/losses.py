@@ -9,8 +9,9 @@ e = target - prediction. `ValueError` where the shapes differ or the weight is o
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torchvision.ops import sigmoid_focal_loss
 
-from crackutils.protocol import check_weight
+from crackutils.loss_names import check_weight
 
 
 def mse(prediction: Tensor, target: Tensor, *, weight: None = None) -> Tensor:
@@ -73,43 +74,73 @@ def bce(prediction: Tensor, target: Tensor, *, weight: None = None) -> Tensor:
     return functional.binary_cross_entropy(prediction, target)
 
 
-def dice(prediction: Tensor, target: Tensor, *, weight: None = None) -> Tensor:
-    """Soft Dice loss, 1 - 2 TP / (2 TP + FP + FN) with soft counts pooled over the batch (paper B).
+def dice(prediction: Tensor, target: Tensor, *, weight: None = None,
+         smoothing: float = 0.0) -> Tensor:
+    """Soft Dice loss, 1 - (2 TP + s) / (2 TP + FP + FN + s), soft counts of the batch (paper B).
 
-    TP = sum(p y), FP = sum(p (1 - y)), FN = sum((1 - p) y); segmentation-models-pytorch's, without
-    smoothing. Range [0, 1]. **A batch without a positive pixel gives 0 and no gradient.**
+    TP = sum(p y), FP = sum(p (1 - y)), FN = sum((1 - p) y) over the whole batch, in float32; s is
+    `smoothing`, 0 by default; segmentation-models-pytorch's. Range [0, 1]. **A batch without a
+    positive pixel gives 0 and no gradient**, whatever the smoothing.
     """
     _weighted_error("dice", prediction, target, weight)
-    return _library().DiceLoss("binary", from_logits=False)(prediction, target)
+    return _library().DiceLoss("binary", from_logits=False, smooth=smoothing)(prediction, target)
 
 
-def tversky(prediction: Tensor, target: Tensor, *, weight: tuple[float, float]) -> Tensor:
-    """Tversky loss, 1 - TP / (TP + alpha FP + beta FN), weight = (alpha, beta) (paper B).
+def jaccard(prediction: Tensor, target: Tensor, *, weight: None = None,
+            smoothing: float = 0.0) -> Tensor:
+    """Soft Jaccard loss, 1 - (TP + s) / (TP + FP + FN + s): `tversky` with alpha = beta = 1.
 
-    Soft counts pooled over the batch as in `dice`, which is alpha = beta = 0.5;
-    segmentation-models-pytorch's convention: **alpha weighs false positives, beta false
-    negatives**. Range [0, 1]. A batch without a positive pixel gives 0 and no gradient.
+    Soft counts, smoothing and batches without a positive pixel as in `dice`. Not in the papers.
+    """
+    _weighted_error("jaccard", prediction, target, weight)
+    return _library().JaccardLoss("binary", from_logits=False, smooth=smoothing)(prediction,
+                                                                                 target)
+
+
+def tversky(prediction: Tensor, target: Tensor, *, weight: tuple[float, float],
+            smoothing: float = 0.0) -> Tensor:
+    """Tversky loss, 1 - (TP + s) / (TP + alpha FP + beta FN + s), weight = (alpha, beta) (paper B).
+
+    Soft counts, smoothing and batches without a positive pixel as in `dice`, which is
+    alpha = beta = 0.5; segmentation-models-pytorch's convention: **alpha weighs false positives,
+    beta false negatives**. Range [0, 1].
     """
     _weighted_error("tversky", prediction, target, weight)
     alpha, beta = weight
-    return _library().TverskyLoss("binary", from_logits=False, alpha=alpha, beta=beta)(
-        prediction, target)
+    return _library().TverskyLoss("binary", from_logits=False, smooth=smoothing, alpha=alpha,
+                                  beta=beta)(prediction, target)
 
 
-def bce_dice(prediction: Tensor, target: Tensor, *, weight: tuple[float, float]) -> Tensor:
+def bce_dice(prediction: Tensor, target: Tensor, *, weight: tuple[float, float],
+             smoothing: float = 0.0) -> Tensor:
     """a BCE + b Dice, weight = (a, b), a plain sum (paper B: BCE-Dice(a:b)).
 
     A batch without a positive pixel gives a BCE alone.
     """
     _weighted_error("bce_dice", prediction, target, weight)
-    return weight[0] * bce(prediction, target) + weight[1] * dice(prediction, target)
+    return weight[0] * bce(prediction, target) \
+        + weight[1] * dice(prediction, target, smoothing=smoothing)
+
+
+def focal(prediction: Tensor, target: Tensor, *, weight: float) -> Tensor:
+    """Focal loss, mean((1 - p_t)^gamma (-log p_t)) with p_t = 1 - |e|; weight = gamma.
+
+    Lin et al., ICCV 2017, equation 4, without its class weight alpha; gamma = 0 is BCE. Not in the
+    papers. The logarithm is cut at -100. An empty mask gives mean(p^gamma (-log(1 - p))).
+    """
+    error = _weighted_error("focal", prediction, target, weight)
+    cross_entropy = functional.binary_cross_entropy(prediction, target, reduction="none")
+    return (error.abs() ** weight * cross_entropy).mean()
 
 
 LOSSES = {function.__name__: function for function in (
-    mse, balanced_step, squared_balanced_step, step, relu, bce, dice, tversky, bce_dice)}
+    mse, balanced_step, squared_balanced_step, step, relu, bce, dice, tversky, bce_dice, jaccard,
+    focal)}
+SOFT = ("dice", "tversky", "bce_dice", "jaccard")  # of soft counts: these take a smoothing
 
 
-def loss_from_logits(loss: str, logits: Tensor, target: Tensor, *, weight=None) -> Tensor:
+def loss_from_logits(loss: str, logits: Tensor, target: Tensor, *, weight=None,
+                     smoothing: float = 0.0) -> Tensor:
     """The loss of a network's logits, in float32 whatever the network computed in.
 
     The same number as `LOSSES[loss](sigmoid(logits), target, weight=weight)`; cross entropy is
@@ -119,11 +150,21 @@ def loss_from_logits(loss: str, logits: Tensor, target: Tensor, *, weight=None) 
     _weighted_error(loss, logits, target, weight)
     if loss == "bce":
         return functional.binary_cross_entropy_with_logits(logits, target)
+    if loss == "focal":
+        return sigmoid_focal_loss(logits, target, alpha=-1, gamma=weight, reduction="mean")
     probability = torch.sigmoid(logits)
     if loss == "bce_dice":
         cross_entropy = functional.binary_cross_entropy_with_logits(logits, target)
-        return weight[0] * cross_entropy + weight[1] * dice(probability, target)
-    return LOSSES[loss](probability, target, weight=weight)
+        return weight[0] * cross_entropy + weight[1] * dice(probability, target,
+                                                            smoothing=smoothing)
+    return loss_of_probabilities(loss, probability, target, weight=weight, smoothing=smoothing)
+
+
+def loss_of_probabilities(loss: str, prediction: Tensor, target: Tensor, *, weight=None,
+                          smoothing: float = 0.0) -> Tensor:
+    """`LOSSES[loss]`, its smoothing given to those that have one."""
+    options = {"smoothing": smoothing} if loss in SOFT else {}
+    return LOSSES[loss](prediction, target, weight=weight, **options)
 
 
 def _library():

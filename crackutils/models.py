@@ -1,6 +1,7 @@
 """The paper's U-Net, and segmentation-models-pytorch's FPN, behind one call: `build(protocol)`.
 
-Both map float32 images N x 3 x H x W in [0, 1] to logits N x 1 x H x W, for any H and W.
+Both map float32 images N x 3 x H x W in [0, 1] to logits N x 1 x H x W, for any H and W; the FPN
+of three classes to N x 3 x H x W.
 """
 
 import warnings
@@ -12,6 +13,7 @@ from torch.nn import functional
 
 from crackutils.protocol import Protocol
 
+OUTPUTS = {"binary": 1, "direct": 1, "three": 3}  # channels of the logits
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -103,13 +105,13 @@ def build(protocol: Protocol) -> AnySize:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(protocol.seed)
         if protocol.architecture == "fpn":
-            return AnySize(fpn(protocol.encoder_weights), multiple=32)
+            return AnySize(fpn(protocol.encoder_weights, OUTPUTS[protocol.classes]), multiple=32)
         network = UNet(protocol.levels, protocol.kernel, protocol.first_filters, protocol.widest,
                        protocol.batch_norm, protocol.upsampling)
         return AnySize(network, multiple=2 ** (protocol.levels - 1))
 
 
-def fpn(encoder_weights: str | None) -> nn.Sequential:
+def fpn(encoder_weights: str | None, outputs: int = 1) -> nn.Sequential:
     """segmentation-models-pytorch's FPN with a ResNet-50 encoder (paper B).
 
     ImageNet weights come from a hub; where it can't be reached a warning says that the encoder
@@ -120,21 +122,24 @@ def fpn(encoder_weights: str | None) -> nn.Sequential:
 
     state = torch.get_rng_state()
     try:
-        network = smp.FPN("resnet50", encoder_weights=encoder_weights, classes=1)
+        network = smp.FPN("resnet50", encoder_weights=encoder_weights, classes=outputs)
         pretrained = encoder_weights is not None
     except Exception as error:  # a hub fails in many ways; each of them means: no weights
         warnings.warn("No ImageNet weights could be had, the encoder starts from random weights: "
                       f"{type(error).__name__}. Results will be lower than with them.",
                       stacklevel=2)
         torch.set_rng_state(state)  # wherever it failed, the weights stay a function of the seed
-        network, pretrained = smp.FPN("resnet50", encoder_weights=None, classes=1), False
+        network, pretrained = smp.FPN("resnet50", encoder_weights=None, classes=outputs), False
     model = nn.Sequential(Normalize(IMAGENET_MEAN, IMAGENET_STD), network)
     model.pretrained_encoder = pretrained
     return model
 
 
 def probability(logits: Tensor, output: str) -> Tensor:
-    """Logits to float32 probabilities: the sigmoid, or (`"clipped"`) the value cut to [0, 1]."""
+    """Logits to float32 probabilities: of several classes the softmax, else the sigmoid or
+    (`"clipped"`) the value cut to [0, 1]."""
+    if logits.shape[1] > 1:
+        return torch.softmax(logits.float(), dim=1)
     return logits.float().clamp(0, 1) if output == "clipped" else torch.sigmoid(logits.float())
 
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from crackutils import datasets, published, runs
 from crackutils.experiments import KEPT_SAMPLES
+from crackutils.loss_names import WEIGHTED
 from crackutils.plots import (
     BLUE,
     FIRST_PICTURES,
@@ -29,7 +30,6 @@ from crackutils.plots import (
     not_run,
     road_runs,
 )
-from crackutils.protocol import WEIGHTED
 from crackutils.tables import ROAD_THRESHOLD, Source
 
 

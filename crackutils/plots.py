@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from crackutils import published, runs, tables
+from crackutils.loss_names import WEIGHTED
 from crackutils.losses import LOSSES
-from crackutils.protocol import WEIGHTED
 from crackutils.tables import BCE_THRESHOLD, Source
 
 WIDTH = 7.2  # inches: the text of a printed page

@@ -2,8 +2,8 @@
 
 Much of what the papers leave open (bottleneck, norm, up-sampling, rate, schedule, framing,
 augmentation, ...) is a field here, with the default this repository takes. Fixed in the code are
-Adam, the split (`datasets`), IoU's positive class, and Dice without smoothing, pooled over the
-batch. A run is completely described by its `Protocol`, its data and the software's versions.
+Adam and the split (`datasets`). A run is completely described by its `Protocol`, its data and the
+software's versions.
 """
 
 import dataclasses
@@ -12,10 +12,13 @@ import json
 import math
 from dataclasses import dataclass
 
-UNWEIGHTED = ("mse", "bce", "dice")
-PAIR_WEIGHTED = ("tversky", "bce_dice")
-WEIGHTED = ("balanced_step", "squared_balanced_step", "step", "relu")
-LOSS_NAMES = ("mse", *WEIGHTED, *("bce", "dice"), *PAIR_WEIGHTED)
+from crackutils.loss_names import (
+    LOSS_NAMES,
+    THREE_CLASS,
+    check_weight,
+    is_number,
+    weight_text,
+)
 
 CHOICES = {
     "task": ("cracks", "roads"),
@@ -27,6 +30,8 @@ CHOICES = {
     "kernel": (5, 7),
     "upsampling": ("transposed", "bilinear"),
     "output": ("sigmoid", "clipped"),
+    "classes": ("binary", "direct", "three"),
+    "pooling": ("batch", "image"),
     "encoder_weights": (None, "imagenet"),
     "schedule": ("constant", "cosine"),
     "precision": ("auto", "float32", "bfloat16"),
@@ -36,43 +41,6 @@ CHOICES = {
 }
 UNET_FIELDS = ("levels", "kernel", "first_filters", "widest", "batch_norm", "upsampling")
 AT_LEAST_ONE = ("levels", "kernel", "steps", "batch", "first_filters", "widest")
-
-
-def check_loss(loss: str) -> None:
-    """Refuse a loss that is none, with the names of those that are."""
-    if loss not in LOSS_NAMES:
-        raise ValueError(f"Unknown loss {loss!r}: expected one of {', '.join(LOSS_NAMES)}.")
-
-
-def check_weight(loss: str, weight) -> None:
-    """Refuse a weight outside the range in which the loss is a loss.
-
-    Ranges: MSE, BCE and Dice take none (`None`); Balanced Step 0 <= w < 1 (from 1 on the weight of
-    the background is zero or negative); Squared & Balanced Step, Step and ReLU any finite w >= 0;
-    Tversky `(alpha, beta)` and BCE-Dice `(bce, dice)` two finite numbers >= 0, not both 0.
-    Raises `ValueError` with the expected range, the value and what to do.
-    """
-    check_loss(loss)
-    if loss in UNWEIGHTED:
-        if weight is not None:
-            raise ValueError(f"{loss} takes no weight, got {weight!r}: leave the weight out.")
-        return
-    numbers = weight if loss in PAIR_WEIGHTED else (weight,)
-    wanted = 2 if loss in PAIR_WEIGHTED else 1
-    if not isinstance(numbers, tuple | list) or len(numbers) != wanted:
-        raise ValueError(f"{loss} takes a pair of numbers as its weight, got {weight!r}: "
-                         "write it as [0.3, 0.7].")
-    if not all(_is_number(number) and math.isfinite(number) and number >= 0 for number in numbers):
-        raise ValueError(f"The weight of {loss} must be finite and not negative, got {weight!r}.")
-    if loss == "balanced_step" and weight >= 1:
-        raise ValueError(f"balanced_step takes a weight from 0 to below 1, got {weight!r}: from 1 "
-                         "on, background pixels would count nothing or be rewarded for errors.")
-    if loss in PAIR_WEIGHTED and sum(numbers) == 0:
-        raise ValueError(f"One of the two weights of {loss} must be above 0, got {weight!r}.")
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -91,6 +59,7 @@ class Protocol:
     tile: tuple[int, int] = (96, 96)  # ... or ("resize") whole images reduced to it
     augmentation: str = "none"
     mask_threshold: int = 128  # a grey mask is crack from this level on
+    classes: str = "binary"  # roads: direct + alternative area; "direct" alone; "three" classes
     layout: str = "auto"  # of a data folder; to be said only where two fit
     subset: tuple[int, int] | None = None  # at most so many pictures of train and of test ...
     subset_seed: int = 0  # ... drawn by this seed, which also decides what validation is cut off
@@ -106,12 +75,16 @@ class Protocol:
     output: str = "sigmoid"
     encoder_weights: str | None = None  # FPN: "imagenet" or random
 
+    smoothing: float = 0.0  # added to numerator and denominator of Dice, Jaccard and Tversky
+    pooling: str = "batch"  # soft counts of the whole batch, or ("image") the mean of each image's
+
     steps: int = 10_000
     batch: int = 40
     learning_rate: float = 1e-3
     schedule: str = "constant"
     precision: str = "auto"  # decided by the network and the device, and recorded
     memory_format: str = "auto"
+    validate_every: int | None = None  # steps between two looks at the validation part's IoU
 
     def __post_init__(self):
         check_weight(self.loss, self.weight)
@@ -122,8 +95,9 @@ class Protocol:
         for field in ("batch_norm", "synchronised_batch_norm"):
             if not isinstance(getattr(self, field), bool):
                 raise ValueError(f"{field} must be true or false, got {getattr(self, field)!r}.")
-        for field in AT_LEAST_ONE:
+        for field in AT_LEAST_ONE + ("validate_every",) * (self.validate_every is not None):
             _check_whole(field, getattr(self, field), 1)
+        self._check_classes()
         for field in ("seed", "subset_seed"):
             _check_whole(field, getattr(self, field), 0)
         _check_whole("mask_threshold", self.mask_threshold, 1)
@@ -135,9 +109,22 @@ class Protocol:
                 raise ValueError(f"{field} must be {length} whole numbers, got {value!r}.")
             for number in value:
                 _check_whole(field, number, 1)
-        if not (_is_number(self.learning_rate) and 0 < self.learning_rate < math.inf):
+        if not (is_number(self.smoothing) and 0 <= self.smoothing < math.inf):
+            raise ValueError(f"smoothing must be a number from 0 on, got {self.smoothing!r}.")
+        if not (is_number(self.learning_rate) and 0 < self.learning_rate < math.inf):
             raise ValueError(f"learning_rate must be a number above 0, got {self.learning_rate!r} "
                              "(in YAML write 0.0001: it reads 1e-4 as text).")
+
+    def _check_classes(self) -> None:
+        if self.classes != "binary" and self.task != "roads":
+            raise ValueError(f"classes={self.classes} is for roads: cracks are binary.")
+        if (self.classes == "three") and self.loss not in THREE_CLASS:
+            raise ValueError(f"{self.loss} is no loss of three classes: expected one of "
+                             f"{', '.join(THREE_CLASS)}.")
+        if self.classes != "three" and self.loss == "cross_entropy":
+            raise ValueError("cross_entropy is for classes=three: of two classes it is bce.")
+        if self.classes == "three" and self.output != "sigmoid":
+            raise ValueError(f"output={self.output} is for one class: three need a softmax.")
 
     def as_dict(self) -> dict:
         """The fields as plain JSON values, in the order of their definition."""
@@ -161,14 +148,6 @@ class Protocol:
         return f"{self.loss}-{weight_text(self.weight)}-{self.seed}-{digest}"
 
 
-def weight_text(weight) -> str:
-    """A weight as part of a file name: `0.97`, `0.25+1` for a pair, `none`."""
-    if weight is None:
-        return "none"
-    return "+".join(f"{number:g}" for number in weight) if isinstance(weight, tuple | list) \
-        else f"{weight:g}"
-
-
 def _check_whole(field: str, value, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{field} must be a whole number of at least {least}, got {value!r}.")
@@ -189,14 +168,15 @@ CRACKS = {
     "paper": dict(counts=(2_000, 400, 524), image_size=(512, 512), tile=(512, 512)),
 }
 ROADS = {
-    "smoke": dict(counts=(7, 1, 2), image_size=(64, 96), tile=(64, 96), steps=2, batch=2),
+    "smoke": dict(counts=(7, 1, 2), image_size=(64, 96), tile=(64, 96), steps=2, batch=2,
+                  validate_every=1),
     "quick": dict(counts=(176, 24, 60), image_size=(96, 128), tile=(96, 128), steps=50, batch=8,
-                  learning_rate=1e-3, schedule="cosine"),
+                  learning_rate=1e-3, schedule="cosine", validate_every=10),
     "cpu": dict(counts=(352, 48, 230), image_size=(128, 160), tile=(128, 160), steps=700,
-                batch=8, learning_rate=1e-3, schedule="cosine"),
+                batch=8, learning_rate=1e-3, schedule="cosine", validate_every=50),
     "paper": dict(counts=(2_200, 300, 600), image_size=(352, 640), tile=(352, 640), steps=65_625,
                   batch=16, learning_rate=1e-4, encoder_weights="imagenet",
-                  subset=(21_000, 3_000)),
+                  subset=(21_000, 3_000), validate_every=1_312),
 }
 PRESETS = {"cracks": CRACKS, "roads": {name: dict(architecture="fpn", framing="resize", loss="bce",
                                                   **fields) for name, fields in ROADS.items()}}
@@ -223,6 +203,8 @@ def preset(name: str, task: str = "cracks", overrides: dict | None = None) -> Pr
                          f"{', '.join(sorted(fields))}.")
     values = {field: tuple(value) if isinstance(value, list) else value
               for field, value in (overrides or {}).items()}
+    if values.get("classes") == "three":  # what BCE, the preset's, is for two
+        values = {"loss": "cross_entropy", **values}
     values = {**PRESETS[task][name], **values}
     if values.get("architecture") == "fpn":  # one mapping may serve both tasks
         values = {field: value for field, value in values.items() if field not in UNET_FIELDS}

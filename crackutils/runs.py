@@ -120,13 +120,12 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def save(record: Path, protocol: Protocol, dataset: str, fingerprint: str, environment: dict,
-         losses: list[float], counts: dict, samples: dict | None, model: dict) -> None:
+         history: pd.DataFrame, counts: dict, samples: dict | None, model: dict) -> None:
     """Write a whole record, `complete.json` last, and drop the checkpoint."""
     record.mkdir(parents=True, exist_ok=True)
     write_json(record / "config.json", {"protocol": protocol.as_dict(), "dataset": dataset,
                                         "fingerprint": fingerprint})
     write_json(record / "environment.json", environment)
-    history = pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses})
     write_atomically(record / "history.csv", history.to_csv(index=False).encode())
     write_arrays(record / "counts.npz", counts)
     if samples is not None:

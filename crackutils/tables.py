@@ -13,7 +13,8 @@ from scipy.special import stdtrit
 
 from crackutils import metrics, published, runs
 from crackutils.datasets import folder_fingerprint
-from crackutils.protocol import Protocol, check_loss, preset
+from crackutils.loss_names import check_loss
+from crackutils.protocol import Protocol, preset
 
 FIGURES = ("precision", "recall", "accuracy", "f1_score")
 IOUS = ("iou", "iou_mean_of_images", "iou_mean_of_classes")

@@ -3,6 +3,8 @@
 import math
 import sys
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,8 +12,9 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from crackutils import class_losses
 from crackutils.hardware import Hardware, synchronised
-from crackutils.losses import LOSSES, loss_from_logits
+from crackutils.losses import loss_from_logits, loss_of_probabilities
 from crackutils.models import probability
 from crackutils.protocol import Protocol
 from crackutils.runs import Checkpoints
@@ -24,6 +27,14 @@ class TrainingFailedError(RuntimeError):
     """The loss is no number any more."""
 
 
+class Trained(NamedTuple):
+    """The loss of each step, the validation part's IoU after some, the seconds of all sessions."""
+
+    losses: list[float]
+    validation: dict[int, float]
+    seconds: float
+
+
 def learning_rate(protocol: Protocol, step: int) -> float:
     """The rate of a step: constant, or half a cosine from the first rate down to 0."""
     if protocol.schedule == "constant":
@@ -32,8 +43,8 @@ def learning_rate(protocol: Protocol, step: int) -> float:
 
 
 def train(fabric: Fabric, model: nn.Module, sampler: Sampler, hardware: Hardware,
-          checkpoints: Checkpoints) -> tuple[list[float], float]:
-    """Train `model` in place; returns the loss of each step and the seconds spent, all sessions.
+          checkpoints: Checkpoints, validate: Callable[[], float] | None = None) -> Trained:
+    """Train `model` in place; `validate` is called after every `protocol.validate_every` steps.
 
     Adam on batches that are a pure function of (seed, step), shared out over Fabric's processes. A
     run that was cut short goes on from its last checkpoint. `TrainingFailedError` where the loss is
@@ -45,7 +56,8 @@ def train(fabric: Fabric, model: nn.Module, sampler: Sampler, hardware: Hardware
     network, optimizer, fabric_optimizer = set_up(fabric, model, protocol, hardware)
     # after set-up: Adam's state has to lie where Fabric has put the weights
     state = fabric.broadcast(checkpoints.load() if fabric.is_global_zero else None)
-    losses, earlier = restore(model, optimizer, state)
+    trained = restore(model, optimizer, state)
+    losses, validation, earlier = trained
     network.train()
     pending, started = [], time.monotonic()
     steps = range(len(losses), protocol.steps)
@@ -57,15 +69,18 @@ def train(fabric: Fabric, model: nn.Module, sampler: Sampler, hardware: Hardware
             group["lr"] = learning_rate(protocol, step)
         seed_dropout(protocol, step, fabric.global_rank)
         pending.append(one_step(fabric, network, fabric_optimizer, batch, protocol, hardware))
+        if validate and protocol.validate_every and (step + 1) % protocol.validate_every == 0:
+            validation[step + 1] = validate()
+            network.train()
         if len(pending) == FETCH_EVERY or step + 1 == protocol.steps:
             losses += fetch(pending, len(losses), sampler, protocol)
             pending.clear()
             bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
             if fabric.is_global_zero and checkpoints.due():
                 checkpoints.save({"model": model.state_dict(), "losses": losses,
-                                  "optimizer": optimizer.state_dict(),
+                                  "validation": validation, "optimizer": optimizer.state_dict(),
                                   "seconds": earlier + time.monotonic() - started})
-    return losses, earlier + time.monotonic() - started
+    return trained._replace(seconds=earlier + time.monotonic() - started)
 
 
 def set_switches(hardware: Hardware) -> None:
@@ -102,25 +117,36 @@ def one_step(fabric: Fabric, network, optimizer, batch: tuple[Tensor, Tensor], p
         # the gradients, which Fabric makes, is then the gradient of one process
         logits, targets = (fabric.all_gather(one, sync_grads=one.requires_grad).flatten(0, 1)
                            for one in (logits, targets))
-    if protocol.output == "clipped":
-        loss = LOSSES[protocol.loss](probability(logits, "clipped"), targets,
-                                     weight=protocol.weight)
-    else:
-        loss = loss_from_logits(protocol.loss, logits, targets, weight=protocol.weight)
+    loss = charge(logits, targets, protocol)
     optimizer.zero_grad()
     fabric.backward(loss)
     optimizer.step()
     return loss.detach()
 
 
-def restore(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: dict | None) -> tuple:
-    """Put a checkpoint back, if there is one; returns the losses of the steps done, the seconds."""
+def charge(logits: Tensor, targets: Tensor, protocol: Protocol) -> Tensor:
+    """The protocol's loss: of the batch, or (`pooling="image"`) the mean of each image's own."""
+    if protocol.pooling == "image" and len(logits) > 1:
+        return torch.stack([charge(one, target, protocol) for one, target in
+                            zip(logits.split(1), targets.split(1))]).mean()
+    options = {"weight": protocol.weight, "smoothing": protocol.smoothing}
+    if protocol.classes == "three":
+        return class_losses.loss_from_logits(protocol.loss, logits, targets, **options)
+    if protocol.output == "clipped":
+        return loss_of_probabilities(protocol.loss, probability(logits, "clipped"), targets,
+                                     **options)
+    return loss_from_logits(protocol.loss, logits, targets, **options)
+
+
+def restore(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: dict | None) -> Trained:
+    """Put a checkpoint back, if there is one; returns what the steps done have given."""
     if checkpoint is None:
-        return [], 0.0
+        return Trained([], {}, 0.0)
     model.load_state_dict(checkpoint["model"])
     optimizer.load_state_dict(checkpoint["optimizer"])
     print(f"resumed after step {len(checkpoint['losses'])}")
-    return list(checkpoint["losses"]), checkpoint["seconds"]
+    return Trained(list(checkpoint["losses"]), dict(checkpoint["validation"]),
+                   checkpoint["seconds"])
 
 
 def fetch(pending: list[torch.Tensor], first: int, sampler: Sampler,

@@ -59,7 +59,7 @@ def test_every_pixel_gets_its_own_prediction(size, monkeypatch):
     monkeypatch.setattr(evaluation, "PIXELS_AT_ONCE", 3 * 32 * 32)
     protocol, network, photograph = preset("smoke"), Red(), sample(*size)
     prediction, = predicted(network, protocol, photograph)
-    torch.testing.assert_close(prediction, torch.sigmoid(logits_of(photograph.image)))
+    torch.testing.assert_close(prediction[0], torch.sigmoid(logits_of(photograph.image)))
     assert all(shape[0] <= 3 for shape in network.shapes)
     assert {shape[2:] for shape in network.shapes} == {(min(32, size[0]), min(32, size[1]))}
 
@@ -71,9 +71,9 @@ def test_a_network_sees_no_more_than_a_tile():
     large = sample(32, 56)  # windows start at 0 and 24: columns below 24 lie in the first alone
     left = Sample("b", large.image[:, :32], large.mask[:, :32], None)
     of_large, of_left = predicted(network, protocol, large, left)
-    torch.testing.assert_close(of_large[:, :24], of_left[:, :24])
+    torch.testing.assert_close(of_large[..., :24], of_left[..., :24])
     whole = network.eval()(torch.from_numpy(large.image).permute(2, 0, 1)[None].float() / 255)
-    assert not torch.allclose(torch.sigmoid(whole)[0, 0, :, :24], of_left[:, :24], atol=1e-3)
+    assert not torch.allclose(torch.sigmoid(whole)[0, :, :, :24], of_left[..., :24], atol=1e-3)
 
 
 def test_scenes_that_were_resized_are_predicted_whole():

@@ -216,5 +216,5 @@ def test_shapes_that_differ_give_one_sentence_with_the_loss(loss, weight, from_l
 
 def test_an_unknown_loss_is_named():
     with pytest.raises(ValueError) as error:
-        loss_from_logits("focal", square(PREDICTION), square(TARGET))
-    assert is_one_sentence(error, "'focal'", "balanced_step")
+        loss_from_logits("lovasz", square(PREDICTION), square(TARGET))
+    assert is_one_sentence(error, "'lovasz'", "balanced_step")

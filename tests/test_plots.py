@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -20,12 +21,14 @@ from crackutils import (
     runs,
     tables,
 )
-from crackutils.protocol import WEIGHTED, preset
+from crackutils.loss_names import WEIGHTED
+from crackutils.protocol import preset
 from crackutils.tables import Source
 
 matplotlib.use("Agg")
 SMOKE = preset("smoke", "cracks")
 ROADS = preset("smoke", "roads")
+HISTORY = pd.DataFrame({"step": [1, 2, 3, 4], "loss": [0.4, 0.3, 0.2, 0.1]})
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def data(root):
 def fake(root, protocol, data, fingerprint=None):
     """A record of made-up predictions (label times 0.6 plus noise): nothing is trained."""
     noise = np.random.default_rng(protocol.seed + len(protocol.loss))
-    made = [torch.tensor(0.6 * sample.mask + 0.3 * noise.random(sample.mask.shape),
+    made = [torch.tensor(0.6 * sample.mask + 0.3 * noise.random((1, *sample.mask.shape)),
                          dtype=torch.float32) for sample in data.test]
     counted = [evaluation.image_counts(*pair) for pair in zip(made, data.test)]
     counts = {"thresholds": evaluation.THRESHOLDS, "width_edges": evaluation.WIDTH_EDGES}
@@ -50,11 +53,11 @@ def fake(root, protocol, data, fingerprint=None):
                    for name in counted[0]}
     shown = [index for index, sample in enumerate(data.test) if sample.mask.any()]
     samples = {"names": np.array([data.test[index].name for index in shown]),
-               "predictions": np.stack([(255 * made[index].numpy()).astype(np.uint8)
+               "predictions": np.stack([(255 * made[index][0].numpy()).astype(np.uint8)
                                         for index in shown])}
     fingerprint = fingerprint or data.fingerprint
     record = runs.record_folder(root, protocol, "synthetic", fingerprint)
-    runs.save(record, protocol, "synthetic", fingerprint, {}, [0.4, 0.3, 0.2, 0.1], counts,
+    runs.save(record, protocol, "synthetic", fingerprint, {}, HISTORY, counts,
               samples, {})
     return counts
 

@@ -15,13 +15,13 @@ from crackutils import readme
 
 ROOT = Path(__file__).resolve().parent.parent
 # left to right: no module imports one to its right
-ORDER = ("protocol", "synthetic_cracks", "road_ground", "road_objects", "synthetic_roads",
-         "hardware", "parts", "framing", "pairing", "layouts", "synthetic_sets", "duplicates",
-         "decoding", "archives", "downloads", "inspection", "mask_checks", "leak_checks",
-         "runs", "datasets", "doctor",
-         "losses", "models", "sampling", "training", "evaluation", "metrics", "baselines",
-         "experiments", "published", "tables", "comparisons", "plots", "curves", "pictures",
-         "readme", "report", "plan", "batch")
+ORDER = ("loss_names", "protocol", "synthetic_cracks", "road_ground", "road_objects",
+         "synthetic_roads", "hardware", "parts", "framing", "pairing", "layouts",
+         "synthetic_sets", "duplicates", "decoding", "archives", "downloads",
+         "inspection", "mask_checks", "leak_checks", "runs", "datasets", "doctor",
+         "losses", "class_losses", "models", "sampling", "training", "evaluation", "metrics",
+         "baselines", "experiments", "published", "tables", "comparisons", "plots", "curves",
+         "pictures", "readme", "report", "plan", "batch")
 MODULES = sorted((ROOT / "crackutils").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -141,7 +141,7 @@ def test_parameters_carry_the_common_names_and_defaults(path):
     allowed = {"protocol", "data", "roads", "runs", "results", "loss", "weights", "seeds",
                "device", "devices", "overrides", "weight"}
     assert set(values) <= allowed and len(values) <= 10
-    assert values.get("protocol", "smoke") == "smoke"
+    assert values.get("loss_names", "protocol", "smoke") == "smoke"
     assert all("#" in line for line in cell["source"] if line.strip())
 
 

@@ -5,6 +5,7 @@ import errno
 import os
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -14,8 +15,9 @@ from crackutils.protocol import Protocol, as_list, preset
 
 SMOKE = preset("smoke")
 FINGERPRINT = "f" * 64
+HISTORY = pd.DataFrame({"step": [1, 2], "loss": [0.5, 0.25]})
 CPU = Hardware("cpu", "float32", "channels_first")
-CHANGES = {"name": "quick", "task": "roads", "loss": "bce", "weight": 0.5, "seed": 1,
+CHANGES = {"name": "quick", "task": "cracks", "loss": "bce", "weight": 0.5, "seed": 1,
            "counts": (6, 3, 4), "image_size": (64, 65), "framing": "resize", "tile": (32, 33),
            "augmentation": "flips", "mask_threshold": 96, "architecture": "fpn", "levels": 5,
            "kernel": 7, "first_filters": 3, "widest": 128, "batch_norm": False,
@@ -23,13 +25,14 @@ CHANGES = {"name": "quick", "task": "roads", "loss": "bce", "weight": 0.5, "seed
            "upsampling": "bilinear", "output": "clipped", "encoder_weights": "imagenet",
            "layout": "plain", "subset": (3, 2),
            "subset_seed": 1, "steps": 5, "batch": 5, "learning_rate": 1e-4, "schedule": "cosine",
-           "precision": "float32", "memory_format": "channels_last"}
+           "precision": "float32", "memory_format": "channels_last", "classes": "direct",
+           "smoothing": 1.0, "pooling": "image", "validate_every": 5}
 
 
 def write(root, protocol=SMOKE, fingerprint=FINGERPRINT, dataset="synthetic"):
     """A whole record with next to nothing in it."""
     record = runs.record_folder(root, protocol, dataset, fingerprint)
-    runs.save(record, protocol, dataset, fingerprint, {}, [0.5, 0.25], {"n": np.array([1])}, None,
+    runs.save(record, protocol, dataset, fingerprint, {}, HISTORY, {"n": np.array([1])}, None,
               {"w": torch.ones(2)})
     return record
 
@@ -44,7 +47,7 @@ def refusal(call, *args, **kwargs) -> str:
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Protocol)])
 def test_the_run_id_changes_with_every_field(field):
-    base = dataclasses.replace(SMOKE, loss="relu", weight=0.97)
+    base = dataclasses.replace(SMOKE, task="roads", loss="relu", weight=0.97)
     values = {field: CHANGES[field]} | ({"weight": None} if field == "loss" else {})
     other = dataclasses.replace(base, **values)
     assert getattr(other, field) != getattr(base, field)
