@@ -10,12 +10,12 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from crackutils import comparisons, metrics, published, tables
+from crackutils import comparisons, metrics, published
+from crackutils.drivable import paper_rows
 from crackutils.loss_names import WEIGHTED
 from crackutils.plots import (
     LOOKS,
     NAMES,
-    SKY,
     WEIGHT_LINES,
     WIDTH,
     chosen_rows,
@@ -23,10 +23,9 @@ from crackutils.plots import (
     drawn,
     label,
     not_run,
-    road_runs,
     weight_label,
 )
-from crackutils.tables import ROAD_THRESHOLD, Source
+from crackutils.tables import Source
 
 
 def pooled_counts(source: Source, loss: str, weight) -> dict[str, np.ndarray] | None:
@@ -63,7 +62,8 @@ def loss_curves(source: Source) -> Figure:
         panel.yaxis.set_major_formatter("{x:g}")
         panel.yaxis.set_minor_formatter("{x:g}")
         return True
-    rows = crack_runs() if source.protocol.task == "cracks" else road_runs()
+    rows = crack_runs() if source.protocol.task == "cracks" else [
+        row[1:3] for row in paper_rows(source.protocol)]
     return _families(rows, curve, "training loss", "step", "Training loss by step (log scale)")
 
 
@@ -185,26 +185,3 @@ def _widths(counts: dict[str, np.ndarray], threshold: float) -> tuple[np.ndarray
     names = zip(comparisons.width_labels(counts["width_edges"]), shares)
     return (np.where(present > 0, found, np.nan),
             [f"{name}\n({share:.0%})" for name, share in names])
-
-
-@drawn
-def iou_bars(source: Source) -> Figure:
-    """Paper B's IoU table: ours as bars, the paper's values as ticks, "all is road" as a line."""
-    table = tables.iou_table(source)
-    figure, axis = pyplot.subplots(figsize=(WIDTH, 3.2))
-    places = np.arange(len(table))
-    axis.barh(places, table["iou"].fillna(0), 0.6, color=SKY, label="this repository")
-    if "iou_low" in table:
-        axis.errorbar(table["iou"], places, fmt="none", ecolor="0.2", capsize=2, xerr=[
-            table["iou"] - table["iou_low"], table["iou_high"] - table["iou"]])
-    axis.plot(table["iou_published"], places, "|", color="black", markersize=16,
-              markeredgewidth=2.5, label="paper B")
-    for place in places[table["iou"].isna()]:
-        axis.text(0.01, place, "not run", va="center")
-    everything = tables.everything_is_road(source)
-    if not np.isnan(everything):
-        axis.axvline(everything, color="0.3", linestyle="--", label="everything called road")
-    axis.set(yticks=places, yticklabels=table["label"], xlim=(0, 1), ylim=(len(table) - 0.4, -0.6),
-             xlabel=f"IoU of the drivable area, test part, threshold {ROAD_THRESHOLD:g}")
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper right", ncols=3)
-    return figure

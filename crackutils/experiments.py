@@ -22,7 +22,7 @@ from crackutils import metrics, runs
 from crackutils.datasets import Dataset, load
 from crackutils.evaluation import evaluate, positive, predictions
 from crackutils.hardware import UNDER_TORCHRUN, Hardware, decide, launch
-from crackutils.models import build
+from crackutils.models import build, with_encoder_at_hand
 from crackutils.parts import Part
 from crackutils.protocol import Protocol, preset
 from crackutils.sampling import Sampler
@@ -168,7 +168,7 @@ def describe_environment(hardware: Hardware, model, sampler: Sampler, seconds: d
             "devices": hardware.ranks, "cores": os.cpu_count(), "threads": torch.get_num_threads(),
             "precision": hardware.precision, "memory_format": hardware.memory_format,
             "pixels_on_device": sampler.resident,
-            "pretrained_encoder": getattr(model.network, "pretrained_encoder", None),
+            "pretrained_encoder": sampler.protocol.encoder_weights is not None,
             **{name: round(value, 1) for name, value in seconds.items()},
             "peak_memory_mib": peak_memory_mib(hardware)}
 
@@ -186,7 +186,8 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("-y", "--overrides", default="", metavar="YAML",
                         help="Protocol fields, such as '{loss: relu, weight: 0.97, seed: 1}'")
     given = parser.parse_args(words)
-    protocol = preset(given.protocol, given.task, yaml.safe_load(given.overrides))
+    protocol = with_encoder_at_hand(preset(given.protocol, given.task,
+                                           yaml.safe_load(given.overrides)))
     root = runs.resolve(given.runs, "runs")
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     print(complete(protocol, load(given.data, protocol, root), root, None, given.device, local,

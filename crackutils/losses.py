@@ -76,11 +76,11 @@ def bce(prediction: Tensor, target: Tensor, *, weight: None = None) -> Tensor:
 
 def dice(prediction: Tensor, target: Tensor, *, weight: None = None,
          smoothing: float = 0.0) -> Tensor:
-    """Soft Dice loss, 1 - (2 TP + s) / (2 TP + FP + FN + s), soft counts of the batch (paper B).
+    """Soft Dice loss, 1 - 2 (TP + s) / (2 TP + FP + FN + 2 s), soft counts of the batch (paper B).
 
     TP = sum(p y), FP = sum(p (1 - y)), FN = sum((1 - p) y) over the whole batch, in float32; s is
-    `smoothing`, 0 by default; segmentation-models-pytorch's. Range [0, 1]. **A batch without a
-    positive pixel gives 0 and no gradient**, whatever the smoothing.
+    `smoothing`, 0 by default, doubled as segmentation-models-pytorch has it. Range [0, 1]. **A
+    batch without a positive pixel gives 0 and no gradient**, whatever the smoothing.
     """
     _weighted_error("dice", prediction, target, weight)
     return _library().DiceLoss("binary", from_logits=False, smooth=smoothing)(prediction, target)

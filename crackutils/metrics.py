@@ -61,21 +61,83 @@ def scores(counts: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
             "f1_score": f1_score(true, false, missed), "iou": iou(true, false, missed)}
 
 
-def iou_variants(counts: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
-    """IoU in the definitions a paper may mean, one value a threshold each.
+def images_at(counts: dict[str, np.ndarray], part: str, threshold: float) -> dict[str, np.ndarray]:
+    """A part's counts of each image at one threshold: pixels, TP, FP, FN, and the confusion."""
+    index = at_threshold(counts, threshold)
+    images = {name: counts[f"{part}_{name}"].astype(np.int64)[:, index] for name in
+              ("true_positives", "false_positives", "false_negatives")}
+    names = [name for name in ("pixels", "confusion") if f"{part}_{name}" in counts]
+    return images | {name: counts[f"{part}_{name}"].astype(np.int64) for name in names}
 
-    `iou`: of the positive class, pooled over the part. `iou_mean_of_images`: the mean of the
-    images' own. `iou_mean_of_classes`: the mean of positive class and background, both pooled.
+
+def iou_variants(images: dict[str, np.ndarray],
+                 weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """IoU in the definitions a paper may mean, from `images_at`.
+
+    `weights` (draws x images) says how often each draw of a bootstrap holds each image; without
+    them each image counts once, and the values are those of one draw.
+
+    - `iou`: of the positive class, pooled over the part;
+    - `iou_mean_of_images`: the mean of the images' own;
+    - `iou_mean_of_classes`: the mean of all classes, background included, each pooled;
+    - `iou_mean_without_background`: the same without background; with one positive class `iou`;
+    - `iou_official`: BDD100K's, see `official`.
+
+    With one threshold a picture has two classes; where a network told three apart, the last three
+    are those of its likeliest class, and no threshold enters.
     """
-    total = pooled(counts, part)
-    true, false = total["true_positives"], total["false_positives"]
-    missed = total["false_negatives"]
-    by_image = iou(*(counts[f"{part}_{name}"].astype(np.int64) for name in
-                     ("true_positives", "false_positives", "false_negatives")))
-    background = iou(total["pixels"] - true - false - missed, missed, false)
-    positive = iou(true, false, missed)
-    return {"iou": positive, "iou_mean_of_images": by_image.mean(axis=0),
-            "iou_mean_of_classes": (positive + background) / 2}
+    true, false, missed = (images[name] for name in
+                           ("true_positives", "false_positives", "false_negatives"))
+    weights = np.ones((1, len(true))) if weights is None else weights
+    pooled_confusion = np.tensordot(weights, confusions(images), axes=1)
+    of_classes = class_ious(pooled_confusion)
+    return {"iou": ratio(weights @ true, weights @ (true + false + missed)),
+            "iou_mean_of_images": weights @ iou(true, false, missed) / weights.sum(axis=1),
+            "iou_mean_of_classes": of_classes.mean(axis=1),
+            "iou_mean_without_background": of_classes[:, 1:].mean(axis=1),
+            "iou_official": official(pooled_confusion)}
+
+
+def confusions(images: dict[str, np.ndarray]) -> np.ndarray:
+    """Images x labels x predictions: the network's own classes, or background and positive."""
+    if "confusion" in images:
+        return images["confusion"]
+    true, false, missed = (images[name] for name in
+                           ("true_positives", "false_positives", "false_negatives"))
+    rest = images["pixels"] - true - false - missed
+    return np.stack([rest, false, missed, true], axis=1).reshape(-1, 2, 2)
+
+
+def of_confusions(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """`images_at`'s counts from confusions: all classes but the first are positive together."""
+    return {"confusion": confusion, "pixels": confusion.sum(axis=(1, 2)),
+            "true_positives": confusion[:, 1:, 1:].sum(axis=(1, 2)),
+            "false_positives": confusion[:, 0, 1:].sum(axis=1),
+            "false_negatives": confusion[:, 1:, 0].sum(axis=1)}
+
+
+def class_ious(confusion: np.ndarray) -> np.ndarray:
+    """IoU of each class of confusions (... x labels x predictions): diagonal over the union."""
+    diagonal = np.diagonal(confusion, axis1=-2, axis2=-1)
+    return ratio(diagonal, confusion.sum(axis=-1) + confusion.sum(axis=-2) - diagonal)
+
+
+def official(confusion: np.ndarray) -> np.ndarray:
+    """BDD100K's mean IoU of drivable area, from confusions (... x labels x predictions), class 0
+    being background.
+
+    As its toolkit has it (bdd100k/eval/seg.py): background is "ignored". **Pixels labelled
+    background are left out, so a false alarm there costs nothing**; the mean is over the other
+    classes that occur in the labels. With one positive class this is its recall.
+    """
+    kept = confusion.copy()
+    kept[..., 0, :] = 0
+    diagonal = np.diagonal(kept, axis1=-2, axis2=-1)[..., 1:]
+    present = kept.sum(axis=-1)[..., 1:]
+    union = present + kept.sum(axis=-2)[..., 1:] - diagonal
+    occurs = present > 0
+    scores = np.where(occurs, diagonal / np.where(union == 0, 1, union), 0)
+    return ratio(scores.sum(axis=-1), occurs.sum(axis=-1))
 
 
 def recall_by_width(counts: dict[str, np.ndarray], part: str) -> np.ndarray:

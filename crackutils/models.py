@@ -6,6 +6,7 @@ of three classes to N x 3 x H x W.
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -114,25 +115,34 @@ def build(protocol: Protocol) -> AnySize:
 def fpn(encoder_weights: str | None, outputs: int = 1) -> nn.Sequential:
     """segmentation-models-pytorch's FPN with a ResNet-50 encoder (paper B).
 
-    ImageNet weights come from a hub; where it can't be reached a warning says that the encoder
-    starts at random, and the run's record says which it was (`pretrained_encoder`).
+    ImageNet weights come from a hub; whatever a hub that can't be reached raises passes through
+    (`with_encoder_at_hand` asks beforehand).
     """
     # imported where needed: the U-Net's notebooks start seconds sooner without
     import segmentation_models_pytorch as smp
 
+    network = smp.FPN("resnet50", encoder_weights=encoder_weights, classes=outputs)
+    return nn.Sequential(Normalize(IMAGENET_MEAN, IMAGENET_STD), network)
+
+
+def with_encoder_at_hand(protocol: Protocol) -> Protocol:
+    """The protocol, or, where its ImageNet weights can't be had, the same with random ones, and a
+    warning that says so: then the runs' records say it too."""
+    if protocol.encoder_weights is None:
+        return protocol
+    import segmentation_models_pytorch as smp
+
     state = torch.get_rng_state()
     try:
-        network = smp.FPN("resnet50", encoder_weights=encoder_weights, classes=outputs)
-        pretrained = encoder_weights is not None
+        smp.encoders.get_encoder("resnet50", weights=protocol.encoder_weights)
+        return protocol
     except Exception as error:  # a hub fails in many ways; each of them means: no weights
         warnings.warn("No ImageNet weights could be had, the encoder starts from random weights: "
                       f"{type(error).__name__}. Results will be lower than with them.",
                       stacklevel=2)
-        torch.set_rng_state(state)  # wherever it failed, the weights stay a function of the seed
-        network, pretrained = smp.FPN("resnet50", encoder_weights=None, classes=outputs), False
-    model = nn.Sequential(Normalize(IMAGENET_MEAN, IMAGENET_STD), network)
-    model.pretrained_encoder = pretrained
-    return model
+        return replace(protocol, encoder_weights=None)
+    finally:
+        torch.set_rng_state(state)
 
 
 def probability(logits: Tensor, output: str) -> Tensor:

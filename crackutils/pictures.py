@@ -14,6 +14,8 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from crackutils import datasets, published, runs
+from crackutils.drivable import THRESHOLD as ROAD_THRESHOLD
+from crackutils.drivable import paper_rows
 from crackutils.experiments import KEPT_SAMPLES
 from crackutils.loss_names import WEIGHTED
 from crackutils.plots import (
@@ -28,9 +30,8 @@ from crackutils.plots import (
     drawn,
     label,
     not_run,
-    road_runs,
 )
-from crackutils.tables import ROAD_THRESHOLD, Source
+from crackutils.tables import Source
 
 
 class Picture(NamedTuple):
@@ -143,8 +144,9 @@ def road_pictures(source: Source, shown: list[Picture]) -> Figure | None:
     """Paper B: frame, label and every loss's drivable area; a frame a column."""
     lines = [("frame", [sample.image for sample in shown]),
              ("label", [sample.mask for sample in shown])]
-    lines += [(label(*row), [_claimed(source, *row, ROAD_THRESHOLD, sample) for sample in shown])
-              for row in road_runs()]
+    lines += [(label(row.loss, row.weight), [
+        _claimed(source, row.loss, row.weight, ROAD_THRESHOLD, sample) for sample in shown])
+        for row in paper_rows(source.protocol)]
     names, panels = zip(*((name.replace(" ", "\n", 1), panel) for name, panel in lines))
     return _grid(panels, _sample_names(shown), names,
                  f"Drivable area by loss, at threshold {ROAD_THRESHOLD:g}", across=5)

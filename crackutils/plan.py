@@ -5,11 +5,11 @@ from pathlib import Path
 
 import papermill
 
-from crackutils import published, runs, tables
+from crackutils import drivable, runs, tables
+from crackutils.layouts import recognise
 from crackutils.protocol import preset
 
 CRACK_LOSSES = ("mse", "bce", "balanced_step", "squared_balanced_step", "step", "relu")
-ROAD_LOSSES = ("tversky", "dice", "bce", "bce_dice")
 FIGURE_8 = [{"levels": levels, "kernel": kernel} for levels in (4, 5) for kernel in (5, 7)]
 NOTEBOOKS = runs.ROOT / "notebooks"
 
@@ -33,7 +33,7 @@ def stages(protocol: str, cracks: str, roads: str, shared: dict) -> list[Stage]:
               Stage("02_losses_by_hand", "02_losses_by_hand", {}, crack_data),
               *crack_trainings(protocol, cracks, shared),
               Stage("04_threshold_sweeps", "04_threshold_sweeps", {"data": cracks}, crack_data),
-              *road_trainings(roads, shared),
+              *road_trainings(protocol, roads, shared),
               Stage("05_drivable_area", "05_drivable_area", {"data": roads}, road_data),
               Stage("06_figures", "06_figures", both, crack_data)]
     given = {"protocol": protocol, **shared}
@@ -57,12 +57,22 @@ def crack_trainings(protocol: str, cracks: str, shared: dict) -> list[Stage]:
     return families + networks
 
 
-def road_trainings(roads: str, shared: dict) -> list[Stage]:
-    """Notebook 05 for each family of paper B's losses."""
-    seeds, rows = len(shared.get("seeds", [0])), published.iou_table()["loss"]
-    return [Stage(f"05_drivable_area-{loss}", "05_drivable_area", {"data": roads, "loss": loss},
-                  dataset_name(roads), trainings=seeds * int((rows == loss).sum()))
-            for loss in ROAD_LOSSES]
+def road_trainings(protocol: str, roads: str, shared: dict) -> list[Stage]:
+    """Notebook 05 for each family of paper B's losses, and, where direct and alternative area can
+    be told apart, BCE for direct area alone and cross entropy for three classes."""
+    seeds, overrides = len(shared.get("seeds", [0])), shared.get("overrides") or {}
+    rows = [row.loss for row in drivable.paper_rows(preset(protocol, "roads", overrides))]
+    stages = [Stage(f"05_drivable_area-{loss}", "05_drivable_area", {"data": roads, "loss": loss},
+                    dataset_name(roads), trainings=seeds * rows.count(loss))
+              for loss in dict.fromkeys(rows)]
+    if roads != "synthetic" and len(recognise(Path(roads), overrides.get("layout", "auto"))
+                                    .positive) != 2:
+        return stages
+    return stages + [Stage(f"05_drivable_area-{classes}", "05_drivable_area",
+                           {"data": roads, "loss": loss, "overrides": overrides | {
+                               "classes": classes}}, dataset_name(roads), trainings=seeds)
+                     for classes, loss in (("direct", "bce"), ("three", "cross_entropy"))
+                     if "classes" not in overrides]
 
 
 def beyond(protocol: str, overrides: dict, fields: dict) -> bool:

@@ -32,7 +32,8 @@ STYLE = {**sns.axes_style("ticks"), "font.family": "DejaVu Sans", "font.size": 8
          "figure.constrained_layout.use": True, "pdf.fonttype": 42}
 NAMES = {"mse": "MSE", "balanced_step": "Balanced Step", "step": "Step", "relu": "ReLU",
          "squared_balanced_step": "Squared & Balanced Step", "bce": "BCE", "dice": "Dice",
-         "tversky": "Tversky", "bce_dice": "BCE-Dice"}
+         "tversky": "Tversky", "bce_dice": "BCE-Dice", "jaccard": "Jaccard", "focal": "Focal",
+         "cross_entropy": "Cross entropy"}
 BLUE, _, GREEN, RED, PURPLE, *_, SKY = sns.color_palette("colorblind")
 LOOKS = {"mse": ("0.4", "--", "o"), "balanced_step": (BLUE, "-.", "s"),
          "squared_balanced_step": (PURPLE, (0, (6, 1, 1, 1, 1, 1)), "D"), "step": (GREEN, ":", "^"),
@@ -94,12 +95,6 @@ def crack_runs() -> list[tuple[str, float | None]]:
     """Loss and weight of every run of paper A, BCE added at the end."""
     return [(loss, weight) for loss in ("mse", *WEIGHTED, "bce")
             for weight in tables.published_weights(loss)]
-
-
-def road_runs() -> list[tuple[str, tuple[float, float] | None]]:
-    """Loss and weight of every run of paper B, in its table's order."""
-    return [(row["loss"], tables.none_if_missing(row["weight"]))
-            for row in published.iou_table().to_dict("records")]
 
 
 def chosen_rows() -> list[tuple[str, float | None, float]]:

@@ -3,7 +3,6 @@
 A table has every row of the paper's, in its order; a row without a record has empty figures.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +16,6 @@ from crackutils.loss_names import check_loss
 from crackutils.protocol import Protocol, preset
 
 FIGURES = ("precision", "recall", "accuracy", "f1_score")
-IOUS = ("iou", "iou_mean_of_images", "iou_mean_of_classes")
-ROAD_THRESHOLD = 0.5  # paper B states none
 BCE_THRESHOLD = 0.5  # BCE is the baseline paper A lacks: an added row of Table 8
 REFERENCE = "quick"  # what a reading notebook shows at `smoke`, whose own figures mean nothing
 
@@ -126,35 +123,6 @@ def published_weights(loss: str) -> list:
     return [none_if_missing(weight) for weight in weights]
 
 
-def iou_table(source: Source) -> pd.DataFrame:
-    """Paper B's table: `loss, weight, label, iou, iou_published` and the other variants of IoU,
-    on the test part at threshold .5, as fractions; `..._low`, `..._high` with several seeds.
-    """
-    table = []
-    for row in published.iou_table().to_dict("records"):
-        weight = none_if_missing(row["weight"])
-        values = []
-        for counts in source.counts(row["loss"], weight):
-            index = metrics.at_threshold(counts, ROAD_THRESHOLD)
-            variants = metrics.iou_variants(counts, "test")
-            values.append([variants[name][index] for name in IOUS])
-        names = " ".join(name for name, _ in source.records(row["loss"], weight))
-        shown = None if weight is None else json.dumps(list(weight))
-        table.append({"loss": row["loss"], "weight": shown, "label": row["label"],
-                      "iou_published": row["iou"], **summary(IOUS, values), "source": names})
-    return arrange(pd.DataFrame(table), ["loss", "weight", "label"], IOUS)
-
-
-def everything_is_road(source: Source) -> float:
-    """The IoU of a prediction that calls every pixel drivable: the share of drivable pixels."""
-    for row in published.iou_table().to_dict("records"):
-        for counts in source.counts(row["loss"], none_if_missing(row["weight"])):
-            total = metrics.pooled(counts, "test")
-            positives = total["true_positives"][0] + total["false_negatives"][0]
-            return float(positives / total["pixels"])
-    return float("nan")
-
-
 def summary(names: tuple[str, ...], values: list[list[float]]) -> dict:
     """Mean over seeds, and `_low`, `_high`: the 95 % t-interval of the mean, from two seeds on."""
     if not values:
@@ -174,7 +142,7 @@ def arrange(table: pd.DataFrame, keys: list[str], figures: tuple[str, ...]) -> p
     """Columns in the contract's order, figures to six digits."""
     around = [f"{figure}{end}" for figure in figures for end in ("_published", "_low", "_high")]
     chosen = [column for column in table if column.endswith("_selected")]
-    order = [*keys, *figures, "source", *around, *chosen]
+    order = [*keys, *figures, "source", *around, *chosen, "seeds", "encoder"]
     return table[[column for column in order if column in table]].round(6)
 
 
@@ -207,10 +175,20 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
     titles = [("", key) for key in keys]
     titles += [(figure, whose) for figure in figures for whose in ("paper", "ours")]
     shown = table[[*keys, *pairs]].round(3).set_axis(pd.MultiIndex.from_tuples(titles), axis=1)
+    for figure in figures:
+        if f"{figure}_low" in table:
+            place = shown.columns.get_loc((figure, "ours")) + 1
+            shown.insert(place, (figure, "95 %"), between(table, figure))
     if "weight" in keys:
         shown[("", "weight")] = ["" if pd.isna(weight) else f"{weight:g}"
                                  for weight in table["weight"]]
     return shown
+
+
+def between(table: pd.DataFrame, figure: str) -> list[str]:
+    """A figure's interval, a text a row."""
+    return ["" if np.isnan(low) else f"{low:.3f} to {high:.3f}"
+            for low, high in zip(table[f"{figure}_low"], table[f"{figure}_high"])]
 
 
 def selection(table8: pd.DataFrame) -> pd.DataFrame:

@@ -11,12 +11,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.ops import sigmoid_focal_loss
 
-from crackutils.losses import LOSSES, loss_from_logits
+from crackutils import road_figures
+from crackutils.losses import LOSSES, loss_from_logits, loss_of_probabilities
 
 CASES = [("mse", None), ("balanced_step", 0.5), ("squared_balanced_step", 0.5), ("step", 0.5),
          ("relu", 0.5), ("bce", None), ("dice", None), ("tversky", (0.3, 0.7)),
-         ("bce_dice", (0.25, 1.0))]
+         ("bce_dice", (0.25, 1.0)), ("jaccard", None), ("focal", 2.0)]
+OVERLAPS = ("dice", "tversky", "jaccard")
 PREDICTION = [0.9, 0.4, 0.3, 0.1]
 TARGET = [1.0, 1.0, 0.0, 0.0]
 # e = .1, .6, -.3, -.1; soft counts TP = .9 + .4 = 1.3, FP = .3 + .1 = .4, FN = .1 + .6 = .7
@@ -29,13 +32,18 @@ VALUES = {"mse": (0.01 + 0.36 + 0.09 + 0.01) / 4,
           "bce": CROSS_ENTROPY,
           "dice": 1 - 2.6 / (2.6 + 0.4 + 0.7),
           "tversky": 1 - 1.3 / (1.3 + 0.3 * 0.4 + 0.7 * 0.7),
-          "bce_dice": 0.25 * CROSS_ENTROPY + 1 - 2.6 / 3.7}
+          "bce_dice": 0.25 * CROSS_ENTROPY + 1 - 2.6 / 3.7,
+          "jaccard": 1 - 1.3 / (1.3 + 0.4 + 0.7),
+          "focal": -(0.01 * math.log(0.9) + 0.36 * math.log(0.4) + 0.09 * math.log(0.7)
+                     + 0.01 * math.log(0.9)) / 4}
 # what each gives where nothing is positive: p = .5, .1, 0, .2, so mean(p^2) = .3 / 4
 NOTHING = [0.5, 0.1, 0.0, 0.2]
 NOTHING_BCE = -(math.log(0.5) + math.log(0.9) + math.log(0.8)) / 4
 WITHOUT_POSITIVES = {"mse": 0.075, "balanced_step": 0.5 * 0.075,
                      "squared_balanced_step": 0.25 * 0.075, "step": 0.075, "relu": 0.075,
-                     "bce": NOTHING_BCE, "dice": 0, "tversky": 0, "bce_dice": 0.25 * NOTHING_BCE}
+                     "bce": NOTHING_BCE, "dice": 0, "tversky": 0, "bce_dice": 0.25 * NOTHING_BCE,
+                     "jaccard": 0, "focal": -(0.25 * math.log(0.5) + 0.01 * math.log(0.9)
+                                              + 0.04 * math.log(0.8)) / 4}
 WEIGHTED = ["balanced_step", "squared_balanced_step", "step", "relu"]
 
 probabilities = st.lists(st.floats(0.02, 0.98), min_size=4, max_size=4)
@@ -50,14 +58,18 @@ def square(values, **options) -> torch.Tensor:
 def hand_gradient(loss: str, weight, p: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """dL/dp of each loss, derived on paper."""
     e, n = y - p, p.numel()
-    if loss in ("dice", "tversky"):
-        a, b = weight or (0.5, 0.5)
+    if loss in OVERLAPS:
+        a, b = {"dice": (0.5, 0.5), "jaccard": (1, 1)}.get(loss, weight)
         true = (p * y).sum()
         whole = true + a * (p * (1 - y)).sum() + b * ((1 - p) * y).sum()
         slope = y + a * (1 - y) - b * y
         return -(y * whole - true * slope) / whole**2
     if loss == "bce":
         return (p - y) / (p * (1 - p)) / n
+    if loss == "focal":  # gamma = 2
+        missed = 2 * (1 - p) * p.log() - (1 - p) ** 2 / p
+        alarm = -2 * p * (1 - p).log() + p**2 / (1 - p)
+        return (y * missed + (1 - y) * alarm) / n
     if loss == "bce_dice":
         return weight[0] * hand_gradient("bce", None, p, y) \
             + weight[1] * hand_gradient("dice", None, p, y)
@@ -86,7 +98,7 @@ def test_the_value_without_positives_is_the_documented_one(loss, weight):
     result = LOSSES[loss](prediction, square([0.0] * 4), weight=weight)
     assert result.item() == pytest.approx(WITHOUT_POSITIVES[loss], rel=1e-6)
     result.backward()
-    assert bool(prediction.grad.any()) == (loss not in ("dice", "tversky"))
+    assert bool(prediction.grad.any()) == (loss not in OVERLAPS)
 
 
 @pytest.mark.parametrize("loss, weight", CASES)
@@ -168,6 +180,69 @@ def test_overlap_is_pooled_over_the_batch_and_not_per_image():
         pytest.approx(1 - 4 / (4 + 0.2 + 0.4))
 
 
+@pytest.mark.parametrize("loss, weight, smoothed", [
+    ("dice", None, 1 - (2.6 + 2) / (3.7 + 2)), ("jaccard", None, 1 - (1.3 + 1) / (2.4 + 1)),
+    ("tversky", (0.3, 0.7), 1 - (1.3 + 1) / (1.3 + 0.12 + 0.49 + 1)),
+    ("bce_dice", (0.25, 1.0), 0.25 * CROSS_ENTROPY + 1 - 4.6 / 5.7), ("mse", None, VALUES["mse"])])
+def test_smoothing_is_added_above_and_below(loss, weight, smoothed):
+    found = loss_of_probabilities(loss, square(PREDICTION), square(TARGET), weight=weight,
+                                  smoothing=1.0)
+    assert found.item() == pytest.approx(smoothed, rel=1e-6)
+    logits = torch.logit(square(PREDICTION))
+    assert loss_from_logits(loss, logits, square(TARGET), weight=weight, smoothing=1.0).item() \
+        == pytest.approx(smoothed, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", OVERLAPS)
+def test_smoothing_gives_a_batch_without_positives_no_gradient_either(loss):
+    prediction = square(NOTHING).requires_grad_()
+    weight = (0.3, 0.7) if loss == "tversky" else None
+    result = loss_of_probabilities(loss, prediction, square([0.0] * 4), weight=weight,
+                                   smoothing=1.0)
+    result.backward()
+    assert result.item() == 0 and not prediction.grad.any()
+
+
+def test_focal_is_torchvisions_and_at_gamma_nought_bce():
+    logits, target = square([3.0, -0.5, -1.25, 7.0]), square(TARGET)
+    expected = sigmoid_focal_loss(logits, target, alpha=-1, gamma=2, reduction="mean")
+    torch.testing.assert_close(LOSSES["focal"](logits.sigmoid(), target, weight=2), expected,
+                               rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(loss_from_logits("focal", logits, target, weight=0),
+                               loss_from_logits("bce", logits, target))
+
+
+def test_soft_counts_of_a_large_batch_are_added_in_float32():
+    # 2^20 pixels: summed in bfloat16, whose numbers above 256 are 2 apart, they would stop growing
+    generator = torch.Generator().manual_seed(2)
+    logits = (4 * torch.randn(4, 1, 512, 512, generator=generator)).bfloat16()
+    target = (torch.rand(logits.shape, generator=generator) < 0.2).bfloat16()
+    p, y = logits.double().sigmoid(), target.double()
+    true, false, missed = (p * y).sum(), (p * (1 - y)).sum(), ((1 - p) * y).sum()
+    for loss, weight, both in (("dice", None, (0.5, 0.5)), ("jaccard", None, (1, 1)),
+                               ("tversky", (0.3, 0.7), (0.3, 0.7))):
+        expected = 1 - true / (true + both[0] * false + both[1] * missed)
+        found = loss_from_logits(loss, logits, target, weight=weight)
+        assert found.dtype == torch.float32
+        assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("both", [0.2, 0.3, 1.0])
+@settings(max_examples=20, deadline=None)
+@given(values=probabilities, answers=labels)
+def test_equal_tversky_weights_change_the_length_of_the_gradient_alone(both, values, answers):
+    target = square(answers, dtype=torch.float64)
+    gradients = {}
+    for weight in (both, 1.0):
+        prediction = square(values, dtype=torch.float64).requires_grad_()
+        loss = LOSSES["tversky"](prediction, target, weight=(weight, weight))
+        loss.backward()
+        gradients[weight], soft_iou = prediction.grad, 1 - loss.item()
+    # the last is c = 1, whose loss is 1 - J
+    expected = road_figures.gradient_factor(soft_iou, both) * gradients[1.0]
+    torch.testing.assert_close(gradients[both], expected, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("loss, weight", CASES)
 def test_a_crop_and_channels_last_change_nothing(loss, weight):
     generator = torch.Generator().manual_seed(1)
@@ -184,7 +259,8 @@ def test_a_crop_and_channels_last_change_nothing(loss, weight):
     *(("balanced_step", weight) for weight in (1, 1.5)),
     *((loss, weight) for loss in WEIGHTED
       for weight in (-0.1, math.nan, math.inf, "0.5", None, True, (0.5, 0.5))),
-    ("relu", -1), ("step", -1e-9), ("mse", 0.5), ("bce", 0), ("dice", (0.5, 0.5)),
+    ("focal", 0.5), ("focal", None), ("jaccard", 1), ("relu", -1), ("step", -1e-9), ("mse", 0.5),
+    ("bce", 0), ("dice", (0.5, 0.5)),
     *((loss, weight) for loss in ("tversky", "bce_dice")
       for weight in (0.3, None, "ab", (0, 0), (0.1, 0.2, 0.3), (0.3,), (-0.1, 1), (math.nan, 1)))])
 def test_a_refused_weight_gives_one_sentence_with_loss_and_weight(loss, weight):
@@ -197,7 +273,7 @@ def test_a_refused_weight_gives_one_sentence_with_loss_and_weight(loss, weight):
 @pytest.mark.parametrize("loss, weight", [("balanced_step", 0), ("balanced_step", 0.99),
                                           ("squared_balanced_step", 1.5), ("step", 1.3),
                                           ("relu", 1.3), ("tversky", (0, 1)), ("tversky", [1, 0]),
-                                          ("bce_dice", (0, 1))])
+                                          ("bce_dice", (0, 1)), ("focal", 0), ("focal", 1)])
 def test_weights_at_the_edge_of_their_range_are_taken(loss, weight):
     assert LOSSES[loss](square(PREDICTION), square(TARGET), weight=weight).item() > 0
 

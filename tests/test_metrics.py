@@ -7,7 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics as sklearn_metrics
-from torchmetrics.classification import BinaryJaccardIndex, MulticlassJaccardIndex
+from torchmetrics.classification import (
+    BinaryJaccardIndex,
+    BinaryRecall,
+    MulticlassJaccardIndex,
+)
 
 from crackutils import metrics
 from crackutils.evaluation import THRESHOLDS, WIDTH_EDGES, counts_by_group, image_counts
@@ -28,7 +32,7 @@ def sample(mask: np.ndarray, width: np.ndarray | None = None) -> Sample:
 
 def counts_of(*pairs, width=None) -> dict[str, np.ndarray]:
     """The arrays of a part "test", and of the same as "validation", of several images."""
-    counted = [image_counts(torch.tensor(prediction), sample(mask, width))
+    counted = [image_counts(torch.tensor(prediction)[None], sample(mask, width))
                for prediction, mask in pairs]
     return {"thresholds": THRESHOLDS, "width_edges": WIDTH_EDGES} | {
         f"{part}_{name}": np.stack([counts[name] for counts in counted]).astype(np.uint32)
@@ -43,7 +47,7 @@ def test_the_grid_is_that_of_the_register():
 @settings(max_examples=12, deadline=None)
 @given(prediction=predictions, mask=masks)
 def test_counts_are_scikit_learns_at_every_threshold(prediction, mask):
-    counts = image_counts(torch.tensor(prediction), sample(mask))
+    counts = image_counts(torch.tensor(prediction)[None], sample(mask))
     for index, cut in enumerate(CUTS):
         (_, false), (missed, true) = sklearn_metrics.confusion_matrix(
             mask.ravel(), (prediction >= cut).ravel(), labels=[0, 1])
@@ -71,14 +75,14 @@ def test_figures_are_scikit_learns_with_zero_division_one(prediction, mask):
 @given(prediction=predictions, mask=masks,
        width=arrays(np.float32, (4, 5), elements=st.sampled_from([0, 0.5, 1, 1.9, 2, 3, 5, 9])))
 def test_counts_by_width_are_brute_force_and_sum_to_the_totals(prediction, mask, width):
-    counts = image_counts(torch.tensor(prediction), sample(mask, width))
+    counts = image_counts(torch.tensor(prediction)[None], sample(mask, width))
     limits = [0, 1, 2, 3, 5, np.inf]
     for row, (low, high) in enumerate(zip(limits, limits[1:])):
         of_width = (mask == 1) & (width >= low) & (width < high)
         assert counts["positives_by_width"][row] == of_width.sum()
         expected = [(of_width & (prediction >= cut)).sum() for cut in CUTS]
         assert counts["true_positives_by_width"][row].tolist() == expected
-    plain = image_counts(torch.tensor(prediction), sample(mask))
+    plain = image_counts(torch.tensor(prediction)[None], sample(mask))
     assert all(np.array_equal(counts[name], plain[name]) for name in plain)
     assert counts["positives_by_width"].sum() == mask.sum()
 
@@ -102,7 +106,7 @@ def test_what_is_no_probability_is_refused(wrong):
     prediction = torch.full((2, 2), 0.5)
     prediction[1, 0] = wrong
     with pytest.raises(ValueError, match="probabilities"):
-        image_counts(prediction, sample(np.zeros((2, 2), np.uint8)))
+        image_counts(prediction[None], sample(np.zeros((2, 2), np.uint8)))
 
 
 def two_images(seed: int = 0):
@@ -118,18 +122,73 @@ def two_images(seed: int = 0):
 
 def test_iou_variants_are_torchmetrics():
     pairs = two_images()
-    index = metrics.at_threshold(counts_of(*pairs), 0.5)
-    found = {name: value[index] for name, value in metrics.iou_variants(
-        counts_of(*pairs), "test").items()}
+    images = metrics.images_at(counts_of(*pairs), "test", 0.5)
+    found = {name: value.item() for name, value in metrics.iou_variants(images).items()}
     claimed = [torch.tensor(prediction >= 0.5).long() for prediction, _ in pairs]
     masks = [torch.tensor(mask).long() for _, mask in pairs]
     everything = torch.stack(claimed), torch.stack(masks)
-    images = [BinaryJaccardIndex()(*pair).item() for pair in zip(claimed, masks)]
+    of_images = [BinaryJaccardIndex()(*pair).item() for pair in zip(claimed, masks)]
     assert found["iou"] == pytest.approx(BinaryJaccardIndex()(*everything).item(), abs=1e-6)
-    assert found["iou_mean_of_images"] == pytest.approx(np.mean(images), abs=1e-6)
+    assert found["iou_mean_of_images"] == pytest.approx(np.mean(of_images), abs=1e-6)
     assert found["iou_mean_of_classes"] == pytest.approx(
         MulticlassJaccardIndex(num_classes=2, average="macro")(*everything).item(), abs=1e-6)
-    assert len({round(value, 3) for value in found.values()}) == 3
+    assert found["iou_mean_without_background"] == found["iou"]
+    assert found["iou_official"] == pytest.approx(BinaryRecall()(*everything).item(), abs=1e-6)
+    assert len({round(value, 3) for value in found.values()}) == 4
+
+
+def three_classes(seed: int = 0) -> tuple[list, list]:
+    """Labels and likeliest classes of three images of 12 x 12."""
+    generator = np.random.default_rng(seed)
+    labels = [generator.choice(3, (12, 12), p=share) for share in
+              ((.5, .4, .1), (.9, .1, 0), (.3, .2, .5))]
+    return labels, [np.where(generator.random(label.shape) < .7, label,
+                             generator.integers(3, size=label.shape)) for label in labels]
+
+
+def counted_classes(labels, claimed) -> dict[str, np.ndarray]:
+    return metrics.of_confusions(np.stack([
+        sklearn_metrics.confusion_matrix(label.ravel(), claim.ravel(), labels=range(3))
+        for label, claim in zip(labels, claimed)]))
+
+
+def test_iou_variants_of_three_classes_are_scikit_learns():
+    labels, claimed = three_classes()
+    found = {name: value.item() for name, value in
+             metrics.iou_variants(counted_classes(labels, claimed)).items()}
+    truth, claim = np.ravel(labels), np.ravel(claimed)
+    of_classes = sklearn_metrics.jaccard_score(truth, claim, average=None)
+    assert found["iou_mean_of_classes"] == pytest.approx(of_classes.mean())
+    assert found["iou_mean_without_background"] == pytest.approx(of_classes[1:].mean())
+    assert found["iou"] == pytest.approx(sklearn_metrics.jaccard_score(truth > 0, claim > 0))
+    assert found["iou_mean_of_images"] == pytest.approx(np.mean(
+        [sklearn_metrics.jaccard_score((a > 0).ravel(), (b > 0).ravel())
+         for a, b in zip(labels, claimed)]))
+    # BDD100K's: pixels labelled background are left out before anything is counted
+    kept = truth > 0
+    official = sklearn_metrics.jaccard_score(truth[kept], claim[kept], labels=[1, 2],
+                                             average="macro")
+    assert found["iou_official"] == pytest.approx(official)
+    assert found["iou_official"] > found["iou_mean_without_background"]
+
+
+def test_the_official_mean_leaves_out_classes_that_no_label_has():
+    confusion = np.array([[50, 10, 5], [4, 20, 6], [0, 0, 0]])  # labels: background and direct
+    assert metrics.official(confusion) == pytest.approx(20 / 30)
+    calling_all_road = np.array([[0, 65, 0], [0, 30, 0], [0, 0, 0]])
+    assert metrics.official(calling_all_road) == 1, "false alarms on background cost nothing"
+    assert metrics.official(np.zeros((3, 3), int)) == 1
+
+
+def test_weights_say_how_often_an_image_counts():
+    labels, claimed = three_classes(1)
+    images = counted_classes(labels, claimed)
+    drawn = metrics.iou_variants(images, np.array([[1, 1, 1], [2, 0, 1]]))
+    twice = counted_classes([labels[0], labels[0], labels[2]],
+                            [claimed[0], claimed[0], claimed[2]])
+    for name, values in drawn.items():
+        assert values[0] == metrics.iou_variants(images)[name][0]
+        assert values[1] == pytest.approx(metrics.iou_variants(twice)[name][0])
 
 
 def test_figures_pool_the_pixels_and_do_not_average_the_images():

@@ -1,5 +1,7 @@
 """The networks: any size, counted parameters, the receptive field by gradients, reproducible."""
 
+import dataclasses
+
 import pytest
 import segmentation_models_pytorch as smp
 import torch
@@ -11,7 +13,6 @@ from crackutils.models import UNet, build, parameter_count, receptive_field
 from crackutils.protocol import preset
 
 PRETRAINED = {"encoder_weights": "imagenet"}
-REAL_FPN = smp.FPN
 
 
 def protocol(architecture: str, **overrides):
@@ -142,14 +143,6 @@ def test_logits_are_float32_under_bfloat16_autocast(memory_format):
     assert not torch.equal(logits, logits.bfloat16().float())
 
 
-def unreachable(*args, encoder_weights=None, **kwargs):
-    """segmentation-models-pytorch where no hub answers: weights are drawn, then none are found."""
-    network = REAL_FPN(*args, encoder_weights=None, **kwargs)
-    if encoder_weights is not None:
-        raise OSError("We couldn't connect to the hub")
-    return network
-
-
 def test_normalizing_is_torchvisions():
     images = torch.rand(2, 3, 5, 4)
     values = models.IMAGENET_MEAN, models.IMAGENET_STD
@@ -157,22 +150,47 @@ def test_normalizing_is_torchvisions():
     assert not models.Normalize(*values).state_dict()  # records have the weights alone
 
 
-def test_an_fpn_without_its_imagenet_weights_warns_and_starts_at_random(monkeypatch):
-    monkeypatch.setattr(smp, "FPN", unreachable)
+def no_hub(name, weights):
+    torch.rand(7)  # whatever a library draws before it fails
+    raise OSError("We couldn't connect to the hub")
+
+
+def test_without_imagenet_weights_a_warning_says_so_and_the_protocol_does(monkeypatch):
+    wanted = protocol("fpn", seed=5, **PRETRAINED)
+    monkeypatch.setattr(smp.encoders, "get_encoder", no_hub)
+    state = torch.get_rng_state()
     with pytest.warns(UserWarning, match="No ImageNet weights could be had.*random.*OSError"):
-        fallen_back = build(protocol("fpn", seed=5, **PRETRAINED))
-    assert fallen_back.network.pretrained_encoder is False
-    random = build(protocol("fpn", seed=5))
-    assert random.network.pretrained_encoder is False
-    weights, expected = fallen_back.state_dict(), random.state_dict()
-    assert all(torch.equal(weights[name], expected[name]) for name in weights), \
-        "the first weights must be a function of the seed, not of where the download failed"
+        found = models.with_encoder_at_hand(wanted)
+    assert found == dataclasses.replace(wanted, encoder_weights=None)
+    assert found.run_id("f") != wanted.run_id("f"), "another run, under another name"
+    assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_an_fpn_with_its_imagenet_weights_says_so(monkeypatch, recwarn):
-    monkeypatch.setattr(smp, "FPN", lambda *args, encoder_weights, **kwargs: nn.Identity())
-    assert build(protocol("fpn", **PRETRAINED)).network.pretrained_encoder is True
-    assert not [warning for warning in recwarn if "ImageNet" in str(warning.message)]
+def test_a_protocol_whose_weights_are_there_stays_as_it_is(monkeypatch, recwarn):
+    wanted = protocol("fpn", **PRETRAINED)
+    monkeypatch.setattr(smp.encoders, "get_encoder", lambda name, weights: nn.Identity())
+    assert models.with_encoder_at_hand(wanted) is wanted and not len(recwarn)
+    random = protocol("fpn")
+    monkeypatch.setattr(smp.encoders, "get_encoder", no_hub)
+    assert models.with_encoder_at_hand(random) is random, "none wanted, none asked for"
+
+
+def test_the_network_itself_does_not_fall_back(monkeypatch):
+    def refuse(*args, encoder_weights, **options):
+        assert encoder_weights == "imagenet"
+        raise OSError("no hub")
+    monkeypatch.setattr(smp, "FPN", refuse)
+    with pytest.raises(OSError, match="no hub"):
+        build(protocol("fpn", **PRETRAINED))
+
+
+def test_of_three_classes_the_fpn_has_three_logits_and_their_probabilities_add_up_to_one():
+    logits = build(protocol("fpn", classes="three"))(
+        torch.rand(2, 3, 40, 50))
+    assert logits.shape == (2, 3, 40, 50)
+    found = models.probability(logits.bfloat16(), "sigmoid")
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, torch.softmax(logits.bfloat16().float(), 1))
 
 
 @pytest.mark.parametrize("output, expected", [("clipped", [0.0, 0.25, 1.0]),

@@ -13,13 +13,14 @@ import torch
 from crackutils import (
     curves,
     datasets,
+    drivable,
     evaluation,
     experiments,
     metrics,
     pictures,
     plots,
+    road_figures,
     runs,
-    tables,
 )
 from crackutils.loss_names import WEIGHTED
 from crackutils.protocol import preset
@@ -49,6 +50,7 @@ def fake(root, protocol, data, fingerprint=None):
     counted = [evaluation.image_counts(*pair) for pair in zip(made, data.test)]
     counts = {"thresholds": evaluation.THRESHOLDS, "width_edges": evaluation.WIDTH_EDGES}
     for part in ("validation", "test"):
+        counts[f"{part}_names"] = np.array(data.test.names)
         counts |= {f"{part}_{name}": np.stack([one[name] for one in counted])
                    for name in counted[0]}
     shown = [index for index, sample in enumerate(data.test) if sample.mask.any()]
@@ -184,7 +186,7 @@ def test_without_records_every_figure_still_draws(tmp_path, shown):
     cracks = Source(SMOKE, "synthetic", {"runs": tmp_path})
     roads = Source(ROADS, "synthetic", {"runs": tmp_path})
     for figure in (curves.loss_curves(cracks), curves.loss_curves(roads),
-                   curves.f1_by_threshold(cracks), curves.iou_bars(roads),
+                   curves.f1_by_threshold(cracks), road_figures.iou_bars(roads),
                    curves.recall_by_width(cracks), pictures.misses(cracks, shown),
                    pictures.road_pictures(roads, shown)):
         assert any("not run" in text for text in texts(figure))
@@ -241,7 +243,7 @@ def test_iou_bars_are_the_table(tmp_path):
     roads = datasets.load("synthetic", ROADS, tmp_path)
     fake(tmp_path, ROADS.with_run("dice", None, 0), roads)
     source = Source(ROADS, "synthetic", {"runs": tmp_path})
-    table, axis = tables.iou_table(source), curves.iou_bars(source).axes[0]
+    table, axis = drivable.iou_table(source), road_figures.iou_bars(source).axes[0]
     assert [bar.get_width() for bar in axis.patches] == table["iou"].fillna(0).tolist()
     ticks = next(line for line in axis.lines if line.get_label() == "paper B")
     np.testing.assert_array_equal(ticks.get_xdata(), table["iou_published"])

@@ -20,8 +20,9 @@ ORDER = ("loss_names", "protocol", "synthetic_cracks", "road_ground", "road_obje
          "synthetic_sets", "duplicates", "decoding", "archives", "downloads",
          "inspection", "mask_checks", "leak_checks", "runs", "datasets", "doctor",
          "losses", "class_losses", "models", "sampling", "training", "evaluation", "metrics",
-         "baselines", "experiments", "published", "tables", "comparisons", "plots", "curves",
-         "pictures", "readme", "report", "plan", "batch")
+         "baselines", "experiments", "published", "tables", "comparisons",
+         "intervals", "drivable", "verdicts", "plots", "curves", "road_figures", "pictures",
+         "readme", "report", "plan", "batch")
 MODULES = sorted((ROOT / "crackutils").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -141,7 +142,7 @@ def test_parameters_carry_the_common_names_and_defaults(path):
     allowed = {"protocol", "data", "roads", "runs", "results", "loss", "weights", "seeds",
                "device", "devices", "overrides", "weight"}
     assert set(values) <= allowed and len(values) <= 10
-    assert values.get("loss_names", "protocol", "smoke") == "smoke"
+    assert values.get("protocol", "smoke") == "smoke"
     assert all("#" in line for line in cell["source"] if line.strip())
 
 

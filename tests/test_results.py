@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from crackutils import comparisons, metrics, published, readme, tables
+from crackutils import comparisons, drivable, metrics, published, readme, tables
 
 CRACKS = readme.source("quick", "cracks", "synthetic")
 ROADS = readme.source("quick", "roads", "synthetic")
@@ -36,9 +36,9 @@ def test_mse_finds_cracks_and_misses_the_fine_ones():
 
 
 def test_every_road_loss_beats_calling_everything_road():
-    table = tables.iou_table(ROADS)
+    table = drivable.iou_table(ROADS)
     assert len(table) == len(published.iou_table())
-    assert (table["iou"] > tables.everything_is_road(ROADS)).all()
+    assert (table["iou"] > drivable.everything_is_road(ROADS)).all()
 
 
 def test_the_photographs_have_table_8_and_bce():

@@ -8,13 +8,14 @@ import pytest
 import torch
 from scipy import stats
 
-from crackutils import runs, tables
+from crackutils import drivable, runs, tables
 from crackutils.evaluation import THRESHOLDS
 from crackutils.protocol import preset
 
 SMOKE, ROADS = preset("smoke"), preset("smoke", "roads")
 FIGURES = ["precision", "recall", "accuracy", "f1_score"]
 PIXELS, POSITIVES = 1000, 200
+HISTORY = pd.DataFrame({"step": [1], "loss": [1.0]})
 # the papers' rows, typed again: loss, weight, threshold, precision of each table
 ROWS = {1: [("mse", None, 0.1, .806), ("mse", None, 0.4, .949), ("mse", None, 0.75, .986),
             ("mse", None, 0.9, .994)],
@@ -54,7 +55,7 @@ def write(root, protocol, test, validation=None):
     other = {name.replace("test", "validation"): value for name, value in
              (validation or test).items()}
     record = runs.record_folder(root, protocol, "synthetic", "f")
-    runs.save(record, protocol, "synthetic", "f", {}, [1.0], {"thresholds": THRESHOLDS, **test,
+    runs.save(record, protocol, "synthetic", "f", {}, HISTORY, {"thresholds": THRESHOLDS, **test,
               **other}, None, {"w": torch.zeros(1)})
     return record
 
@@ -190,7 +191,7 @@ def test_the_iou_table_has_each_variant_by_hand(tmp_path):
     true, false = np.zeros(shape, int), np.zeros(shape, int)
     true[:, 49], false[:, 49] = (90, 10), (60, 30)  # at .5, and nothing at the others
     write(tmp_path / "runs", ROADS.with_run("bce_dice", (0.25, 1), 0), part("test", true, false))
-    table = tables.iou_table(source_of(tmp_path, ROADS))
+    table = drivable.iou_table(source_of(tmp_path, ROADS))
     assert table.columns[:4].tolist() == ["loss", "weight", "label", "iou"]
     assert [(row.loss, tables.none_if_missing(row.weight), row.iou_published)
             for row in table.itertuples()] == ROAD_ROWS
@@ -201,8 +202,8 @@ def test_the_iou_table_has_each_variant_by_hand(tmp_path):
     assert row["iou_mean_of_images"] == pytest.approx((90 / 210 + 10 / 80) / 2, abs=6e-7)
     assert row["iou_mean_of_classes"] == pytest.approx((100 / 290 + 710 / 900) / 2, abs=6e-7)
     assert table["iou"].notna().sum() == 1
-    assert tables.everything_is_road(source_of(tmp_path, ROADS)) == POSITIVES / PIXELS
-    assert math.isnan(tables.everything_is_road(source_of(tmp_path / "nowhere", ROADS)))
+    assert drivable.everything_is_road(source_of(tmp_path, ROADS)) == POSITIVES / PIXELS
+    assert math.isnan(drivable.everything_is_road(source_of(tmp_path / "nowhere", ROADS)))
 
 
 def test_a_table_is_written_byte_for_byte_alike_and_below_runs_only(filled, tmp_path):

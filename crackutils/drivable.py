@@ -1,0 +1,236 @@
+"""Paper B's table and what it leaves out: which loss, for which IoU, at which threshold."""
+
+import json
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from crackutils import intervals, metrics, published, runs
+from crackutils.protocol import Protocol
+from crackutils.tables import Source, arrange, none_if_missing
+
+IOUS = ("iou", "iou_mean_of_images", "iou_mean_of_classes", "iou_mean_without_background",
+        "iou_official")
+THRESHOLD = 0.5  # paper B states none
+ADDED = {"Tversky(α = 0.3, β = 0.7)": ("tversky", (0.3, 0.7)),
+         "Tversky(α = 0.7, β = 0.3)": ("tversky", (0.7, 0.3)),
+         "Jaccard": ("jaccard", None), "Focal (γ = 2)": ("focal", 2)}
+
+# what the paper leaves open, its loss, the default choice and the other: (fields, weight)
+OPEN = (("Dice: smoothing 0, or 1", "dice", ({}, None), ({"smoothing": 1.0}, None)),
+        ("Dice: soft counts of the batch, or of each image", "dice", ({}, None),
+         ({"pooling": "image"}, None)),
+        ("BCE-Dice (1:1): a sum, or normalised (0.5:0.5)", "bce_dice", ({}, (1, 1)),
+         ({}, (0.5, 0.5))))
+
+
+class Row(NamedTuple):
+    """A row of the table: how it is called, what was trained, and the paper's IoU, if any."""
+
+    label: str
+    loss: str
+    weight: tuple[float, float] | float | None
+    published: float
+
+
+def paper_rows(protocol: Protocol) -> list[Row]:
+    """Paper B's seven rows in its order; of three classes, cross entropy stands for BCE."""
+    rows = [Row(row["label"], row["loss"], none_if_missing(row["weight"]), row["iou"])
+            for row in published.iou_table().to_dict("records")]
+    if protocol.classes != "three":
+        return rows
+    return [row._replace(loss="cross_entropy", label="Cross entropy") if row.loss == "bce" else row
+            for row in rows]
+
+
+def to_train(protocol: Protocol, loss: str, weights: list) -> list[tuple]:
+    """(loss, weight) of the runs asked for: `""` the paper's seven; a loss with these weights, or
+    with those of the paper's and the added rows, or without any."""
+    rows = paper_rows(protocol)
+    if not loss and not weights:
+        return [(row.loss, row.weight) for row in rows]
+    if weights:
+        return [(loss, weight) for weight in weights]
+    known = [(row.loss, row.weight) for row in rows if row.loss == loss] \
+        or [run for run in ADDED.values() if run[0] == loss]
+    return known or [(loss, None)]
+
+
+def rows_of(source: Source) -> list[Row]:
+    """Paper B's rows, and those of `ADDED` that have a record."""
+    added = [Row(label, *run, np.nan) for label, run in ADDED.items() if source.records(*run)]
+    return paper_rows(source.protocol) + added
+
+
+def iou_table(source: Source) -> pd.DataFrame:
+    """Paper B's table: `loss, weight, label, iou, iou_published` and the other variants of IoU,
+    on the test part at threshold .5, as fractions, the mean over `seeds` runs.
+
+    `..._low` and `..._high` are 95 % intervals over the test frames, drawn in blocks, and over the
+    seeds where there are several. `threshold_selected` has the highest IoU on the validation part,
+    `iou_selected` is the test part's there. `encoder` says what it started from. Rows without a
+    record are empty; those that the paper lacks come last, and only with a record.
+    """
+    table = []
+    for row in rows_of(source):
+        shown = json.dumps(list(row.weight)) if isinstance(row.weight, tuple) else row.weight
+        table.append({"loss": row.loss, "weight": shown, "label": row.label,
+                      "iou_published": row.published, **measured(source, row)})
+    return arrange(pd.DataFrame(table), ["loss", "weight", "label"], IOUS)
+
+
+def measured(source: Source, row: Row) -> dict:
+    """What the records of a row say; empty without one."""
+    seeds, records = source.counts(row.loss, row.weight), source.records(row.loss, row.weight)
+    if not seeds:
+        return {**dict.fromkeys(IOUS, np.nan), "source": ""}
+    result = {"source": " ".join(name for name, _ in records), "seeds": len(seeds)}
+    for name, draws in variant_draws(seeds).items():
+        result[name] = float(np.mean([metrics.iou_variants(images)[name] for images in
+                                      at_half(seeds)]))
+        result[f"{name}_low"], result[f"{name}_high"] = intervals.interval(draws)
+    chosen = [metrics.best_threshold(counts, "validation") for counts in seeds]
+    selected = [metrics.scores(counts, "test")["iou"][metrics.at_threshold(counts, threshold)]
+                for counts, threshold in zip(seeds, chosen)]
+    started = {"ImageNet" if runs.read_json(folder / "environment.json").get("pretrained_encoder")
+               else "random" for _, folder in records}
+    return result | {"threshold_selected": np.mean(chosen), "iou_selected": np.mean(selected),
+                     "encoder": " and ".join(sorted(started))}
+
+
+def at_half(seeds: list[dict]) -> list[dict]:
+    """Each seed's test counts by image at threshold .5."""
+    return [metrics.images_at(counts, "test", THRESHOLD) for counts in seeds]
+
+
+def variant_draws(seeds: list[dict]) -> dict[str, np.ndarray]:
+    """Bootstrap draws of each variant of IoU: the same frames and seeds for every loss, so that
+    draws of two losses may be subtracted."""
+    weights = intervals.resamples(seeds[0]["test_names"].tolist())
+    drawn = [metrics.iou_variants(images, weights) for images in at_half(seeds)]
+    return {name: intervals.over_seeds(np.stack([one[name] for one in drawn])) for name in IOUS}
+
+
+def encoder_line(table: pd.DataFrame) -> str:
+    """What to say above every table: which weights the encoders started from."""
+    started = sorted(set(table.get("encoder", pd.Series(dtype=str)).dropna()))
+    if not started:
+        return "No run yet: every row is empty."
+    if started == ["ImageNet"]:
+        return "Every encoder started from ImageNet weights."
+    return ("ENCODERS FROM RANDOM WEIGHTS, not ImageNet's: figures are lower than with them, and "
+            "losses may rank differently." if started == ["random"] else
+            f"Encoders started from {', '.join(started)} weights: see the column encoder.")
+
+
+def by_threshold(table: pd.DataFrame) -> pd.DataFrame:
+    """IoU at .5 and at the validation-chosen threshold."""
+    names = {"label": "label", "iou": "iou at .5", "threshold_selected": "own threshold",
+             "iou_selected": "iou at own"}
+    return table.reindex(columns=list(names)).rename(columns=names).round(3)
+
+
+def by_sequence(source: Source) -> pd.DataFrame:
+    """Pooled IoU at .5 of each video of the test part, 30 frames or more, the mean over seeds; the
+    first line counts the frames. Empty where frames stand alone."""
+    lines = []
+    for row in rows_of(source):
+        seeds = source.counts(row.loss, row.weight)
+        if not seeds:
+            continue
+        videos = {name: frames for name, frames in
+                  intervals.sequences(seeds[0]["test_names"].tolist()).items()
+                  if len(frames) >= intervals.BLOCK}
+        if not lines:
+            lines.append({"label": "frames", **{name: len(some) for name, some in videos.items()}})
+        images = at_half(seeds)
+        lines.append({"label": row.label, **{name: np.mean([pooled_iou(one, frames)
+                                                            for one in images])
+                                             for name, frames in videos.items()}})
+    table = pd.DataFrame(lines).round(3)
+    return table if table.shape[1] > 1 else pd.DataFrame(columns=["label"])
+
+
+def pooled_iou(images: dict[str, np.ndarray], chosen=slice(None)) -> float:
+    """The pooled IoU of the positive class over the chosen images."""
+    return float(metrics.iou(*(images[name][chosen].sum() for name in (
+        "true_positives", "false_positives", "false_negatives"))))
+
+
+def by_classes(source: Source) -> pd.DataFrame:
+    """BCE trained for direct and alternative area together, for direct area alone, and cross
+    entropy for three classes: every variant of IoU, each against the labels it was trained for."""
+    titles = {"binary": "binary: direct + alternative", "direct": "binary: direct only",
+              "three": "three classes"}
+    lines = []
+    for classes, title in titles.items():
+        other = of_classes(source, classes)
+        found = measured(other, Row(title, other.protocol.loss, None, np.nan))
+        lines.append({"trained for": title, **{name: found[name] for name in IOUS}})
+    return pd.DataFrame(lines).round(3)
+
+
+def by_register(source: Source) -> pd.DataFrame:
+    """What the paper leaves open about its losses: IoU with the default choice and with the other,
+    first seed; without those that have no record."""
+    lines = []
+    first = replace(source, seeds=source.seeds[:1])
+    for title, loss, *choices in OPEN:
+        found = [replace(first, protocol=replace(source.protocol, **fields)).counts(loss, weight)
+                 for fields, weight in choices]
+        if all(found):
+            scores = [pooled_iou(at_half(one)[0]) for one in found]
+            lines.append({"open": title, "default": scores[0], "other": scores[1]})
+    return pd.DataFrame(lines, columns=["open", "default", "other"]).round(3)
+
+
+def of_classes(source: Source, classes: str) -> Source:
+    """The same records' place for networks of other classes, their loss BCE or cross entropy."""
+    loss = "cross_entropy" if classes == "three" else "bce"
+    return replace(source, protocol=replace(source.protocol, classes=classes, loss=loss,
+                                            weight=None))
+
+
+def everything_is_road(source: Source) -> float:
+    """The IoU of a prediction that calls every pixel drivable: the share of drivable pixels."""
+    for row in rows_of(source):
+        for counts in source.counts(row.loss, row.weight):
+            total = metrics.pooled(counts, "test")
+            positives = total["true_positives"][0] + total["false_negatives"][0]
+            return float(positives / total["pixels"])
+    return float("nan")
+
+
+def readings(source: Source) -> pd.DataFrame:
+    """Every variant of IoU of one network (BCE's or cross entropy's, first seed) and of constant
+    predictions, against the labels and against labels read wrongly; of three classes the likeliest
+    counts, without a threshold."""
+    loss = "cross_entropy" if source.protocol.classes == "three" else "bce"
+    seeds = source.counts(loss, None)
+    if not seeds:
+        return pd.DataFrame(columns=["prediction", "labels", *IOUS])
+    confusion = metrics.confusions(at_half(seeds)[0])
+    classes = confusion.shape[-1]
+    lines = [(f"everything is {name}", "right", constant(confusion, column))
+             for column, name in enumerate(("background", "direct area" if classes == 3 else
+                                            "road", "alternative area")[:classes])]
+    # a row of a confusion is a label: reading labels wrongly exchanges rows
+    orders = {"right": (0, 1), "inverted": (1, 0)} if classes == 2 else {
+        "right": (0, 1, 2), "direct and alternative swapped": (0, 2, 1),
+        "legacy ids read as today's": (2, 0, 1), "today's ids read as legacy": (1, 2, 0)}
+    lines += [("the network", title, confusion[:, list(order)]) for title, order in orders.items()]
+    if classes == 2:
+        lines.append(("trained inverted", "inverted", confusion[:, ::-1, ::-1]))
+    return pd.DataFrame([{"prediction": prediction, "labels": labels, **{
+        name: float(value[0]) for name, value in metrics.iou_variants(
+            metrics.of_confusions(changed)).items()}} for prediction, labels, changed in lines]) \
+        .round(3)
+
+
+def constant(confusion: np.ndarray, column: int) -> np.ndarray:
+    """The confusions of a prediction that says one class everywhere."""
+    result = np.zeros_like(confusion)
+    result[..., column] = confusion.sum(axis=-1)
+    return result
