@@ -150,7 +150,7 @@ def by_sequence(source: Source) -> pd.DataFrame:
                                                             for one in images])
                                              for name, frames in videos.items()}})
     table = pd.DataFrame(lines).round(3)
-    return table if table.shape[1] > 1 else pd.DataFrame(columns=["label"])
+    return table if table.shape[1] > 1 else pd.DataFrame()
 
 
 def pooled_iou(images: dict[str, np.ndarray], chosen=slice(None)) -> float:
@@ -210,7 +210,7 @@ def readings(source: Source) -> pd.DataFrame:
     loss = "cross_entropy" if source.protocol.classes == "three" else "bce"
     seeds = source.counts(loss, None)
     if not seeds:
-        return pd.DataFrame(columns=["prediction", "labels", *IOUS])
+        return pd.DataFrame()
     confusion = metrics.confusions(at_half(seeds)[0])
     classes = confusion.shape[-1]
     lines = [(f"everything is {name}", "right", constant(confusion, column))

@@ -68,6 +68,8 @@ def over_seeds(values: np.ndarray) -> np.ndarray:
 
 
 def interval(draws: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of the draws."""
+    """The middle 95 % of the draws; NaN where all are alike: then nothing could be drawn anew."""
+    if np.ptp(draws) == 0:
+        return float("nan"), float("nan")
     low, high = np.percentile(draws, (2.5, 97.5))
     return float(low), float(high)

@@ -39,30 +39,33 @@ def iou_bars(source: Source) -> Figure:
     return figure
 
 
-def validation_curve(source: Source, loss: str, weight) -> pd.DataFrame | None:
-    """`step` and `validation_iou`, the mean over seeds; None without a record that has it."""
-    histories = [pd.read_csv(folder / "history.csv") for _, folder in source.records(loss, weight)]
-    looked = [history.dropna() for history in histories if "validation_iou" in history]
-    if not looked:
-        return None
-    return pd.concat(looked).groupby("step", as_index=False)["validation_iou"].mean()
+def validation_curves_of(source: Source, loss: str, weight) -> pd.DataFrame | None:
+    """Validation IoU by step (rows) and seed (columns); None without a record that has it."""
+    histories = [pd.read_csv(folder / "history.csv", index_col="step")
+                 for _, folder in source.records(loss, weight)]
+    looked = [history["validation_iou"].dropna() for history in histories
+              if "validation_iou" in history]
+    return pd.concat(looked, axis=1) if looked else None
 
 
 @drawn
 def validation_curves(source: Source) -> Figure:
-    """IoU on the validation part by step, a line a row of the table; the mean over seeds."""
+    """IoU on the validation part by step, a line a row of the table: the mean over seeds, and each
+    of several seeds as a thin line."""
     figure, axis = pyplot.subplots(figsize=(WIDTH, 3.6))
     rows = drivable.rows_of(source)
     for place, (row, colour) in enumerate(zip(rows, sns.color_palette("colorblind", len(rows)))):
-        curve = validation_curve(source, row.loss, row.weight)
+        curves = validation_curves_of(source, row.loss, row.weight)
         look = {"color": colour, "linestyle": LINES[place % len(LINES)]}
-        if curve is None:
+        if curves is None:
             axis.plot([], [], **look, label=f"{row.label}: not run")
-        else:
-            axis.plot(curve["step"], curve["validation_iou"], **look, label=row.label)
+            continue
+        axis.plot(curves.index, curves.mean(axis=1), **look, label=row.label)
+        if curves.shape[1] > 1:
+            axis.plot(curves.index, curves, color=colour, linewidth=0.5, alpha=0.6)
     if not any(line.get_xdata().size for line in axis.lines):
         not_run(axis)
-    axis.set(xlabel="step", ylabel=f"validation IoU at {drivable.THRESHOLD:g}", ylim=(0, 1))
+    axis.set(xlabel="step", ylabel=f"validation IoU at {drivable.THRESHOLD:g}")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside right center")
     figure.suptitle("Validation IoU by step")
     return figure
@@ -113,9 +116,11 @@ def gradient_schedule(both: tuple[float, ...] = (0.2, 0.3, 0.5, 1.0)) -> Figure:
         points = measured_factors(weight)
         right.plot(points["soft_iou"], points["factor"], "o", color=colour, markersize=3.5)
     left.set(xlabel="soft IoU of the batch, J", ylabel="loss", xlim=(0, 1), ylim=(0, 1))
-    right.set(xlabel="soft IoU of the batch, J", ylabel="gradient, times that of J", yscale="log",
+    right.set(xlabel="soft IoU of the batch, J", ylabel="gradient, times that of J",
               xlim=(0, 1))
+    right.set_yscale("log", subs=(2, 5))
     right.yaxis.set_major_formatter("{x:g}")
+    right.yaxis.set_minor_formatter("{x:g}")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.suptitle("Tversky with α = β = c: one direction, another schedule")
     return figure

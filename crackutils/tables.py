@@ -185,6 +185,14 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
+def or_say(table: pd.DataFrame, sentence: str) -> pd.DataFrame | None:
+    """The table, or, if it has no row, the sentence, printed."""
+    if len(table):
+        return table
+    print(sentence)
+    return None
+
+
 def between(table: pd.DataFrame, figure: str) -> list[str]:
     """A figure's interval, a text a row."""
     return ["" if np.isnan(low) else f"{low:.3f} to {high:.3f}"

@@ -84,8 +84,7 @@ def verdicts(source: Source, variant: str = "iou") -> pd.DataFrame:
     seeds = {label: source.counts(row.loss, row.weight)
              for label, row in zip(labels, paper_rows(source.protocol))}
     if not all(seeds.values()):
-        return pd.DataFrame(columns=["sentence", "figure", "paper", "ours", "low", "high",
-                                     "verdict"])
+        return pd.DataFrame()
     means = {label: np.mean([iou_variants(images)[variant] for images in at_half(counts)])
              for label, counts in seeds.items()}
     draws = {label: variant_draws(counts)[variant] for label, counts in seeds.items()}

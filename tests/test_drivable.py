@@ -34,7 +34,7 @@ def made_up(quality: float, seed: int, classes: int = 2) -> dict[str, np.ndarray
 
 def write(root, loss, weight, seed=0, quality=0.9, pretrained=False, protocol=ROADS, classes=2):
     run = protocol.with_run(loss, weight, seed)
-    counts = made_up(quality, seed + round(1e4 * quality), classes)
+    counts = made_up(quality, seed + round(1e7 * quality), classes)
     runs.save(runs.record_folder(root, run, "roads", "f"), run, "roads", "f",
               {"pretrained_encoder": pretrained}, HISTORY, counts, None, {})
     return counts
@@ -46,10 +46,10 @@ def source_of(root, seeds=(0,), protocol=ROADS):
 
 def write_all(root, seeds, lead=0.0):
     """All of the paper's rows; Tversky 0.3 is better by `lead`."""
-    for row in drivable.paper_rows(ROADS):
-        for seed in seeds:
+    for place, row in enumerate(drivable.paper_rows(ROADS)):
+        for seed in seeds:  # as good as equal, and other pictures
             write(root, row.loss, row.weight, seed,
-                  0.9 + lead * (row.label == verdicts.T3) + 1e-4 * (row.loss == "bce"))
+                  0.9 + lead * (row.label == verdicts.T3) + 1e-6 * place)
 
 
 def test_the_table_has_the_papers_rows_and_added_ones_with_a_record(tmp_path):

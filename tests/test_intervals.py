@@ -48,6 +48,11 @@ def test_every_draw_of_single_pictures_has_as_many_as_there_are(seed, count):
     assert (weights.sum(axis=1) == count).all() and (weights >= 0).all()
 
 
+def test_one_short_video_gives_no_interval():
+    weights = intervals.resamples([f"a_{frame:03d}" for frame in range(20)])
+    assert np.isnan(intervals.interval(weights @ np.arange(20.0))).all()
+
+
 def test_the_interval_of_single_pictures_is_that_of_their_mean():
     generator = np.random.default_rng(3)
     values = generator.normal(size=200)

@@ -290,3 +290,28 @@ def test_text_is_at_least_8_points_and_stays_inside(source, shown):
 def test_the_kept_pictures_are_those_of_training(shown):
     assert 0 < len(shown) <= experiments.KEPT_SAMPLES
     assert all(picture.mask.any() for picture in shown)
+
+
+def test_validation_curves_are_the_records_looks(tmp_path):
+    for seed, value in ((0, 0.5), (1, 0.7)):
+        run = ROADS.with_run("dice", None, seed)
+        record = runs.record_folder(tmp_path, run, "synthetic", "f")
+        history = pd.DataFrame({"step": [1, 2, 3, 4], "loss": 0.5,
+                                "validation_iou": [np.nan, value, np.nan, value + 0.1]})
+        runs.save(record, run, "synthetic", "f", {}, history, {"n": np.zeros(1)}, None, {})
+    source = Source(ROADS, "synthetic", {"runs": tmp_path}, (0, 1))
+    lines = {line.get_label(): line for line in
+             road_figures.validation_curves(source).axes[0].lines}
+    assert lines["Dice"].get_xdata().tolist() == [2, 4]
+    assert lines["Dice"].get_ydata() == pytest.approx([0.6, 0.7])
+    assert not lines["BCE: not run"].get_xdata().size
+
+
+def test_measured_gradients_lie_on_the_formula_and_point_one_way():
+    for both in (0.2, 0.3, 0.5, 1.0):
+        points = road_figures.measured_factors(both)
+        np.testing.assert_allclose(
+            points["factor"], road_figures.gradient_factor(points["soft_iou"], both), rtol=1e-9)
+        assert points["angle"].max() < 1e-4
+    figure = road_figures.gradient_schedule()
+    assert len(figure.axes) == 2 and len(figure.axes[1].lines) == 8
