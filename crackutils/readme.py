@@ -7,6 +7,7 @@ Each stands between `<!-- name -->` and `<!-- /name -->`.
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 
@@ -195,5 +196,19 @@ def filled(text: str) -> str:
     return text
 
 
+def camvid_tables() -> dict[Path, str]:
+    """The committed tables of the runs on CamVid's roads, by their path."""
+    origin = camvid_source()
+    folder = runs.records_folder(RESULTS, *FRAMES).parent / "tables"
+    return {folder / f"{name}.csv": table.to_csv(index=False) for name, table in (
+        ("iou_table", drivable.iou_table(origin)),
+        ("iou_by_sequence", drivable.by_sequence(origin)),
+        ("iou_by_register", drivable.by_register(origin)),
+        ("verdicts", verdicts.verdicts(origin)))}
+
+
 if __name__ == "__main__":
     README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, content in camvid_tables().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")

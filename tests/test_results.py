@@ -35,6 +35,11 @@ def test_mse_finds_cracks_and_misses_the_fine_ones():
     assert by_width[:2].sum() / present[:2].sum() < by_width[3] / present[3]
 
 
+def test_the_committed_tables_of_camvid_are_computed_from_its_records():
+    for path, content in readme.camvid_tables().items():
+        assert path.read_text(encoding="utf-8") == content, "run make readme"
+
+
 def test_every_road_loss_beats_calling_everything_road():
     table = drivable.iou_table(ROADS)
     assert len(table) == len(published.iou_table())
