@@ -63,7 +63,7 @@ def loss_curves(source: Source) -> Figure:
         panel.yaxis.set_minor_formatter("{x:g}")
         return True
     rows = crack_runs() if source.protocol.task == "cracks" else [
-        row[1:3] for row in paper_rows(source.protocol)]
+        (row.loss, row.weight) for row in paper_rows(source.protocol)]
     return _families(rows, curve, "training loss", "step", "Training loss by step (log scale)")
 
 

@@ -69,9 +69,10 @@ def iou_table(source: Source) -> pd.DataFrame:
     on the test part at threshold .5, as fractions, the mean over `seeds` runs.
 
     `..._low` and `..._high` are 95 % intervals over the test frames, drawn in blocks, and over the
-    seeds where there are several. `threshold_selected` has the highest IoU on the validation part,
-    `iou_selected` is the test part's there. `encoder` says what it started from. Rows without a
-    record are empty; those that the paper lacks come last, and only with a record.
+    seeds where there are several. `of_seeds` are the seeds' own `iou`; `collapsed` of them call all
+    or nothing road. `threshold_selected` has the highest IoU on the validation part (each seed its
+    own, here the mean), `iou_selected` is the test part's there. `encoder` says what it started
+    from. Rows without a record are empty; those that the paper lacks come last, and only with one.
     """
     table = []
     for row in rows_of(source):
@@ -87,17 +88,26 @@ def measured(source: Source, row: Row) -> dict:
     if not seeds:
         return {**dict.fromkeys(IOUS, np.nan), "source": ""}
     result = {"source": " ".join(name for name, _ in records), "seeds": len(seeds)}
+    variants = [metrics.iou_variants(images) for images in at_half(seeds)]
     for name, draws in variant_draws(seeds).items():
-        result[name] = float(np.mean([metrics.iou_variants(images)[name] for images in
-                                      at_half(seeds)]))
-        result[f"{name}_low"], result[f"{name}_high"] = intervals.interval(draws)
+        result[name] = float(np.mean([one[name] for one in variants]))
+        low, high = intervals.interval(draws)
+        result[f"{name}_low"], result[f"{name}_high"] = max(0.0, low), min(1.0, high)
     chosen = [metrics.best_threshold(counts, "validation") for counts in seeds]
     selected = [metrics.scores(counts, "test")["iou"][metrics.at_threshold(counts, threshold)]
                 for counts, threshold in zip(seeds, chosen)]
     started = {"ImageNet" if runs.read_json(folder / "environment.json").get("pretrained_encoder")
                else "random" for _, folder in records}
     return result | {"threshold_selected": np.mean(chosen), "iou_selected": np.mean(selected),
+                     "of_seeds": " ".join(f"{one['iou'].item():.3f}" for one in variants),
+                     "collapsed": sum(map(collapsed, at_half(seeds))),
                      "encoder": " and ".join(sorted(started))}
+
+
+def collapsed(images: dict[str, np.ndarray]) -> bool:
+    """Whether a run calls everything road, or nothing: all but a thousandth of the pixels."""
+    claimed = (images["true_positives"] + images["false_positives"]).sum() / images["pixels"].sum()
+    return not 0.001 < claimed < 0.999
 
 
 def at_half(seeds: list[dict]) -> list[dict]:
@@ -190,7 +200,16 @@ def of_classes(source: Source, classes: str) -> Source:
     """The same records' place for networks of other classes, their loss BCE or cross entropy."""
     loss = "cross_entropy" if classes == "three" else "bce"
     return replace(source, protocol=replace(source.protocol, classes=classes, loss=loss,
-                                            weight=None))
+                                            weight=None, output="sigmoid"))
+
+
+def as_trained(source: Source) -> Source:
+    """The same source; where ImageNet's weights are asked for and no run has them, the runs from
+    random ones (`models.with_encoder_at_hand`)."""
+    if source.protocol.encoder_weights is None or any(
+            source.records(row.loss, row.weight) for row in paper_rows(source.protocol)):
+        return source
+    return replace(source, protocol=replace(source.protocol, encoder_weights=None))
 
 
 def everything_is_road(source: Source) -> float:
@@ -201,36 +220,3 @@ def everything_is_road(source: Source) -> float:
             positives = total["true_positives"][0] + total["false_negatives"][0]
             return float(positives / total["pixels"])
     return float("nan")
-
-
-def readings(source: Source) -> pd.DataFrame:
-    """Every variant of IoU of one network (BCE's or cross entropy's, first seed) and of constant
-    predictions, against the labels and against labels read wrongly; of three classes the likeliest
-    counts, without a threshold."""
-    loss = "cross_entropy" if source.protocol.classes == "three" else "bce"
-    seeds = source.counts(loss, None)
-    if not seeds:
-        return pd.DataFrame()
-    confusion = metrics.confusions(at_half(seeds)[0])
-    classes = confusion.shape[-1]
-    lines = [(f"everything is {name}", "right", constant(confusion, column))
-             for column, name in enumerate(("background", "direct area" if classes == 3 else
-                                            "road", "alternative area")[:classes])]
-    # a row of a confusion is a label: reading labels wrongly exchanges rows
-    orders = {"right": (0, 1), "inverted": (1, 0)} if classes == 2 else {
-        "right": (0, 1, 2), "direct and alternative swapped": (0, 2, 1),
-        "legacy ids read as today's": (2, 0, 1), "today's ids read as legacy": (1, 2, 0)}
-    lines += [("the network", title, confusion[:, list(order)]) for title, order in orders.items()]
-    if classes == 2:
-        lines.append(("trained inverted", "inverted", confusion[:, ::-1, ::-1]))
-    return pd.DataFrame([{"prediction": prediction, "labels": labels, **{
-        name: float(value[0]) for name, value in metrics.iou_variants(
-            metrics.of_confusions(changed)).items()}} for prediction, labels, changed in lines]) \
-        .round(3)
-
-
-def constant(confusion: np.ndarray, column: int) -> np.ndarray:
-    """The confusions of a prediction that says one class everywhere."""
-    result = np.zeros_like(confusion)
-    result[..., column] = confusion.sum(axis=-1)
-    return result

@@ -99,7 +99,10 @@ def make(fabric: Fabric, protocol: Protocol, dataset: Dataset, hardware: Hardwar
 
 def validation_iou(model, part: Part, protocol: Protocol, hardware: Hardware,
                    fabric: Fabric) -> float:
-    """Pooled IoU of the positive class on the validation part at threshold .5, for the curve."""
+    """Pooled IoU of the positive class on the validation part at threshold .5, for the curve.
+
+    Processes whose batch norm is not synchronised look each with its own statistics.
+    """
     counts = evaluate(model, {"validation": part}, protocol, hardware, fabric)
     return float(metrics.scores(counts, "validation")["iou"][metrics.at_threshold(counts, 0.5)])
 

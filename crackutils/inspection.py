@@ -56,7 +56,7 @@ def inspect(part: str, files: Files, layout: Layout, protocol: Protocol) -> Fact
     except DataError as error:
         return Facts(files.name, part, str(error))
     grey = cv2.cvtColor(sample.image, cv2.COLOR_RGB2GRAY)
-    facts = Facts(files.name, part, size=sample.mask.shape, share=float(sample.mask.mean()),
+    facts = Facts(files.name, part, size=sample.mask.shape, share=float((sample.mask > 0).mean()),
                   picture=reduced(grey))
     if levels is not None:
         counts = np.bincount(levels.reshape(-1), minlength=256) / levels.size

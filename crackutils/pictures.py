@@ -143,7 +143,7 @@ def side_by_side(source: Source, shown: list[Picture], added: bool = True) -> Fi
 def road_pictures(source: Source, shown: list[Picture]) -> Figure | None:
     """Paper B: frame, label and every loss's drivable area; a frame a column."""
     lines = [("frame", [sample.image for sample in shown]),
-             ("label", [sample.mask for sample in shown])]
+             ("label", [sample.mask > 0 for sample in shown])]
     lines += [(label(row.loss, row.weight), [
         _claimed(source, row.loss, row.weight, ROAD_THRESHOLD, sample) for sample in shown])
         for row in paper_rows(source.protocol)]

@@ -70,7 +70,8 @@ def road_trainings(protocol: str, roads: str, shared: dict) -> list[Stage]:
         return stages
     return stages + [Stage(f"05_drivable_area-{classes}", "05_drivable_area",
                            {"data": roads, "loss": loss, "overrides": overrides | {
-                               "classes": classes}}, dataset_name(roads), trainings=seeds)
+                               "classes": classes, "output": "sigmoid"}}, dataset_name(roads),
+                           trainings=seeds)
                      for classes, loss in (("direct", "bce"), ("three", "cross_entropy"))
                      if "classes" not in overrides]
 

@@ -75,7 +75,7 @@ class Protocol:
     output: str = "sigmoid"
     encoder_weights: str | None = None  # FPN: "imagenet" or random
 
-    smoothing: float = 0.0  # added to numerator and denominator of Dice, Jaccard and Tversky
+    smoothing: float = 0.0  # of Dice, Jaccard and Tversky alone: other losses don't look at it
     pooling: str = "batch"  # soft counts of the whole batch, or ("image") the mean of each image's
 
     steps: int = 10_000
@@ -118,7 +118,9 @@ class Protocol:
     def _check_classes(self) -> None:
         if self.classes != "binary" and self.task != "roads":
             raise ValueError(f"classes={self.classes} is for roads: cracks are binary.")
-        if (self.classes == "three") and self.loss not in THREE_CLASS:
+        if self.classes == "three" and self.architecture != "fpn":
+            raise ValueError("classes=three needs architecture=fpn: the U-Net has one output.")
+        if self.classes == "three" and self.loss not in THREE_CLASS:
             raise ValueError(f"{self.loss} is no loss of three classes: expected one of "
                              f"{', '.join(THREE_CLASS)}.")
         if self.classes != "three" and self.loss == "cross_entropy":
@@ -203,10 +205,12 @@ def preset(name: str, task: str = "cracks", overrides: dict | None = None) -> Pr
                          f"{', '.join(sorted(fields))}.")
     values = {field: tuple(value) if isinstance(value, list) else value
               for field, value in (overrides or {}).items()}
+    if task == "cracks":  # one mapping may serve both tasks
+        values.pop("classes", None)
     if values.get("classes") == "three":  # what BCE, the preset's, is for two
         values = {"loss": "cross_entropy", **values}
     values = {**PRESETS[task][name], **values}
-    if values.get("architecture") == "fpn":  # one mapping may serve both tasks
+    if values.get("architecture") == "fpn":  # likewise
         values = {field: value for field, value in values.items() if field not in UNET_FIELDS}
     return Protocol(name=name, task=task, **values)
 

@@ -99,6 +99,7 @@ def camvid() -> str:
 
 
 def with_interval(row: dict) -> str:
+    """A row's IoU with its 95 % interval."""
     if pd.isna(row.get("iou_low", math.nan)):
         return "–"
     return f"{row['iou']:.3f} ({row['iou_low']:.3f}–{row['iou_high']:.3f})"

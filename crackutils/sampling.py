@@ -64,8 +64,8 @@ def cut(pixels: Tensor, draw: Draw, tile: tuple[int, int]) -> Tensor:
 class Sampler:
     """The batches of a run: `sampler.batch(step)` -> images N x 3 x h x w, targets N x 1 x h x w.
 
-    Images are float32 in [0, 1], targets float32 0 or 1. Samples are drawn with replacement. Of
-    several processes that share a run, each gets its part of every step's draws. On a GPU the
+    Images are float32 in [0, 1], targets float32 class numbers. Samples are drawn with replacement.
+    Of several processes that share a run, each gets its part of every step's draws. On a GPU the
     pixels are `resident` if they fit there (None: decided by its free memory).
     """
 

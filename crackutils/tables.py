@@ -142,7 +142,8 @@ def arrange(table: pd.DataFrame, keys: list[str], figures: tuple[str, ...]) -> p
     """Columns in the contract's order, figures to six digits."""
     around = [f"{figure}{end}" for figure in figures for end in ("_published", "_low", "_high")]
     chosen = [column for column in table if column.endswith("_selected")]
-    order = [*keys, *figures, "source", *around, *chosen, "seeds", "encoder"]
+    order = [*keys, *figures, "source", *around, *chosen, "seeds", "of_seeds",
+             "collapsed", "encoder"]
     return table[[column for column in order if column in table]].round(6)
 
 

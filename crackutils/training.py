@@ -61,26 +61,33 @@ def train(fabric: Fabric, model: nn.Module, sampler: Sampler, hardware: Hardware
     network.train()
     pending, started = [], time.monotonic()
     steps = range(len(losses), protocol.steps)
-    bar = tqdm(zip(steps, sampler.batches(steps)), initial=len(losses), total=protocol.steps,
-               desc=f"{protocol.loss} {protocol.weight or ''} seed {protocol.seed}",
-               unit="step", file=sys.stdout, mininterval=2, disable=not fabric.is_global_zero)
+    bar = progress(zip(steps, sampler.batches(steps)), len(losses), protocol, fabric)
     for step, batch in bar:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(protocol, step)
         seed_dropout(protocol, step, fabric.global_rank)
         pending.append(one_step(fabric, network, fabric_optimizer, batch, protocol, hardware))
-        if validate and protocol.validate_every and (step + 1) % protocol.validate_every == 0:
+        look = validate and protocol.validate_every and (step + 1) % protocol.validate_every == 0
+        if not (look or len(pending) == FETCH_EVERY or step + 1 == protocol.steps):
+            continue
+        losses += fetch(pending, len(losses), sampler, protocol)
+        pending.clear()
+        bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
+        if look:
             validation[step + 1] = validate()
             network.train()
-        if len(pending) == FETCH_EVERY or step + 1 == protocol.steps:
-            losses += fetch(pending, len(losses), sampler, protocol)
-            pending.clear()
-            bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
-            if fabric.is_global_zero and checkpoints.due():
-                checkpoints.save({"model": model.state_dict(), "losses": losses,
-                                  "validation": validation, "optimizer": optimizer.state_dict(),
-                                  "seconds": earlier + time.monotonic() - started})
+        if fabric.is_global_zero and checkpoints.due():
+            checkpoints.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(),
+                              "losses": losses, "validation": validation,
+                              "seconds": earlier + time.monotonic() - started})
     return trained._replace(seconds=earlier + time.monotonic() - started)
+
+
+def progress(batches, done: int, protocol: Protocol, fabric: Fabric) -> tqdm:
+    """The batches with a progress bar, in one of several processes."""
+    return tqdm(batches, initial=done, total=protocol.steps,
+                desc=f"{protocol.loss} {protocol.weight or ''} seed {protocol.seed}",
+                unit="step", file=sys.stdout, mininterval=2, disable=not fabric.is_global_zero)
 
 
 def set_switches(hardware: Hardware) -> None:

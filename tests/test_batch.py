@@ -5,11 +5,13 @@ import sys
 
 import nbformat
 import pytest
+from miniatures import MINIATURES
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
 from crackutils import batch, plan, report
 from crackutils.plan import Stage
+from crackutils.protocol import preset
 
 COMMON = "protocol = 'smoke'\nruns = 'runs'\nresults = ''\nseeds = [0]\ndevice = 'auto'\n" \
     "overrides = {}\n"
@@ -17,7 +19,7 @@ PARAMETERS = {"01_data": "protocol = 'smoke'\ndata = 'synthetic'\nroads = 'synth
               "02_losses_by_hand": "protocol = 'smoke'",
               "03_train_cracks": COMMON + "data = 'synthetic'\nloss = 'mse'\nweights = []",
               "04_threshold_sweeps": COMMON + "data = 'synthetic'",
-              "05_drivable_area": COMMON + "data = 'synthetic'\nloss = ''",
+              "05_drivable_area": COMMON + "data = 'synthetic'\nloss = ''\nweights = []",
               "06_figures": COMMON + "data = 'synthetic'\nroads = 'synthetic'"}
 CHECK = "from crackutils.protocol import as_list\nprint('reached')\nas_list('seeds', seeds)"
 
@@ -122,6 +124,38 @@ def test_every_notebook_gets_what_it_knows_and_its_own_folder(executed, tmp_path
     assert by_name["05_drivable_area-dice"][1].parts[-2:] == ("synthetic", "notebooks")
     # Fig. 8 shows pictures, and there are none of photographs
     assert not [stage for stage, _ in executed if "figure8" in stage.name]
+
+
+def road_stages(executed):
+    return {stage.name.removeprefix("05_drivable_area-"): stage.parameters for stage, _ in executed
+            if stage.name.startswith("05_drivable_area-")}
+
+
+def test_roads_are_trained_for_direct_area_and_three_classes_too(executed, tmp_path):
+    assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path),
+                       "-y", "overrides: {output: clipped}"]) == 0
+    found = road_stages(executed)
+    assert set(found) == {"tversky", "dice", "bce_dice", "bce", "direct", "three"}
+    assert [found[name]["loss"] for name in ("direct", "three")] == ["bce", "cross_entropy"]
+    for name in ("direct", "three"):  # three classes have no clipped output
+        assert found[name]["overrides"] == {"output": "sigmoid", "classes": name}
+        preset("smoke", "roads", found[name]["overrides"])
+    assert found["dice"]["overrides"] == {"output": "clipped"}
+
+
+def test_three_classes_asked_for_are_all_that_roads_are_trained_for(executed, tmp_path):
+    assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path),
+                       "-y", "overrides: {classes: three}"]) == 0
+    assert set(road_stages(executed)) == {"tversky", "dice", "bce_dice", "cross_entropy"}
+
+
+@pytest.mark.parametrize("layout, both", [("plain", False), ("camvid", False), ("bdd100k", True),
+                                          ("bdd100k_legacy", True)])
+def test_only_layouts_with_two_kinds_of_area_are_trained_for_them(layout, both, executed, tmp_path):
+    MINIATURES[layout](tmp_path / "roads")
+    assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path / "r"), "--roads",
+                       str(tmp_path / "roads")]) == 0
+    assert ({"direct", "three"} <= set(road_stages(executed))) == both
 
 
 def test_figure_8_is_trained_for_synthetic_pictures_with_one_seed(executed, tmp_path):

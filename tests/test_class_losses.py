@@ -1,5 +1,6 @@
 """The losses of three classes against brute force, pixel by pixel and class by class."""
 
+import dataclasses
 import math
 
 import pytest
@@ -116,7 +117,10 @@ def test_three_classes_and_cross_entropy_belong_together():
     with pytest.raises(ValueError, match="three need a softmax"):
         preset("smoke", "roads", {"classes": "three", "output": "clipped"})
     with pytest.raises(ValueError, match="cracks are binary"):
-        preset("smoke", "cracks", {"classes": "direct"})
+        dataclasses.replace(preset("smoke"), classes="direct")
+    assert preset("smoke", "cracks", {"classes": "three"}) == preset("smoke"), "for roads alone"
+    with pytest.raises(ValueError, match="the U-Net has one output"):
+        preset("smoke", "roads", {"classes": "three", "architecture": "unet"})
 
 
 @pytest.mark.parametrize("classes, loss, weight", [("binary", "dice", None),

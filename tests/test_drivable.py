@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import jaccard_score
 
-from crackutils import drivable, intervals, published, runs, tables, verdicts
+from crackutils import drivable, intervals, published, readings, runs, tables, verdicts
 from crackutils.evaluation import THRESHOLDS
 from crackutils.protocol import preset
 
@@ -98,7 +98,7 @@ def test_a_line_above_the_table_says_what_the_encoder_started_from(tmp_path, pre
 
 def test_readings_are_scikit_learns_on_pixels(tmp_path):
     counts = write(tmp_path, "bce", None)
-    table = drivable.readings(source_of(tmp_path)).set_index(["prediction", "labels"])["iou"]
+    table = readings.readings(source_of(tmp_path)).set_index(["prediction", "labels"])["iou"]
     true, false, missed = (counts[f"test_{name}"][:, 49].sum() for name in
                            ("true_positives", "false_positives", "false_negatives"))
     rest = 1000 * len(NAMES) - true - false - missed
@@ -108,14 +108,14 @@ def test_readings_are_scikit_learns_on_pixels(tmp_path):
                 ("everything is road", "right"): truth.mean(),
                 ("the network", "right"): jaccard_score(truth, claim),
                 ("the network", "inverted"): jaccard_score(1 - truth, claim),
-                ("trained inverted", "inverted"): jaccard_score(1 - truth, 1 - claim)}
+                (readings.MIRRORED, "inverted"): jaccard_score(1 - truth, 1 - claim)}
     assert table.to_dict() == pytest.approx(expected, abs=6e-4)
 
 
 def test_readings_of_three_classes_exchange_the_labels_rows(tmp_path):
     three = replace(ROADS, classes="three", loss="cross_entropy")
     counts = write(tmp_path, "cross_entropy", None, protocol=three, classes=3)
-    table = drivable.readings(source_of(tmp_path, protocol=three)).set_index("labels")
+    table = readings.readings(source_of(tmp_path, protocol=three)).set_index("labels")
     pooled = counts["test_confusion"].sum(axis=0)
     labels, claims = (np.repeat(one.ravel(), pooled.ravel()) for one in np.indices((3, 3)))
     # an id k of one convention, as the other reads it
@@ -175,9 +175,67 @@ def test_a_verdict_follows_the_interval(tmp_path, lead, verdict):
     table = verdicts.verdicts(source_of(tmp_path, (0, 1, 2))).set_index("figure")
     row = table.loc["Tversky 0.3 − Dice"]
     assert row["verdict"] == verdict and row["low"] <= row["ours"] <= row["high"]
-    if lead:
-        best = table.loc["its lead over the best other row", "verdict"]
-        assert best.split(",")[0] == verdict.split(",")[0]
+    best = table.loc["its lead over the best other row", "verdict"]
+    assert best == verdict.split(",")[0]
+
+
+def test_verdicts_on_equal_losses_are_seldom_wrong():
+    """Seven losses without any difference, three seeds: of 400 studies at most one in ten errs."""
+    generator = np.random.default_rng(8)
+    labels = published.iou_table()["label"]
+    wrong = dict.fromkeys([claim.figure for claim in verdicts.CLAIMS], 0)
+    for _ in range(400):
+        iou = {label: 0.5 + 0.02 * generator.standard_normal((3, 1)) for label in labels}
+        draws = {label: intervals.over_seeds(values.repeat(1_000, axis=1))
+                 for label, values in iou.items()}
+        means = {label: values.mean() for label, values in iou.items()}
+        for claim in verdicts.CLAIMS:
+            verdict = verdicts.judged(claim, means, draws, 3)["verdict"]
+            wrong[claim.figure] += verdict != verdicts.NOISE
+    assert max(wrong.values()) <= 40, wrong
+    assert min(wrong[f"Tversky 0.3 − {other}"] for other in ("Dice", "BCE")) >= 5, wrong
+
+
+def test_only_seeds_that_all_rows_have_are_judged(tmp_path):
+    write_all(tmp_path, (0, 1))
+    write(tmp_path, "bce", None, 2)
+    table = verdicts.verdicts(source_of(tmp_path, (0, 1, 2)))
+    assert (table["seeds"] == 2).all()
+
+
+def test_runs_that_call_everything_road_are_counted(tmp_path):
+    write(tmp_path, "dice", None, 0)
+    everything = made_up(0.9, 1)
+    for part in ("validation", "test"):
+        positives = everything[f"{part}_true_positives"] + everything[f"{part}_false_negatives"]
+        everything |= {f"{part}_true_positives": positives,
+                       f"{part}_false_positives": 1000 - positives,
+                       f"{part}_false_negatives": 0 * positives}
+    run = ROADS.with_run("dice", None, 1)
+    runs.save(runs.record_folder(tmp_path, run, "roads", "f"), run, "roads", "f", {}, HISTORY,
+              everything, None, {})
+    row = drivable.iou_table(source_of(tmp_path, (0, 1))).set_index("label").loc["Dice"]
+    assert row["collapsed"] == 1
+    assert [float(value) for value in row["of_seeds"].split()][1] == pytest.approx(
+        drivable.everything_is_road(source_of(tmp_path, (1,))), abs=6e-4)
+
+
+def test_other_classes_have_lines_of_their_own(tmp_path):
+    for classes, quality in (("binary", 0.9), ("direct", 0.8), ("three", 0.7)):
+        protocol = drivable.of_classes(source_of(tmp_path), classes).protocol
+        write(tmp_path, protocol.loss, None, quality=quality, protocol=protocol,
+              classes=3 if classes == "three" else 2)
+    table = drivable.by_classes(source_of(tmp_path, protocol=replace(ROADS, output="clipped")))
+    assert table["iou"].notna().all() and table["iou"].is_monotonic_decreasing
+
+
+def test_runs_from_random_weights_are_found_where_imagenets_could_not_be_had(tmp_path):
+    wanted = replace(ROADS, encoder_weights="imagenet")
+    assert drivable.as_trained(source_of(tmp_path)) == source_of(tmp_path)
+    source = source_of(tmp_path, protocol=wanted)
+    assert drivable.as_trained(source).protocol == ROADS
+    write(tmp_path, "dice", None, protocol=wanted, pretrained=True)
+    assert drivable.as_trained(source) == source
 
 
 def test_one_seed_gives_no_verdict_and_a_missing_row_no_table(tmp_path):
@@ -190,9 +248,8 @@ def test_one_seed_gives_no_verdict_and_a_missing_row_no_table(tmp_path):
 def test_the_claims_printed_figures_are_the_papers_tables_or_text():
     iou = {label: np.float64(100 * value) for label, value in
            published.iou_table().set_index("label")["iou"].items()}
-    printed = {claim.figure: claim.printed for claim in (*verdicts.CLAIMS, verdicts.SPREAD)}
-    ours = {claim.figure: float(claim.compute(iou)) for claim in
-            (*verdicts.CLAIMS, verdicts.SPREAD)}
+    printed = {claim.figure: claim.printed for claim in verdicts.CLAIMS}
+    ours = {claim.figure: float(claim.compute(iou)) for claim in verdicts.CLAIMS}
     wrong = {figure for figure in printed if abs(printed[figure] - ours[figure]) > 0.006}
     # 3.96 is Dice - BCE-Dice(1:1); the line through three rows only comes near 2.31
     assert wrong == {"BCE-Dice(0.25:1) − BCE-Dice(1:1)",
@@ -203,7 +260,7 @@ def test_the_claims_printed_figures_are_the_papers_tables_or_text():
 
 
 def test_spread_of_equal_losses_is_noise_and_of_unequal_ones_is_not(tmp_path):
-    figure = verdicts.SPREAD.figure
+    figure = verdicts.CLAIMS[-1].figure
     write_all(tmp_path / "equal", (0, 1, 2))
     table = verdicts.verdicts(source_of(tmp_path / "equal", (0, 1, 2))).set_index("figure")
     assert table.loc[figure, "verdict"] == "within the noise"
@@ -218,6 +275,4 @@ def test_pooled_draws_are_those_of_the_drawn_frames():
     true, false, missed = (counts[f"test_{name}"][:, 49] for name in
                            ("true_positives", "false_positives", "false_negatives"))
     for row, found in zip(weights, drivable.variant_draws([counts])["iou"][:3]):
-        frames = np.repeat(np.arange(len(NAMES)), row)
-        assert found == pytest.approx(true[frames].sum() / (
-            true[frames].sum() + false[frames].sum() + missed[frames].sum()))
+        assert found == pytest.approx((row * true).sum() / (row * (true + false + missed)).sum())

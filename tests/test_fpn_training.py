@@ -21,9 +21,15 @@ def samples(tmp_path_factory):
     return datasets.load("synthetic", PROTOCOL, tmp_path_factory.mktemp("data")).train
 
 
-def run(model, sampler, record):
-    checkpoints = runs.Checkpoints(record, PROTOCOL, "data", HERE)
-    return train(fabric_for(HERE), model, sampler, HERE, checkpoints)[0]
+def run(model, sampler, record, protocol=PROTOCOL):
+    """Losses, and what a look at the network's state says after each step."""
+    checkpoints = runs.Checkpoints(record, protocol, "data", HERE)
+
+    def look() -> float:
+        model.eval()
+        return float(sum(value.double().sum() for value in model.state_dict().values()))
+
+    return train(fabric_for(HERE), model, sampler, HERE, checkpoints, look)[:2]
 
 
 class Interrupted(Sampler):
@@ -47,6 +53,19 @@ def test_an_fpn_run_is_the_same_whatever_was_drawn_before_and_after_a_cut(sample
         run(build(PROTOCOL), Interrupted(samples, PROTOCOL), tmp_path / "cut")
     resumed = build(PROTOCOL)
     again = run(resumed, Sampler(samples, PROTOCOL), tmp_path / "cut")
-    assert again == losses
+    assert again == losses and list(losses[1]) == [1, 2, 3]
     for one, other in zip(first.state_dict().values(), resumed.state_dict().values()):
         assert torch.equal(one, other)
+
+
+def test_a_loss_that_is_no_number_is_told_before_anybody_looks(samples, tmp_path):
+    protocol = preset("smoke", "roads", {"steps": 3, "learning_rate": 1e38})
+    with pytest.raises(training.TrainingFailedError, match="its batch"):
+        run(build(protocol), Sampler(samples, protocol), tmp_path / "r", protocol)
+
+
+def test_other_looks_change_no_loss(samples, tmp_path):
+    seldom = preset("smoke", "roads", {"steps": 3, "validate_every": 2})
+    losses, looks = run(build(seldom), Sampler(samples, seldom), tmp_path / "seldom", seldom)
+    assert list(looks) == [2]
+    assert losses == run(build(PROTOCOL), Sampler(samples, PROTOCOL), tmp_path / "often")[0]
