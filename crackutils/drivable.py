@@ -143,22 +143,19 @@ def by_threshold(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_sequence(source: Source) -> pd.DataFrame:
-    """Pooled IoU at .5 of each video of the test part, 30 frames or more, the mean over seeds; the
-    first line counts the frames. Empty where frames stand alone."""
+    """Pooled IoU at .5 of each video of the test part, 30 frames or more, the mean over seeds.
+    Empty where frames stand alone."""
     lines = []
     for row in rows_of(source):
         seeds = source.counts(row.loss, row.weight)
         if not seeds:
             continue
-        videos = {name: frames for name, frames in
+        videos = {f"{name} ({len(frames)} frames)": frames for name, frames in
                   intervals.sequences(seeds[0]["test_names"].tolist()).items()
                   if len(frames) >= intervals.BLOCK}
-        if not lines:
-            lines.append({"label": "frames", **{name: len(some) for name, some in videos.items()}})
-        images = at_half(seeds)
-        lines.append({"label": row.label, **{name: np.mean([pooled_iou(one, frames)
-                                                            for one in images])
-                                             for name, frames in videos.items()}})
+        lines.append({"label": row.label, **{
+            name: np.mean([pooled_iou(images, frames) for images in at_half(seeds)])
+            for name, frames in videos.items()}})
     table = pd.DataFrame(lines).round(3)
     return table if table.shape[1] > 1 else pd.DataFrame()
 

@@ -19,8 +19,8 @@ def sequences(names: Sequence[str]) -> dict[str, np.ndarray]:
     frames = defaultdict(list)
     for index, name in enumerate(names):
         found = FRAME.match(name)
-        frames[found[1].rstrip("_-") if found else name].append(
-            (int(found[2]) if found else 0, index))
+        video = re.sub("[_-]+f?$", "", found[1]) if found else name
+        frames[video].append((int(found[2]) if found else 0, index))
     return {name: np.array([index for _, index in sorted(some)]) for name, some in frames.items()}
 
 
