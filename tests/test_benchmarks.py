@@ -47,3 +47,14 @@ def test_a_benchmark_runs_and_leaves_its_table(tmp_path, name):
                    stdout=subprocess.DEVNULL)
     table = pd.read_csv(tmp_path / f"{name}.csv")
     assert len(table) > 1 and (table["seconds"] > 0).all()
+
+
+def test_the_road_study_has_every_row_of_its_tables(tmp_path):
+    answer = subprocess.run(
+        [sys.executable, "benchmarks/roads.py", "--data", "synthetic", "--protocol", "smoke",
+         "--runs", str(tmp_path), "--seeds", "2", "--minutes", "0", "--part", "2/2"],
+        cwd=runs.ROOT, env=os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1"}, check=True,
+        capture_output=True, text=True)
+    left = answer.stdout.strip().splitlines()[-1].removeprefix("open: ").split(", ")
+    assert len(left) == (14 + 4 + 4) // 2 and left[0].startswith("dice-none-0-")
+    assert not list(tmp_path.glob("smoke/**/complete.json"))
