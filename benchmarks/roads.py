@@ -24,7 +24,7 @@ def study(protocol: Protocol, seeds: int) -> list[Protocol]:
     """Every run, in order of importance."""
     rows = [(row.loss, row.weight) for row in drivable.paper_rows(protocol)]
     papers = [protocol.with_run(*row, seed) for seed in range(seeds) for row in rows]
-    added = [protocol.with_run(*run, 0) for run in drivable.ADDED.values()]
+    added = [protocol.with_run(*run, 0) for run in drivable.ADDED]
     choices = [replace(protocol.with_run(one.loss, one.other_weight, one.seed), **one.fields)
                for one in drivable.OPEN]
     return papers + added + choices

@@ -14,9 +14,7 @@ from crackutils.tables import Source, arrange, none_if_missing
 IOUS = ("iou", "iou_mean_of_images", "iou_mean_of_classes", "iou_mean_without_background",
         "iou_official")
 THRESHOLD = 0.5  # paper B states none
-ADDED = {"Tversky(α = 0.3, β = 0.7)": ("tversky", (0.3, 0.7)),
-         "Tversky(α = 0.7, β = 0.3)": ("tversky", (0.7, 0.3)),
-         "Jaccard": ("jaccard", None), "Focal (γ = 2)": ("focal", 2)}
+ADDED = (("tversky", (0.3, 0.7)), ("tversky", (0.7, 0.3)), ("jaccard", None), ("focal", 2))
 
 
 class Choice(NamedTuple):
@@ -55,27 +53,38 @@ def paper_rows(protocol: Protocol) -> list[Row]:
             for row in published.iou_table().to_dict("records")]
     if protocol.classes != "three":
         return rows
-    return [row._replace(loss="cross_entropy", label="Cross entropy") if row.loss == "bce" else row
-            for row in rows]
+    other = {"loss": "cross_entropy", "label": "Cross entropy (for BCE)"}
+    return [row._replace(**other) if row.loss == "bce" else row for row in rows]
 
 
 def to_train(protocol: Protocol, loss: str, weights: list) -> list[tuple]:
     """(loss, weight) of the runs asked for: `""` the paper's seven; a loss with these weights, or
     with those of the paper's and the added rows, or without any."""
     rows = paper_rows(protocol)
-    if not loss and not weights:
+    if not loss and weights:
+        raise ValueError("weights need a loss: add -p loss tversky, or another.")
+    if not loss:
         return [(row.loss, row.weight) for row in rows]
     if weights:
         return [(loss, weight) for weight in weights]
     known = [(row.loss, row.weight) for row in rows if row.loss == loss] \
-        or [run for run in ADDED.values() if run[0] == loss]
+        or [run for run in ADDED if run[0] == loss]
     return known or [(loss, None)]
 
 
 def rows_of(source: Source) -> list[Row]:
-    """Paper B's rows, and those of `ADDED` that have a record."""
-    added = [Row(label, *run, np.nan) for label, run in ADDED.items() if source.records(*run)]
-    return paper_rows(source.protocol) + added
+    """Paper B's rows, and whatever else was trained with the same protocol."""
+    rows = paper_rows(source.protocol)
+    listed = {(row.loss, row.weight) for row in rows}
+    return rows + [Row(title(*run), *run, np.nan) for run in source.trained() if run not in listed]
+
+
+def title(loss: str, weight) -> str:
+    """A run as paper B would call it."""
+    names = {"tversky": "Tversky(α = {:g}, β = {:g})", "bce_dice": "BCE-Dice ({:g}:{:g})",
+             "focal": "Focal (γ = {:g})", "jaccard": "Jaccard"}
+    weights = weight if isinstance(weight, tuple) else (weight,)
+    return names.get(loss, loss if weight is None else f"{loss} ({{:g}})").format(*weights)
 
 
 def iou_table(source: Source) -> pd.DataFrame:
@@ -86,7 +95,7 @@ def iou_table(source: Source) -> pd.DataFrame:
     seeds where there are several. `of_seeds` are the seeds' own `iou`; `collapsed` of them call all
     or nothing road. `threshold_selected` has the highest IoU on the validation part (each seed its
     own, here the mean), `iou_selected` is the test part's there. `encoder` says what it started
-    from. Rows without a record are empty; those that the paper lacks come last, and only with one.
+    from. Rows without a record are empty; runs that the paper lacks come last.
     """
     table = []
     for row in rows_of(source):
@@ -105,8 +114,8 @@ def measured(source: Source, row: Row) -> dict:
     variants = [metrics.iou_variants(images) for images in at_half(seeds)]
     for name, draws in variant_draws(seeds).items():
         result[name] = float(np.mean([one[name] for one in variants]))
-        low, high = intervals.interval(draws)
-        result[f"{name}_low"], result[f"{name}_high"] = max(0.0, low), min(1.0, high)
+        limits = np.clip(intervals.interval(draws), 0, 1)
+        result[f"{name}_low"], result[f"{name}_high"] = limits
     chosen = [metrics.best_threshold(counts, "validation") for counts in seeds]
     selected = [metrics.scores(counts, "test")["iou"][metrics.at_threshold(counts, threshold)]
                 for counts, threshold in zip(seeds, chosen)]

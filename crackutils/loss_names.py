@@ -33,7 +33,7 @@ def check_weight(loss: str, weight) -> None:
     wanted = 2 if loss in PAIR_WEIGHTED else 1
     if not isinstance(numbers, tuple | list) or len(numbers) != wanted:
         raise ValueError(f"{loss} takes a pair of numbers as its weight, got {weight!r}: "
-                         "write it as [0.3, 0.7].")
+                         "write it as [0.3, 0.7], and a list of weights as [[0.3, 0.7]].")
     if not all(is_number(number) and math.isfinite(number) and number >= 0 for number in numbers):
         raise ValueError(f"The weight of {loss} must be finite and not negative, got {weight!r}.")
     if loss == "balanced_step" and weight >= 1:

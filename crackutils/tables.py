@@ -37,6 +37,27 @@ class Source:
                  for seed in self.seeds)
         return [record for record in found if record is not None]
 
+    def trained(self) -> list[tuple]:
+        """(loss, weight) of every record of this protocol, in order."""
+        found = set()
+        for root in self.roots.values():
+            folder = runs.records_folder(root, self.protocol.name, self.dataset)
+            for path in folder.glob(f"*/{runs.COMPLETE}"):
+                config = runs.read_json(path.with_name("config.json"))["protocol"]
+                weight = config["weight"]
+                run = config["loss"], tuple(weight) if isinstance(weight, list) else weight
+                if run not in found and self.fits(*run) and self.records(*run):
+                    found.add(run)
+        return sorted(found, key=str)
+
+    def fits(self, loss: str, weight) -> bool:
+        """Whether the protocol could be run with a loss: three classes can't with all of them."""
+        try:
+            self.protocol.with_run(loss, weight, 0)
+        except ValueError:
+            return False
+        return True
+
     def counts(self, loss: str, weight) -> list[dict[str, np.ndarray]]:
         """The counts of each seed's record."""
         return [runs.read_arrays(folder / "counts.npz")
@@ -58,6 +79,8 @@ def reading_source(protocol: str, task: str, data: str, runs_folder: str, result
     roots = {"runs": runs.resolve(runs_folder, "runs")}
     if results:
         roots["results"] = runs.resolve(results, "results")
+    if protocol == "smoke":
+        print("protocol smoke proves the path only: its figures mean nothing")
     chosen = preset(protocol, task, overrides)
     if data == "synthetic":
         return Source(chosen, "synthetic", roots, tuple(seeds))
@@ -180,6 +203,8 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
         if f"{figure}_low" in table:
             place = shown.columns.get_loc((figure, "ours")) + 1
             shown.insert(place, (figure, "95 %"), between(table, figure))
+    if "encoder" in table:  # what it started from belongs into every table
+        shown[("", "encoder")] = table["encoder"]
     if "weight" in keys:
         shown[("", "weight")] = ["" if pd.isna(weight) else f"{weight:g}"
                                  for weight in table["weight"]]

@@ -59,9 +59,29 @@ def test_the_table_has_the_papers_rows_and_added_ones_with_a_record(tmp_path):
     write(tmp_path, "tversky", (0.3, 0.7))
     write(tmp_path, "focal", 2)
     table = drivable.iou_table(source_of(tmp_path))
-    assert table["label"].tolist()[7:] == ["Tversky(α = 0.3, β = 0.7)", "Focal (γ = 2)"]
-    assert table["weight"].tolist()[7:] == ["[0.3, 0.7]", 2]
+    assert table["label"].tolist()[7:] == ["Focal (γ = 2)", "Tversky(α = 0.3, β = 0.7)"]
+    assert table["weight"].tolist()[7:] == [2, "[0.3, 0.7]"]
     assert table["iou_published"][7:].isna().all() and table["iou"][7:].notna().all()
+
+
+def test_whatever_was_trained_has_a_row_and_other_protocols_runs_have_none(tmp_path):
+    write(tmp_path, "bce_dice", (2, 1.5))
+    write(tmp_path, "relu", 0.97)
+    write(tmp_path, "jaccard", None, protocol=replace(ROADS, smoothing=1.0))
+    write(tmp_path, "jaccard", None, seed=5)
+    three = replace(ROADS, classes="three", loss="cross_entropy")
+    write(tmp_path, "cross_entropy", None, protocol=three, classes=3)
+    table = drivable.iou_table(source_of(tmp_path))
+    assert table["label"].tolist()[7:] == ["BCE-Dice (2:1.5)", "relu (0.97)"]
+    others = drivable.iou_table(source_of(tmp_path, protocol=three))
+    assert len(others) == 7 and others["iou"].notna().sum() == 1
+
+
+def test_a_set_of_one_short_video_has_no_interval(tmp_path, monkeypatch):
+    monkeypatch.setattr(intervals, "resamples", lambda names: np.ones((50, len(names))))
+    write(tmp_path, "dice", None)
+    row = drivable.iou_table(source_of(tmp_path)).set_index("label").loc["Dice"]
+    assert np.isnan(row[["iou_low", "iou_high"]].tolist()).all() and row["iou"] > 0
 
 
 def test_own_thresholds_encoders_and_seeds_are_told(tmp_path):
@@ -143,6 +163,8 @@ def test_what_is_trained_follows_loss_and_weights():
     assert drivable.to_train(ROADS, "tversky", [[0.3, 0.7]]) == [("tversky", [0.3, 0.7])]
     assert drivable.to_train(ROADS, "focal", []) == [("focal", 2)]
     assert drivable.to_train(ROADS, "mse", []) == [("mse", None)]
+    with pytest.raises(ValueError, match="weights need a loss"):
+        drivable.to_train(ROADS, "", [[0.3, 0.7]])
 
 
 def test_sequences_are_scored_for_themselves(tmp_path):

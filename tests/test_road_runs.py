@@ -15,7 +15,7 @@ from crackutils.parts import Part, Sample
 from crackutils.protocol import preset
 
 FPN = smp.FPN
-OTHERS = [("tversky", (0.3, 0.7)), ("tversky", (0.7, 0.3)), ("jaccard", None), ("focal", 2)]
+OTHERS = list(drivable.ADDED)
 PLANNED = [(classes, row.loss, row.weight) for classes in ("binary", "direct", "three")
            for row in drivable.paper_rows(preset("smoke", "roads", {"classes": classes}))] \
     + [(classes, *run) for classes in ("binary", "direct", "three") for run in OTHERS]
