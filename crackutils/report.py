@@ -38,7 +38,7 @@ def write_report(folder: Path, title: str, notebooks: list[Path], tables: list[P
 {links}
 </ol>
 <h2>Tables</h2><p>The papers' figures and ours. The files beside the records hold more
-columns: intervals, the choice on the validation part, and where each row came from.</p>
+columns: the choice on the validation part, and where each row came from.</p>
 {shown}
 <h2>Figures</h2>
 {pictures}
@@ -57,7 +57,7 @@ def convert(notebook: Path, folder: Path) -> Path:
 
 
 def table_html(path: Path) -> str:
-    """A table's columns for the eye: without intervals and sources."""
+    """A table's columns for the eye."""
     return beside(pd.read_csv(path)).to_html(index=False, na_rep="", border=0,
                                             float_format="{:.3f}".format)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from crackutils import intervals
-from crackutils.drivable import at_half, paper_rows, variant_draws
+from crackutils.drivable import at_half, collapsed, paper_rows, variant_draws
 from crackutils.metrics import iou_variants
 from crackutils.tables import Source
 
@@ -110,28 +110,38 @@ CLAIMS = (
           spread, judge_spread))
 
 
-def verdicts(source: Source, variant: str = "iou") -> pd.DataFrame:
+def verdicts(source: Source, variant: str = "iou", learned: bool = False) -> pd.DataFrame:
     """Each claim's figure in IoU points, the paper's and ours with a 95 % interval, and a verdict.
 
     "reproduced": the interval lies above 0 (", not in size": the printed figure is outside it);
     "not reproduced": it lies below 0; else "within the noise". A best or worst of several rows
     would be biased by its choice: there rows are compared one by one, and the spread with that of
     equal losses. Frames and seeds are drawn together for all losses, and only seeds that all rows
-    have are used. One seed can't tell a loss from luck: no verdict. Empty while a row has no
-    record.
+    have are used; `learned` leaves out those with which a row's run collapsed. One seed can't tell
+    a loss from luck: no verdict. Empty while a row has no record.
     """
-    binary = replace(source.protocol, classes="binary", loss="bce", weight=None)
-    rows = list(zip([row.label for row in paper_rows(binary)], paper_rows(source.protocol)))
-    common = [seed for seed in source.seeds if all(
-        replace(source, seeds=(seed,)).records(row.loss, row.weight) for _, row in rows)]
-    if not common:
+    seeds = common_seeds(source, learned)
+    if not any(seeds.values()):
         return pd.DataFrame()
-    seeds = {label: replace(source, seeds=tuple(common)).counts(row.loss, row.weight)
-             for label, row in rows}
     drawn = {label: variant_draws(counts)[variant] for label, counts in seeds.items()}
     means = {label: np.mean([iou_variants(images)[variant] for images in at_half(counts)])
              for label, counts in seeds.items()}
-    return pd.DataFrame([judged(claim, means, drawn, len(common)) for claim in CLAIMS])
+    return pd.DataFrame([judged(claim, means, drawn, len(seeds[T3])) for claim in CLAIMS])
+
+
+def common_seeds(source: Source, learned: bool) -> dict[str, list[dict]]:
+    """By the paper's labels, the counts of each seed that every row has."""
+    binary = replace(source.protocol, classes="binary", loss="bce", weight=None)
+    labels = [row.label for row in paper_rows(binary)]
+    rows = dict(zip(labels, paper_rows(source.protocol)))
+    found = {label: [] for label in labels}
+    for seed in source.seeds:
+        one = replace(source, seeds=(seed,))
+        counts = {label: one.counts(row.loss, row.weight) for label, row in rows.items()}
+        if all(counts.values()) and not (learned and any(
+                collapsed(at_half(of_row)[0]) for of_row in counts.values())):
+            found = {label: found[label] + of_row for label, of_row in counts.items()}
+    return found
 
 
 def judged(claim: Claim, means: Figures, draws: Figures, seeds: int) -> dict:

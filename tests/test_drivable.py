@@ -241,6 +241,13 @@ def test_runs_that_call_everything_road_are_counted(tmp_path):
     assert row["collapsed"] == 1
     assert [float(value) for value in row["of_seeds"].split()][1] == pytest.approx(
         drivable.everything_is_road(source_of(tmp_path, (1,))), abs=6e-4)
+    for place, other in enumerate(drivable.paper_rows(ROADS)):
+        if other.loss != "dice":
+            for seed in (0, 1):
+                write(tmp_path, other.loss, other.weight, seed, 0.9 + 1e-6 * place)
+    for learned, count in ((False, 2), (True, 1)):
+        table = verdicts.verdicts(source_of(tmp_path, (0, 1)), learned=learned)
+        assert (table["seeds"] == count).all()
 
 
 def test_other_classes_have_lines_of_their_own(tmp_path):
