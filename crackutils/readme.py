@@ -209,7 +209,7 @@ def camvid_tables() -> dict[Path, str]:
         ("iou_by_sequence", drivable.by_sequence(origin)),
         ("iou_by_register", drivable.by_register(origin)),
         ("verdicts", verdicts.verdicts(origin)),
-        ("verdicts_learned", verdicts.verdicts(origin, learned=True)))}
+        ("verdicts_learned", verdicts.verdicts(origin, learned=True))) if len(table)}
 
 
 if __name__ == "__main__":

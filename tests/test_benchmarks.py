@@ -58,3 +58,13 @@ def test_the_road_study_has_every_row_of_its_tables(tmp_path):
     left = answer.stdout.strip().splitlines()[-1].removeprefix("open: ").split(", ")
     assert len(left) == (14 + 4 + 4) // 2 and left[0].startswith("dice-none-0-")
     assert not list(tmp_path.glob("smoke/**/complete.json"))
+
+
+def test_the_first_steps_of_a_run_are_told_apart(tmp_path):
+    subprocess.run([sys.executable, "benchmarks/collapse.py", "--data", "synthetic", "--protocol",
+                    "smoke", "--steps", "2", "--out", str(tmp_path)], cwd=runs.ROOT,
+                   env=os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1"}, check=True,
+                   stdout=subprocess.DEVNULL)
+    table = pd.read_csv(tmp_path / "collapse.csv")
+    assert len(table) == 6 * 2 and (table["gradient"] > 0).all()
+    assert (table["logit_1_percent"] <= table["logit_99_percent"]).all()

@@ -1,0 +1,71 @@
+"""Why some runs of the road study call everything road: python benchmarks/collapse.py --data FOLDER
+
+The first steps of runs on CamVid's roads, step by step: the loss, the length of the gradient over
+all weights, and the logits' quantiles. Where every logit lies above 8 the sigmoid is 1 to three
+digits, and a loss of soft counts has hardly a gradient left; cross entropy keeps its own.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from crackutils import datasets, runs
+from crackutils.hardware import decide, fabric_for
+from crackutils.models import build
+from crackutils.protocol import Protocol, preset
+from crackutils.sampling import Sampler
+from crackutils.training import charge, learning_rate, seed_dropout, set_switches, set_up
+
+CASES = [("dice", None, 0, {}), ("dice", None, 1, {}), ("dice", None, 1, {"precision": "float32"}),
+         ("dice", None, 1, {"learning_rate": 1e-4}), ("bce_dice", (0.25, 1), 1, {}),
+         ("bce", None, 1, {})]
+
+
+def first_steps(protocol: Protocol, part, steps: int) -> list[dict]:
+    """What each of the first steps of a run sees, before it changes the weights."""
+    hardware = decide(protocol, "cpu")
+    set_switches(hardware)
+    fabric, model, sampler = fabric_for(hardware), build(protocol), Sampler(part, protocol)
+    network, optimizer, fabric_optimizer = set_up(fabric, model, protocol, hardware)
+    network.train()
+    lines = []
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = learning_rate(protocol, step)
+        seed_dropout(protocol, step, 0)
+        images, targets = sampler.batch(step)
+        logits = network(images.contiguous(memory_format=hardware.tensor_format))
+        loss = charge(logits, targets, protocol)
+        fabric_optimizer.zero_grad()
+        fabric.backward(loss)
+        squares = sum(float((one.grad.float() ** 2).sum()) for one in model.parameters())
+        low, middle, high = logits.detach().float().flatten().quantile(
+            torch.tensor([0.01, 0.5, 0.99])).tolist()
+        lines.append({"step": step, "loss_value": loss.item(), "gradient": squares**0.5,
+                      "logit_1_percent": low, "logit_median": middle, "logit_99_percent": high})
+        fabric_optimizer.step()
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True, help="the folder of CamVid's roads, or synthetic")
+    parser.add_argument("--protocol", default="cpu", help="smoke, quick or cpu")
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--out", type=Path, default=runs.ROOT / "results" / "benchmarks")
+    given = parser.parse_args()
+    dataset = datasets.load(given.data, preset(given.protocol, "roads"), runs.ROOT / "runs")
+    lines = []
+    for loss, weight, seed, fields in CASES:
+        protocol = preset(given.protocol, "roads", fields).with_run(loss, weight, seed)
+        facts = {"loss": loss, "weight": weight, "seed": seed, "precision":
+                 decide(protocol, "cpu").precision, "learning_rate": protocol.learning_rate}
+        lines += [facts | line for line in first_steps(protocol, dataset.train, given.steps)]
+        print(pd.DataFrame(lines[-given.steps:]).to_string(index=False), "\n", flush=True)
+    given.out.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(lines).to_csv(given.out / "collapse.csv", index=False, float_format="%.6g")
+
+
+if __name__ == "__main__":
+    main()
