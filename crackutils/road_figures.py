@@ -17,8 +17,8 @@ LINES = ("-", "--", "-.", ":")
 
 @drawn
 def iou_bars(source: Source) -> Figure:
-    """Paper B's IoU table: ours as bars with 95 % intervals, the paper's values as ticks, "all is
-    road" as a line."""
+    """Paper B's IoU table: ours as bars with 95 % intervals, single seeds as points, the paper's
+    values as ticks, "all is road" as a line."""
     table = drivable.iou_table(source)
     figure, axis = pyplot.subplots(figsize=(WIDTH, 0.8 + 0.34 * len(table)))
     places = np.arange(len(table))
@@ -26,6 +26,11 @@ def iou_bars(source: Source) -> Figure:
     if "iou_low" in table:
         axis.errorbar(table["iou"], places, fmt="none", ecolor="0.2", capsize=2, xerr=[
             table["iou"] - table["iou_low"], table["iou_high"] - table["iou"]])
+    if "seeds" in table and table["seeds"].max() > 1:
+        points = [(float(value), place) for place, text in
+                  zip(places, table["of_seeds"].fillna("")) for value in text.split()]
+        axis.plot(*zip(*points), "o", color="white", markeredgecolor="black", markersize=4,
+                  label="each seed")
     axis.plot(table["iou_published"], places, "|", color="black", markersize=14,
               markeredgewidth=2.5, label="paper B")
     for place in places[table["iou"].isna()]:
@@ -35,7 +40,7 @@ def iou_bars(source: Source) -> Figure:
         axis.axvline(everything, color="0.3", linestyle="--", label="everything called road")
     axis.set(yticks=places, yticklabels=table["label"], xlim=(0, 1), ylim=(len(table) - 0.4, -0.6),
              xlabel=f"IoU of the drivable area, test part, threshold {drivable.THRESHOLD:g}")
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper right", ncols=3)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper right", ncols=4)
     return figure
 
 
@@ -50,8 +55,8 @@ def validation_curves_of(source: Source, loss: str, weight) -> pd.DataFrame | No
 
 @drawn
 def validation_curves(source: Source) -> Figure:
-    """IoU on the validation part by step, a line a row of the table: the mean over seeds, and each
-    of several seeds as a thin line."""
+    """IoU on the validation part by step, a line a row of the table: the median of the seeds, and
+    each of several seeds as a thin line."""
     figure, axis = pyplot.subplots(figsize=(WIDTH, 3.6))
     rows = drivable.rows_of(source)
     for place, (row, colour) in enumerate(zip(rows, sns.color_palette("colorblind", len(rows)))):
@@ -60,14 +65,14 @@ def validation_curves(source: Source) -> Figure:
         if curves is None:
             axis.plot([], [], **look, label=f"{row.label}: not run")
             continue
-        axis.plot(curves.index, curves.mean(axis=1), **look, label=row.label)
+        axis.plot(curves.index, curves.median(axis=1), **look, label=row.label)
         if curves.shape[1] > 1:
             axis.plot(curves.index, curves, color=colour, linewidth=0.5, alpha=0.6)
     if not any(line.get_xdata().size for line in axis.lines):
         not_run(axis)
     axis.set(xlabel="step", ylabel=f"validation IoU at {drivable.THRESHOLD:g}")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside right center")
-    figure.suptitle("Validation IoU by step")
+    figure.suptitle("Validation IoU by step (thin: each of several seeds)")
     return figure
 
 

@@ -307,6 +307,18 @@ def test_validation_curves_are_the_records_looks(tmp_path):
     assert not lines["BCE: not run"].get_xdata().size
 
 
+def test_each_of_several_seeds_is_a_point_on_its_bar(tmp_path):
+    roads = datasets.load("synthetic", ROADS, tmp_path)
+    for seed in (0, 1):
+        fake(tmp_path, ROADS.with_run("dice", None, seed), roads)
+    source = Source(ROADS, "synthetic", {"runs": tmp_path}, (0, 1))
+    points = next(line for line in road_figures.iou_bars(source).axes[0].lines
+                  if line.get_label() == "each seed")
+    expected = drivable.iou_table(source).set_index("label").loc["Dice", "of_seeds"].split()
+    assert points.get_xdata().tolist() == [float(value) for value in expected]
+    assert points.get_ydata().tolist() == [1, 1]
+
+
 def test_measured_gradients_lie_on_the_formula_and_point_one_way():
     for both in (0.2, 0.3, 0.5, 1.0):
         points = road_figures.measured_factors(both)
