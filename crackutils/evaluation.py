@@ -23,6 +23,10 @@ PIXELS_AT_ONCE = 2**20  # of windows in one pass: bounds the memory, whatever th
 WIDTH_EDGES = np.array([1.0, 2.0, 3.0, 5.0])  # px: below 1, 1-2, 2-3, 3-5, 5 and more
 
 
+class NoProbabilitiesError(ValueError):
+    """Predictions outside [0, 1], or no numbers at all."""
+
+
 def counts_by_group(prediction: Tensor, group: Tensor, groups: int,
                     thresholds: np.ndarray = THRESHOLDS) -> Tensor:
     """How many pixels of each group are positive at each threshold: int64 groups x thresholds.
@@ -42,7 +46,7 @@ def counts_by_group(prediction: Tensor, group: Tensor, groups: int,
         values, own = values.float(), own.int()
         low, high = values.aminmax()
         if not bool((low >= 0) & (high <= 1)):
-            raise ValueError("predictions must be probabilities in [0, 1], without NaN")
+            raise NoProbabilitiesError("predictions must be probabilities in [0, 1], without NaN")
         # exact, CELLS being a power of two: of values in different cells the cells tell the larger
         cells = (values * CELLS).int()
         by_cell += torch.bincount(own * (CELLS + 1) + cells, minlength=len(by_cell))

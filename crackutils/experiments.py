@@ -20,7 +20,7 @@ from lightning.fabric import Fabric
 
 from crackutils import metrics, runs
 from crackutils.datasets import Dataset, load
-from crackutils.evaluation import evaluate, positive, predictions
+from crackutils.evaluation import NoProbabilitiesError, evaluate, positive, predictions
 from crackutils.hardware import UNDER_TORCHRUN, Hardware, decide, launch
 from crackutils.models import build, with_encoder_at_hand
 from crackutils.parts import Part
@@ -103,7 +103,10 @@ def validation_iou(model, part: Part, protocol: Protocol, hardware: Hardware,
 
     Processes whose batch norm is not synchronised look each with its own statistics.
     """
-    counts = evaluate(model, {"validation": part}, protocol, hardware, fabric)
+    try:
+        counts = evaluate(model, {"validation": part}, protocol, hardware, fabric)
+    except NoProbabilitiesError:
+        return float("nan")  # nor will the next loss be a number: told with its batch
     return float(metrics.scores(counts, "validation")["iou"][metrics.at_threshold(counts, 0.5)])
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from crackutils import datasets, runs, training
+from crackutils import datasets, experiments, runs, training
 from crackutils.hardware import Hardware, fabric_for
 from crackutils.models import build
 from crackutils.protocol import preset
@@ -58,10 +58,11 @@ def test_an_fpn_run_is_the_same_whatever_was_drawn_before_and_after_a_cut(sample
         assert torch.equal(one, other)
 
 
-def test_a_loss_that_is_no_number_is_told_before_anybody_looks(samples, tmp_path):
+def test_a_loss_that_is_no_number_is_told_although_somebody_looked_before(tmp_path):
     protocol = preset("smoke", "roads", {"steps": 3, "learning_rate": 1e38})
+    dataset = datasets.load("synthetic", protocol, tmp_path)
     with pytest.raises(training.TrainingFailedError, match="its batch"):
-        run(build(protocol), Sampler(samples, protocol), tmp_path / "r", protocol)
+        experiments.complete(protocol, dataset, tmp_path, None, "cpu")
 
 
 def test_other_looks_change_no_loss(samples, tmp_path):
