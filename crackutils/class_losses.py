@@ -22,9 +22,9 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 def focal(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
     """mean((1 - p_y)^gamma (-log p_y)), p_y the softmax of the labelled class."""
-    log_probability = -functional.cross_entropy(logits, target, reduction="none")
-    # -expm1 keeps the digits of 1 - p_y near 0; its gradient at gamma = 0 is none, as it should be
-    return (-((-torch.expm1(log_probability)) ** gamma) * log_probability).mean()
+    surprise = functional.cross_entropy(logits, target, reduction="none")  # -log p_y
+    # expm1 keeps the digits of 1 - p_y near 0
+    return ((-torch.expm1(-surprise)) ** gamma * surprise).mean()
 
 
 def loss_from_logits(loss: str, logits: Tensor, target: Tensor, *, weight=None,

@@ -12,18 +12,15 @@ from matplotlib.figure import Figure
 
 from crackutils import comparisons, metrics, published
 from crackutils.drivable import paper_rows
-from crackutils.loss_names import WEIGHTED
+from crackutils.loss_names import NAMES, WEIGHTED, label, weight_label
 from crackutils.plots import (
     LOOKS,
-    NAMES,
     WEIGHT_LINES,
     WIDTH,
     chosen_rows,
     crack_runs,
     drawn,
-    label,
     not_run,
-    weight_label,
 )
 from crackutils.tables import Source
 

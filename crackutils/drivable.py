@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from crackutils import intervals, metrics, published, runs
+from crackutils.loss_names import label
 from crackutils.protocol import Protocol
 from crackutils.tables import Source, arrange, none_if_missing
 
@@ -76,15 +77,7 @@ def rows_of(source: Source) -> list[Row]:
     """Paper B's rows, and whatever else was trained with the same protocol."""
     rows = paper_rows(source.protocol)
     listed = {(row.loss, row.weight) for row in rows}
-    return rows + [Row(title(*run), *run, np.nan) for run in source.trained() if run not in listed]
-
-
-def title(loss: str, weight) -> str:
-    """A run as paper B would call it."""
-    names = {"tversky": "Tversky(α = {:g}, β = {:g})", "bce_dice": "BCE-Dice ({:g}:{:g})",
-             "focal": "Focal (γ = {:g})", "jaccard": "Jaccard"}
-    weights = weight if isinstance(weight, tuple) else (weight,)
-    return names.get(loss, loss if weight is None else f"{loss} ({{:g}})").format(*weights)
+    return rows + [Row(label(*run), *run, np.nan) for run in source.trained() if run not in listed]
 
 
 def iou_table(source: Source) -> pd.DataFrame:
@@ -101,17 +94,18 @@ def iou_table(source: Source) -> pd.DataFrame:
     for row in rows_of(source):
         shown = json.dumps(list(row.weight)) if isinstance(row.weight, tuple) else row.weight
         table.append({"loss": row.loss, "weight": shown, "label": row.label,
-                      "iou_published": row.published, **measured(source, row)})
+                      "iou_published": row.published, **measured(source, row.loss, row.weight)})
     return arrange(pd.DataFrame(table), ["loss", "weight", "label"], IOUS)
 
 
-def measured(source: Source, row: Row) -> dict:
-    """What the records of a row say; empty without one."""
-    seeds, records = source.counts(row.loss, row.weight), source.records(row.loss, row.weight)
+def measured(source: Source, loss: str, weight) -> dict:
+    """What the records of a loss say; empty without one."""
+    seeds, records = source.counts(loss, weight), source.records(loss, weight)
     if not seeds:
         return {**dict.fromkeys(IOUS, np.nan), "source": ""}
     result = {"source": " ".join(name for name, _ in records), "seeds": len(seeds)}
-    variants = [metrics.iou_variants(images) for images in at_half(seeds)]
+    images = at_half(seeds)
+    variants = [metrics.iou_variants(one) for one in images]
     for name, draws in variant_draws(seeds).items():
         result[name] = float(np.mean([one[name] for one in variants]))
         limits = np.clip(intervals.interval(draws), 0, 1)
@@ -123,7 +117,7 @@ def measured(source: Source, row: Row) -> dict:
                else "random" for _, folder in records}
     return result | {"threshold_selected": np.mean(chosen), "iou_selected": np.mean(selected),
                      "of_seeds": " ".join(f"{one['iou'].item():.3f}" for one in variants),
-                     "collapsed": sum(map(collapsed, at_half(seeds))),
+                     "collapsed": sum(map(collapsed, images)),
                      "encoder": " and ".join(sorted(started))}
 
 
@@ -197,7 +191,7 @@ def by_classes(source: Source) -> pd.DataFrame:
     lines = []
     for classes, title in titles.items():
         other = of_classes(source, classes)
-        found = measured(other, Row(title, other.protocol.loss, None, np.nan))
+        found = measured(other, other.protocol.loss, None)
         lines.append({"trained for": title, **{name: found[name] for name in IOUS}})
     return pd.DataFrame(lines).round(3)
 

@@ -1,4 +1,4 @@
-"""The names of the losses, and which weights each takes."""
+"""The names of the losses, which weights each takes, and how tables and legends call them."""
 
 import math
 
@@ -7,6 +7,10 @@ PAIR_WEIGHTED = ("tversky", "bce_dice")
 WEIGHTED = ("balanced_step", "squared_balanced_step", "step", "relu")
 LOSS_NAMES = ("mse", *WEIGHTED, "bce", "dice", *PAIR_WEIGHTED, "jaccard", "focal", "cross_entropy")
 THREE_CLASS = ("dice", *PAIR_WEIGHTED, "jaccard", "focal", "cross_entropy")  # of direct, ...
+NAMES = {"mse": "MSE", "balanced_step": "Balanced Step", "step": "Step", "relu": "ReLU",
+         "squared_balanced_step": "Squared & Balanced Step", "bce": "BCE", "dice": "Dice",
+         "tversky": "Tversky", "bce_dice": "BCE-Dice", "jaccard": "Jaccard", "focal": "Focal",
+         "cross_entropy": "Cross entropy"}
 
 
 def check_loss(loss: str) -> None:
@@ -56,3 +60,18 @@ def weight_text(weight) -> str:
         return "none"
     return "+".join(f"{number:g}" for number in weight) if isinstance(weight, tuple | list) \
         else f"{weight:g}"
+
+
+def label(loss: str, weight) -> str:
+    """A loss and its weight as tables and legends say it; a pair as paper B writes it."""
+    return NAMES[loss] if weight is None else f"{NAMES[loss]} {weight_label(loss, weight)}"
+
+
+def weight_label(loss: str, weight) -> str:
+    """A weight without its loss: `0.97`, `0.25:1`, `α = β = 0.3`, `γ = 2`."""
+    if loss not in PAIR_WEIGHTED:
+        return f"γ = {weight:g}" if loss == "focal" else f"{weight:g}"
+    first, second = (f"{number:g}" for number in weight)
+    if loss == "bce_dice":
+        return f"{first}:{second}"
+    return f"α = β = {first}" if first == second else f"α = {first}, β = {second}"

@@ -17,18 +17,16 @@ from crackutils import datasets, published, runs
 from crackutils.drivable import THRESHOLD as ROAD_THRESHOLD
 from crackutils.drivable import paper_rows
 from crackutils.experiments import KEPT_SAMPLES
-from crackutils.loss_names import WEIGHTED
+from crackutils.loss_names import NAMES, WEIGHTED, label
 from crackutils.plots import (
     BLUE,
     FIRST_PICTURES,
-    NAMES,
     RED,
     SETTINGS,
     TABLE_OF,
     WIDTH,
     chosen_rows,
     drawn,
-    label,
     not_run,
 )
 from crackutils.tables import Source

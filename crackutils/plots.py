@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from crackutils import published, runs, tables
-from crackutils.loss_names import WEIGHTED
+from crackutils.loss_names import NAMES, WEIGHTED
 from crackutils.losses import LOSSES
 from crackutils.tables import BCE_THRESHOLD, Source
 
@@ -30,10 +30,6 @@ STYLE = {**sns.axes_style("ticks"), "font.family": "DejaVu Sans", "font.size": 8
          "xtick.major.width": 0.8, "ytick.major.width": 0.8, "lines.linewidth": 1.4,
          "legend.handlelength": 2.6, "legend.frameon": False,
          "figure.constrained_layout.use": True, "pdf.fonttype": 42}
-NAMES = {"mse": "MSE", "balanced_step": "Balanced Step", "step": "Step", "relu": "ReLU",
-         "squared_balanced_step": "Squared & Balanced Step", "bce": "BCE", "dice": "Dice",
-         "tversky": "Tversky", "bce_dice": "BCE-Dice", "jaccard": "Jaccard", "focal": "Focal",
-         "cross_entropy": "Cross entropy"}
 BLUE, _, GREEN, RED, PURPLE, *_, SKY = sns.color_palette("colorblind")
 LOOKS = {"mse": ("0.4", "--", "o"), "balanced_step": (BLUE, "-.", "s"),
          "squared_balanced_step": (PURPLE, (0, (6, 1, 1, 1, 1, 1)), "D"), "step": (GREEN, ":", "^"),
@@ -74,21 +70,6 @@ def save(figure: Figure | None, folder: Path, name: str) -> tuple[Path, ...]:
         figure.savefig(paths[0], dpi=200, metadata={"CreationDate": None})
         figure.savefig(paths[1], dpi=160)
     return paths
-
-
-def label(loss: str, weight) -> str:
-    """A loss and its weight as a legend says it; a pair as paper B writes it."""
-    return NAMES[loss] if weight is None else f"{NAMES[loss]} {weight_label(loss, weight)}"
-
-
-def weight_label(loss: str, weight) -> str:
-    """A weight without its loss: `0.97`, `0.25:1`, `α = β = 0.3`."""
-    if loss not in ("tversky", "bce_dice"):
-        return f"{weight:g}"
-    first, second = (f"{number:g}" for number in weight)
-    if loss == "bce_dice":
-        return f"{first}:{second}"
-    return f"α = β = {first}" if first == second else f"α = {first}, β = {second}"
 
 
 def crack_runs() -> list[tuple[str, float | None]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from crackutils import drivable, metrics, runs, tables, verdicts
-from crackutils.plots import NAMES
+from crackutils.loss_names import NAMES
 from crackutils.protocol import preset
 from crackutils.tables import Source
 

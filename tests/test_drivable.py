@@ -59,7 +59,7 @@ def test_the_table_has_the_papers_rows_and_added_ones_with_a_record(tmp_path):
     write(tmp_path, "tversky", (0.3, 0.7))
     write(tmp_path, "focal", 2)
     table = drivable.iou_table(source_of(tmp_path))
-    assert table["label"].tolist()[7:] == ["Focal (γ = 2)", "Tversky(α = 0.3, β = 0.7)"]
+    assert table["label"].tolist()[7:] == ["Focal γ = 2", "Tversky α = 0.3, β = 0.7"]
     assert table["weight"].tolist()[7:] == [2, "[0.3, 0.7]"]
     assert table["iou_published"][7:].isna().all() and table["iou"][7:].notna().all()
 
@@ -72,7 +72,7 @@ def test_whatever_was_trained_has_a_row_and_other_protocols_runs_have_none(tmp_p
     three = replace(ROADS, classes="three", loss="cross_entropy")
     write(tmp_path, "cross_entropy", None, protocol=three, classes=3)
     table = drivable.iou_table(source_of(tmp_path))
-    assert table["label"].tolist()[7:] == ["BCE-Dice (2:1.5)", "relu (0.97)"]
+    assert table["label"].tolist()[7:] == ["BCE-Dice 2:1.5", "ReLU 0.97"]
     others = drivable.iou_table(source_of(tmp_path, protocol=three))
     assert len(others) == 7 and others["iou"].notna().sum() == 1
 

@@ -22,7 +22,7 @@ from crackutils import (
     road_figures,
     runs,
 )
-from crackutils.loss_names import WEIGHTED
+from crackutils.loss_names import NAMES, WEIGHTED, label
 from crackutils.protocol import preset
 from crackutils.tables import Source
 
@@ -101,7 +101,7 @@ def test_weighting_curves_are_the_formulas(loss):
     figure = plots.weighting(loss, 0.5)
     for column, panel in enumerate(figure.axes, start=1):
         lines = {line.get_label(): line for line in panel.lines}
-        error, drawn = lines[plots.NAMES[loss]].get_data()
+        error, drawn = lines[NAMES[loss]].get_data()
         mse = lines["MSE"].get_ydata()
         for point in BY_HAND[loss]:
             at = np.flatnonzero(np.isclose(error, point[0]))
@@ -113,7 +113,7 @@ def test_weighting_curves_are_the_formulas(loss):
 def test_the_overview_has_the_four_functions_and_mse():
     for panel in plots.weighting_overview().axes:
         named = [line.get_label() for line in panel.lines if line.get_label()[0] != "_"]
-        assert named == ["MSE", *(plots.NAMES[loss] for loss in WEIGHTED)]
+        assert named == ["MSE", *(NAMES[loss] for loss in WEIGHTED)]
 
 
 @pytest.mark.parametrize(("loss", "number", "weights", "threshold"), [
@@ -123,7 +123,7 @@ def test_the_overview_has_the_four_functions_and_mse():
 def test_pictures_by_weight_have_the_papers_order(source, shown, loss, number, weights, threshold):
     figure = pictures.by_weight(source, shown, loss)
     assert titles(figure) == ["image", "label", *(f"w = {weight:g}" for weight in weights)]
-    assert figure.get_suptitle().startswith(f"Fig. {number}: {plots.NAMES[loss]} ")
+    assert figure.get_suptitle().startswith(f"Fig. {number}: {NAMES[loss]} ")
     assert f"threshold {threshold:g} " in figure.get_suptitle()
     # three of the four weights have no record: a panel in each row says so
     assert sum("not run" in text for text in texts(figure)) == 3 * len(shown)
@@ -199,7 +199,7 @@ def test_curves_are_the_counts_scores(source):
     sweep = curves.f1_by_threshold(source).axes
     for loss, weight, threshold in plots.chosen_rows():
         scores = metrics.scores(source.counts(loss, weight)[0], "test")
-        line = next(line for line in panel.lines if line.get_label() == plots.label(loss, weight))
+        line = next(line for line in panel.lines if line.get_label() == label(loss, weight))
         some = scores["recall"] > 0
         np.testing.assert_array_equal(line.get_xdata(), scores["recall"])
         np.testing.assert_array_equal(line.get_ydata()[some], scores["precision"][some])
