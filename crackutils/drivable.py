@@ -213,9 +213,10 @@ def by_register(source: Source) -> pd.DataFrame:
 
 def of_classes(source: Source, classes: str) -> Source:
     """The same records' place for networks of other classes, their loss BCE or cross entropy."""
-    loss = "cross_entropy" if classes == "three" else "bce"
-    return replace(source, protocol=replace(source.protocol, classes=classes, loss=loss,
-                                            weight=None, output="sigmoid"))
+    three = {"loss": "cross_entropy", "output": "sigmoid"}  # three have no clipped output
+    fields = three if classes == "three" else {"loss": "bce"}
+    return replace(source, protocol=replace(source.protocol, classes=classes, weight=None,
+                                            **fields))
 
 
 def as_trained(source: Source) -> Source:

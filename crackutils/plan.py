@@ -69,10 +69,11 @@ def road_trainings(protocol: str, roads: str, shared: dict) -> list[Stage]:
                                     .positive) != 2:
         return stages
     return stages + [Stage(f"05_drivable_area-{classes}", "05_drivable_area",
-                           {"data": roads, "loss": loss, "overrides": overrides | {
-                               "classes": classes, "output": "sigmoid"}}, dataset_name(roads),
-                           trainings=seeds)
-                     for classes, loss in (("direct", "bce"), ("three", "cross_entropy"))
+                           {"data": roads, "loss": loss, "overrides": overrides | fields},
+                           dataset_name(roads), trainings=seeds)
+                     for classes, loss, fields in (
+                         ("direct", "bce", {"classes": "direct"}),
+                         ("three", "cross_entropy", {"classes": "three", "output": "sigmoid"}))
                      if "classes" not in overrides]
 
 

@@ -137,8 +137,10 @@ def test_roads_are_trained_for_direct_area_and_three_classes_too(executed, tmp_p
     found = road_stages(executed)
     assert set(found) == {"tversky", "dice", "bce_dice", "bce", "direct", "three"}
     assert [found[name]["loss"] for name in ("direct", "three")] == ["bce", "cross_entropy"]
-    for name in ("direct", "three"):  # three classes have no clipped output
-        assert found[name]["overrides"] == {"output": "sigmoid", "classes": name}
+    assert found["direct"]["overrides"] == {"output": "clipped", "classes": "direct"}
+    # three classes have no clipped output
+    assert found["three"]["overrides"] == {"output": "sigmoid", "classes": "three"}
+    for name in ("direct", "three"):
         preset("smoke", "roads", found[name]["overrides"])
     assert found["dice"]["overrides"] == {"output": "clipped"}
 

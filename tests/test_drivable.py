@@ -251,11 +251,13 @@ def test_runs_that_call_everything_road_are_counted(tmp_path):
 
 
 def test_other_classes_have_lines_of_their_own(tmp_path):
+    clipped = source_of(tmp_path, protocol=replace(ROADS, output="clipped"))
     for classes, quality in (("binary", 0.9), ("direct", 0.8), ("three", 0.7)):
-        protocol = drivable.of_classes(source_of(tmp_path), classes).protocol
+        protocol = drivable.of_classes(clipped, classes).protocol
+        assert protocol.output == ("sigmoid" if classes == "three" else "clipped")
         write(tmp_path, protocol.loss, None, quality=quality, protocol=protocol,
               classes=3 if classes == "three" else 2)
-    table = drivable.by_classes(source_of(tmp_path, protocol=replace(ROADS, output="clipped")))
+    table = drivable.by_classes(clipped)
     assert table["iou"].notna().all() and table["iou"].is_monotonic_decreasing
 
 
