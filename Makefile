@@ -19,7 +19,7 @@ setup: .venv/installed
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --compile-bytecode -r requirements.txt -e .
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -r requirements.txt -e .
 	touch $@
 
 # trains what has no complete record in RUNS; never looks at results/

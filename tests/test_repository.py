@@ -100,6 +100,13 @@ def test_environment_installs_the_frozen_list_and_the_same_python():
     assert conda == [f"python{project['requires-python']}", "pip"]
 
 
+def test_set_up_installs_into_its_own_environment():
+    """uv would take one that happens to be active (VIRTUAL_ENV, CONDA_PREFIX)."""
+    installs = re.findall(r"uv pip install.*", (ROOT / "Makefile").read_text())
+    assert installs and all("--python .venv" in line or "--python $(BIN)/python" in line
+                            for line in installs)
+
+
 def test_imports_are_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {Requirement(line).name.replace("-", "_") for line in project["dependencies"]}
