@@ -3,9 +3,12 @@
 The first steps of runs on CamVid's roads, step by step: the loss, the length of the gradient over
 all weights, and the logits' quantiles. Where every logit lies above 8 the sigmoid is 1 to three
 digits, and a loss of soft counts has hardly a gradient left; cross entropy keeps its own.
+Written to `collapse.csv`. With `--starts N` instead the same look at so many seeds, to
+`collapse_starts.csv`, a line a run: how often that happens, by loss and learning rate.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +24,8 @@ from crackutils.training import charge, learning_rate, seed_dropout, set_switche
 CASES = [("dice", None, 0, {}), ("dice", None, 1, {}), ("dice", None, 1, {"precision": "float32"}),
          ("dice", None, 1, {"learning_rate": 1e-4}), ("bce_dice", (0.25, 1), 1, {}),
          ("bce", None, 1, {})]
+STARTS = [("dice", None, {}), ("bce_dice", (0.25, 1), {}), ("dice", None, {"learning_rate": 1e-4})]
+DEAD = 0.01  # a gradient that was 70 to 250 at the first step: hardly anything is learned any more
 
 
 def first_steps(protocol: Protocol, part, steps: int) -> list[dict]:
@@ -48,23 +53,34 @@ def first_steps(protocol: Protocol, part, steps: int) -> list[dict]:
     return lines
 
 
+def cases(starts: int) -> list[tuple]:
+    """(loss, weight, seed, fields) of the runs to look at."""
+    return [(loss, weight, seed, fields) for seed in range(starts)
+            for loss, weight, fields in STARTS] or CASES
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, help="the folder of CamVid's roads, or synthetic")
     parser.add_argument("--protocol", default="cpu", help="smoke, quick or cpu")
     parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--starts", type=int, default=0, help="seeds, each the end of its steps")
     parser.add_argument("--out", type=Path, default=runs.ROOT / "results" / "benchmarks")
     given = parser.parse_args()
     dataset = datasets.load(given.data, preset(given.protocol, "roads"), runs.ROOT / "runs")
     lines = []
-    for loss, weight, seed, fields in CASES:
+    for loss, weight, seed, fields in cases(given.starts):
         protocol = preset(given.protocol, "roads", fields).with_run(loss, weight, seed)
-        facts = {"loss": loss, "weight": weight, "seed": seed, "precision":
+        facts = {"loss": loss, "weight": weight and json.dumps(weight), "seed": seed, "precision":
                  decide(protocol, "cpu").precision, "learning_rate": protocol.learning_rate}
-        lines += [facts | line for line in first_steps(protocol, dataset.train, given.steps)]
-        print(pd.DataFrame(lines[-given.steps:]).to_string(index=False), "\n", flush=True)
+        seen = [facts | line for line in first_steps(protocol, dataset.train, given.steps)]
+        if given.starts:
+            seen = [seen[-1] | {"dead": seen[-1]["gradient"] < DEAD}]
+        lines += seen
+        print(pd.DataFrame(seen).to_string(index=False), "\n", flush=True)
     given.out.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(lines).to_csv(given.out / "collapse.csv", index=False, float_format="%.6g")
+    name = "collapse_starts" if given.starts else "collapse"
+    pd.DataFrame(lines).to_csv(given.out / f"{name}.csv", index=False, float_format="%.6g")
 
 
 if __name__ == "__main__":

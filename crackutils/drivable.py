@@ -10,11 +10,9 @@ import pandas as pd
 from crackutils import intervals, metrics, published, runs
 from crackutils.loss_names import label
 from crackutils.protocol import Protocol
+from crackutils.road_scores import IOUS, at_half, collapsed, learned, pooled_iou, variant_draws
 from crackutils.tables import Source, arrange, none_if_missing
 
-IOUS = ("iou", "iou_mean_of_images", "iou_mean_of_classes", "iou_mean_without_background",
-        "iou_official")
-THRESHOLD = 0.5  # paper B states none
 ADDED = (("tversky", (0.3, 0.7)), ("tversky", (0.7, 0.3)), ("jaccard", None), ("focal", 2))
 
 
@@ -82,13 +80,15 @@ def rows_of(source: Source) -> list[Row]:
 
 def iou_table(source: Source) -> pd.DataFrame:
     """Paper B's table: `loss, weight, label, iou, iou_published` and the other variants of IoU,
-    on the test part at threshold .5, as fractions, the mean over `seeds` runs.
+    on the test part at threshold .5, as fractions, the mean over the runs that learned.
 
+    `seeds` is how many runs there are, `of_seeds` their own `iou` in the seeds' order ("–": no
+    run), `collapsed` how many of them call all or nothing road: those are counted, not averaged,
+    since between learning and not learning no mean means anything (where all have, they are shown).
     `..._low` and `..._high` are 95 % intervals over the test frames, drawn in blocks, and over the
-    seeds where there are several. `of_seeds` are the seeds' own `iou`; `collapsed` of them call all
-    or nothing road. `threshold_selected` has the highest IoU on the validation part (each seed its
-    own, here the mean), `iou_selected` is the test part's there. `encoder` says what it started
-    from. Rows without a record are empty; runs that the paper lacks come last.
+    seeds where several learned. `threshold_selected` has the highest IoU on the validation part
+    (each seed its own, here the mean), `iou_selected` is the test part's there. `encoder` says what
+    it started from. Rows without a record are empty; runs that the paper lacks come last.
     """
     table = []
     for row in rows_of(source):
@@ -100,12 +100,12 @@ def iou_table(source: Source) -> pd.DataFrame:
 
 def measured(source: Source, loss: str, weight) -> dict:
     """What the records of a loss say; empty without one."""
-    seeds, records = source.counts(loss, weight), source.records(loss, weight)
-    if not seeds:
+    every, records = source.counts(loss, weight), source.records(loss, weight)
+    if not every:
         return {**dict.fromkeys(IOUS, np.nan), "source": ""}
-    result = {"source": " ".join(name for name, _ in records), "seeds": len(seeds)}
-    images = at_half(seeds)
-    variants = [metrics.iou_variants(one) for one in images]
+    seeds = learned(every)
+    result = {"source": " ".join(name for name, _ in records), "seeds": len(every)}
+    variants = [metrics.iou_variants(one) for one in at_half(seeds)]
     for name, draws in variant_draws(seeds).items():
         result[name] = float(np.mean([one[name] for one in variants]))
         limits = np.clip(intervals.interval(draws), 0, 1)
@@ -116,28 +116,15 @@ def measured(source: Source, loss: str, weight) -> dict:
     started = {"ImageNet" if runs.read_json(folder / "environment.json").get("pretrained_encoder")
                else "random" for _, folder in records}
     return result | {"threshold_selected": np.mean(chosen), "iou_selected": np.mean(selected),
-                     "of_seeds": " ".join(f"{one['iou'].item():.3f}" for one in variants),
-                     "collapsed": sum(map(collapsed, images)),
+                     "of_seeds": of_seeds(source, loss, weight),
+                     "collapsed": sum(map(collapsed, every)),
                      "encoder": " and ".join(sorted(started))}
 
 
-def collapsed(images: dict[str, np.ndarray]) -> bool:
-    """Whether a run calls everything road, or nothing: all but a thousandth of the pixels."""
-    claimed = (images["true_positives"] + images["false_positives"]).sum() / images["pixels"].sum()
-    return not 0.001 < claimed < 0.999
-
-
-def at_half(seeds: list[dict]) -> list[dict]:
-    """Each seed's test counts by image at threshold .5."""
-    return [metrics.images_at(counts, "test", THRESHOLD) for counts in seeds]
-
-
-def variant_draws(seeds: list[dict]) -> dict[str, np.ndarray]:
-    """Bootstrap draws of each variant of IoU: the same frames and seeds for every loss, so that
-    draws of two losses may be subtracted."""
-    weights = intervals.resamples(seeds[0]["test_names"].tolist())
-    drawn = [metrics.iou_variants(images, weights) for images in at_half(seeds)]
-    return {name: intervals.over_seeds(np.stack([one[name] for one in drawn])) for name in IOUS}
+def of_seeds(source: Source, loss: str, weight) -> str:
+    """The pooled IoU of each seed at threshold .5, "–" for one without a run."""
+    found = [replace(source, seeds=(seed,)).counts(loss, weight) for seed in source.seeds]
+    return " ".join(f"{pooled_iou(one):.3f}" if one else "–" for one in found)
 
 
 def encoder_line(table: pd.DataFrame) -> str:
@@ -160,8 +147,8 @@ def by_threshold(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_sequence(source: Source) -> pd.DataFrame:
-    """Pooled IoU at .5 of each video of the test part, 30 frames or more, the mean over seeds.
-    Empty where frames stand alone."""
+    """Pooled IoU at .5 of each video of the test part, 30 frames or more, the mean over the runs
+    that learned. Empty where frames stand alone."""
     lines = []
     for row in rows_of(source):
         seeds = source.counts(row.loss, row.weight)
@@ -170,17 +157,12 @@ def by_sequence(source: Source) -> pd.DataFrame:
         videos = {f"{name} ({len(frames)} frames)": frames for name, frames in
                   intervals.sequences(seeds[0]["test_names"].tolist()).items()
                   if len(frames) >= intervals.BLOCK}
-        lines.append({"label": row.label, **{
-            name: np.mean([pooled_iou(images, frames) for images in at_half(seeds)])
-            for name, frames in videos.items()}})
-    table = pd.DataFrame(lines).round(3)
-    return table if table.shape[1] > 1 else pd.DataFrame()
-
-
-def pooled_iou(images: dict[str, np.ndarray], chosen=slice(None)) -> float:
-    """The pooled IoU of the positive class over the chosen images."""
-    return float(metrics.iou(*(images[name][chosen].sum() for name in (
-        "true_positives", "false_positives", "false_negatives"))))
+        lines.append({"label": row.label, "seeds": len(seeds),
+                      "collapsed": sum(map(collapsed, seeds)),
+                      **{name: round(pooled_iou(learned(seeds), frames), 3)
+                         for name, frames in videos.items()}})
+    table = pd.DataFrame(lines)
+    return table if table.shape[1] > 3 else pd.DataFrame()
 
 
 def by_classes(source: Source) -> pd.DataFrame:
@@ -205,7 +187,7 @@ def by_register(source: Source) -> pd.DataFrame:
         other = replace(of_seed, protocol=replace(source.protocol, **one.fields))
         found = [of_seed.counts(one.loss, one.weight), other.counts(one.loss, one.other_weight)]
         if all(found):
-            scores = [pooled_iou(at_half(counts)[0]) for counts in found]
+            scores = [pooled_iou(counts) for counts in found]
             lines.append({"open": one.title, "seed": one.seed, "default": scores[0],
                           "other": scores[1]})
     return pd.DataFrame(lines).round(3)

@@ -8,6 +8,7 @@ import numpy as np
 
 BLOCK = 30  # frames of a video, at least, that are drawn together: neighbours are much alike
 DRAWS = 2_000
+SEED_DRAWS = 10  # of the seeds, for each draw of the frames: tails of Student's are long
 FRAME = re.compile(r"^(.*\D)(\d{3,})$")  # a video's name and a frame's number
 
 
@@ -65,20 +66,22 @@ def stretched(times: np.ndarray, blocks: int) -> np.ndarray:
 
 
 def over_seeds(values: np.ndarray) -> np.ndarray:
-    """Draws of the mean over seeds, from draws of each seed (seeds x draws).
+    """Draws of the mean over seeds, from draws of each seed (seeds x draws); ten for each of these.
 
     The seeds' part is drawn from Student's distribution, so that without any scatter by frames the
     middle 95 % are the t-interval of the mean, for one loss and for the difference of two: the
-    draws behind it are the same for all.
+    draws behind it are the same for all. Each is drawn with its opposite: no side is favoured.
     """
+    values = np.tile(values, SEED_DRAWS)
     seeds, draws = values.shape
     mean = values.mean(axis=0)
     if seeds == 1:
         return mean
     chance = np.random.default_rng(1)
-    normal = chance.standard_normal((seeds, draws))
-    spread = np.sqrt(chance.chisquare(seeds - 1, draws) / (seeds - 1) * seeds * (seeds - 1))
-    return mean + ((values - mean) * normal).sum(axis=0) / spread
+    normal = chance.standard_normal((seeds, draws // 2))
+    spread = np.sqrt(chance.chisquare(seeds - 1, draws // 2) / (seeds - 1) * seeds * (seeds - 1))
+    scaled = np.concatenate([normal / spread, -normal / spread], axis=1)
+    return mean + ((values - mean) * scaled).sum(axis=0)
 
 
 def interval(draws: np.ndarray) -> tuple[float, float]:

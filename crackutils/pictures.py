@@ -14,7 +14,6 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from crackutils import datasets, published, runs
-from crackutils.drivable import THRESHOLD as ROAD_THRESHOLD
 from crackutils.drivable import paper_rows
 from crackutils.experiments import KEPT_SAMPLES
 from crackutils.loss_names import NAMES, WEIGHTED, label
@@ -29,6 +28,7 @@ from crackutils.plots import (
     drawn,
     not_run,
 )
+from crackutils.road_scores import THRESHOLD as ROAD_THRESHOLD
 from crackutils.tables import Source
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 
 from crackutils import metrics
-from crackutils.drivable import at_half
+from crackutils.road_scores import at_half
 from crackutils.tables import Source
 
 MIRRORED = "its mirror image, as if trained so"

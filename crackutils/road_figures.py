@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from crackutils import drivable
 from crackutils.losses import tversky
 from crackutils.plots import SKY, WIDTH, drawn, not_run
+from crackutils.road_scores import THRESHOLD
 from crackutils.tables import Source
 
 LINES = ("-", "--", "-.", ":")
@@ -17,8 +18,8 @@ LINES = ("-", "--", "-.", ":")
 
 @drawn
 def iou_bars(source: Source) -> Figure:
-    """Paper B's IoU table: ours as bars with 95 % intervals, single seeds as points, the paper's
-    values as ticks, "all is road" as a line."""
+    """Paper B's IoU table: ours as bars with 95 % intervals (runs that learned), every seed as a
+    point, the paper's values as ticks, "all is road" as a line."""
     table = drivable.iou_table(source)
     figure, axis = pyplot.subplots(figsize=(WIDTH, 0.8 + 0.34 * len(table)))
     places = np.arange(len(table))
@@ -28,7 +29,8 @@ def iou_bars(source: Source) -> Figure:
             table["iou"] - table["iou_low"], table["iou_high"] - table["iou"]])
     if "seeds" in table and table["seeds"].max() > 1:
         points = [(float(value), place) for place, text in
-                  zip(places, table["of_seeds"].fillna("")) for value in text.split()]
+                  zip(places, table["of_seeds"].fillna("")) for value in text.split()
+                  if value != "–"]
         axis.plot(*zip(*points), "o", color="white", markeredgecolor="black", markersize=4,
                   label="each seed")
     axis.plot(table["iou_published"], places, "|", color="black", markersize=14,
@@ -39,7 +41,7 @@ def iou_bars(source: Source) -> Figure:
     if not np.isnan(everything):
         axis.axvline(everything, color="0.3", linestyle="--", label="everything called road")
     axis.set(yticks=places, yticklabels=table["label"], xlim=(0, 1), ylim=(len(table) - 0.4, -0.6),
-             xlabel=f"IoU of the drivable area, test part, threshold {drivable.THRESHOLD:g}")
+             xlabel=f"IoU of the drivable area, test part, threshold {THRESHOLD:g}")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper right", ncols=4)
     return figure
 
@@ -70,7 +72,7 @@ def validation_curves(source: Source) -> Figure:
             axis.plot(curves.index, curves, color=colour, linewidth=0.5, alpha=0.6)
     if not any(line.get_xdata().size for line in axis.lines):
         not_run(axis)
-    axis.set(xlabel="step", ylabel=f"validation IoU at {drivable.THRESHOLD:g}")
+    axis.set(xlabel="step", ylabel=f"validation IoU at {THRESHOLD:g}")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside right center")
     figure.suptitle("Validation IoU by step (thin: each of several seeds)")
     return figure

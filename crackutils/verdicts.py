@@ -1,35 +1,45 @@
-"""Each sentence of paper B's conclusion, held against the records."""
+"""Each sentence of paper B's conclusion, held against the records, and each loss against each."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from crackutils import intervals
-from crackutils.drivable import at_half, collapsed, paper_rows, variant_draws
+from crackutils import intervals, published
+from crackutils.drivable import paper_rows, rows_of
 from crackutils.metrics import iou_variants
+from crackutils.road_scores import IOUS, at_half, check_frames, collapsed, variant_draws
 from crackutils.tables import Source
 
-T3, DICE, T2, QUARTER, BCE, MIDDLE, EVEN = (  # the labels of its table, in its order
-    "Tversky(α, β = 0.3)", "Dice", "Tversky(α, β = 0.2)", "BCE-Dice (0.25:1)", "BCE",
-    "BCE-Dice (0.43:1)", "BCE-Dice (1:1)")
-MIXES = {EVEN: 1 / 2, MIDDLE: 1 / 1.43, QUARTER: 1 / 1.25}  # and their share of Dice
+TABLE = published.iou_table()
+T3, DICE, T2, QUARTER, BCE, MIDDLE, EVEN = TABLE["label"]
+MIXES = {row.label: published.dice_share(row.loss, row.weight)  # the higher, the more Dice
+         for row in TABLE.itertuples() if row.loss == "bce_dice"}
 REPRODUCED, NOT_REPRODUCED, NOISE = "reproduced", "not reproduced", "within the noise"
 ERROR = 0.05  # of 100 verdicts on losses without a difference, so many are wrong
 Figures = dict[str, np.ndarray]  # by label: the IoU, or draws of it
 
 
 class Claim(NamedTuple):
-    """A sentence, what its figure is, the figure printed (IoU points), how to compute it from the
-    IoU of each label, and, where an interval of it won't do, a verdict from draws and IoU."""
+    """A sentence, what its figure is, how to compute it from the IoU of each label, what the text
+    prints if not that of its own table (IoU points), and, where an interval of the figure won't do
+    (a best or worst of several rows is biased by its choice), a verdict from draws and IoU and the
+    smallest figure that would have been told."""
 
     sentence: str
     figure: str
-    printed: float
     compute: Callable[[Figures], np.ndarray]
-    judge: Callable[[Figures, Figures], str] | None = None
+    in_text: float | None = None
+    judge: Callable[[Figures, Figures], tuple[str, float]] | None = None
+
+    @property
+    def printed(self) -> float:
+        """The paper's figure, in IoU points."""
+        iou = {label: np.float64(100 * value) for label, value in zip(TABLE["label"], TABLE["iou"])}
+        return round(float(self.compute(iou)), 2) if self.in_text is None else self.in_text
 
 
 def difference(first: str, second: str) -> Callable[[Figures], np.ndarray]:
@@ -43,11 +53,12 @@ def lead(iou: Figures) -> np.ndarray:
 
 
 def slope(iou: Figures) -> np.ndarray:
-    """From 1:1 to .25:1, of a straight line through the IoU of the three BCE-Dice rows by share."""
+    """From 1:1 to .25:1, of a straight line through the IoU of the BCE-Dice rows by their share of
+    Dice."""
     shares = np.array(list(MIXES.values()))
     centred = shares - shares.mean()
     rise = sum(weight * iou[label] for label, weight in zip(MIXES, centred / (centred**2).sum()))
-    return rise * (shares[-1] - shares[0])
+    return rise * np.ptp(shares)
 
 
 def gain_of_mixing(iou: Figures) -> np.ndarray:
@@ -60,73 +71,134 @@ def spread(iou: Figures) -> np.ndarray:
     return np.ptp(np.stack(list(iou.values())), axis=0)
 
 
+def told_from(iou: Figures, first: str, second: str, comparisons: int = 1) -> float:
+    """How far a label's IoU has to lie above another's, so that its draws surely do, at an error
+    shared by so many comparisons."""
+    apart = iou[first] - iou[second]
+    return apart.mean() - np.quantile(apart, ERROR / 2 / comparisons)
+
+
 def surely_above(iou: Figures, first: str, second: str, comparisons: int = 1) -> bool:
     """Whether a label's draws lie above another's, at an error shared by so many comparisons."""
     return np.quantile(iou[first] - iou[second], ERROR / 2 / comparisons) > 0
 
 
-def judge_lead(draws: Figures, _: Figures) -> str:
+def judge_lead(draws: Figures, _: Figures) -> tuple[str, float]:
     """Reproduced if Tversky 0.3 is surely above every other row, not if one is surely above it."""
     others = [label for label in draws if label != T3]
+    smallest = max(told_from(draws, T3, other) for other in others)
     if all(surely_above(draws, T3, other) for other in others):
-        return REPRODUCED
+        return REPRODUCED, smallest
     beaten = any(surely_above(draws, other, T3, len(others)) for other in others)
-    return NOT_REPRODUCED if beaten else NOISE
+    return NOT_REPRODUCED if beaten else NOISE, smallest
 
 
-def judge_mixing(draws: Figures, _: Figures) -> str:
+def judge_mixing(draws: Figures, _: Figures) -> tuple[str, float]:
     """Reproduced if a mix is surely above BCE and Dice, not if each is surely below one of them."""
+    smallest = min(max(told_from(draws, mix, pure, len(MIXES)) for pure in (BCE, DICE))
+                   for mix in MIXES)
     if any(all(surely_above(draws, mix, pure, len(MIXES)) for pure in (BCE, DICE))
            for mix in MIXES):
-        return REPRODUCED
+        return REPRODUCED, smallest
     all_below = all(any(surely_above(draws, pure, mix, 2) for pure in (BCE, DICE))
                     for mix in MIXES)
-    return NOT_REPRODUCED if all_below else NOISE
+    return NOT_REPRODUCED if all_below else NOISE, smallest
 
 
-def judge_spread(draws: Figures, iou: Figures) -> str:
+def judge_spread(draws: Figures, iou: Figures) -> tuple[str, float]:
     """Reproduced if the rows lie further apart than equal losses do in 95 of 100 draws."""
     equal = {label: values - values.mean() for label, values in draws.items()}
-    return REPRODUCED if spread(iou) > np.quantile(spread(equal), 1 - ERROR) else NOISE
+    smallest = np.quantile(spread(equal), 1 - ERROR)
+    return REPRODUCED if spread(iou) > smallest else NOISE, smallest
 
 
 CLAIMS = (
-    Claim("Tversky(α, β = 0.3) has the highest IoU",
-          "its lead over the best other row", 0.81, lead, judge_lead),
-    Claim("… about 0.81 % higher than Dice", "Tversky 0.3 − Dice", 0.81, difference(T3, DICE)),
-    Claim("… about 2.47 % from BCE", "Tversky 0.3 − BCE", 2.47, difference(T3, BCE)),
-    Claim("… at most 4.77 % above the others (abstract)", "Tversky 0.3 − BCE-Dice(1:1)", 4.77,
+    Claim("Tversky(α, β = 0.3) has the highest IoU", "its lead over the best other row", lead,
+          judge=judge_lead),
+    Claim("… about 0.81 % higher than Dice", "Tversky 0.3 − Dice", difference(T3, DICE)),
+    Claim("… about 2.47 % from BCE", "Tversky 0.3 − BCE", difference(T3, BCE)),
+    Claim("… at most 4.77 % above the others (abstract)", "Tversky 0.3 − BCE-Dice(1:1)",
           difference(T3, EVEN)),
     Claim("the higher the share of Dice in BCE-Dice, the better (on the whole)",
-          "rise from 1:1 to 0.25:1 (line through three rows)", 2.31, slope),
-    Claim("BCE-Dice(0.25:1) differs from Dice by 1.65 %", "Dice − BCE-Dice(0.25:1)", 1.65,
+          "rise from 1:1 to 0.25:1 (line through three rows)", slope),
+    Claim("BCE-Dice(0.25:1) differs from Dice by 1.65 %", "Dice − BCE-Dice(0.25:1)",
           difference(DICE, QUARTER)),
     Claim("… and from BCE-Dice(1:1) by 3.96 % (its table: 2.31)",
-          "BCE-Dice(0.25:1) − BCE-Dice(1:1)", 3.96, difference(QUARTER, EVEN)),
-    Claim("Dice plays an important role in this task", "Dice − BCE", 1.66, difference(DICE, BCE)),
-    Claim("tuning the share of Dice optimises the result (its table: no mix beats Dice)",
-          "best BCE-Dice − better of BCE and Dice", -1.65, gain_of_mixing, judge_mixing),
-    Claim("a loss can be chosen for a data set (its last sentence)", "best row − worst row", 4.77,
-          spread, judge_spread))
+          "BCE-Dice(0.25:1) − BCE-Dice(1:1)", difference(QUARTER, EVEN), in_text=3.96),
+    Claim("Dice plays an important role in this task (read as: Dice is better than BCE)",
+          "Dice − BCE", difference(DICE, BCE)),
+    Claim("tuning the share of Dice optimises the result (read as: a mix beats BCE and Dice; its "
+          "own table has none)", "best BCE-Dice − better of BCE and Dice", gain_of_mixing,
+          judge=judge_mixing),
+    Claim("a loss can be chosen for a data set (its last sentence; read as: losses differ)",
+          "best row − worst row", spread, judge=judge_spread))
 
 
 def verdicts(source: Source, variant: str = "iou", learned: bool = False) -> pd.DataFrame:
-    """Each claim's figure in IoU points, the paper's and ours with a 95 % interval, and a verdict.
+    """Each claim's figure in IoU points, the paper's and ours, with a 95 % interval, and a verdict.
 
     "reproduced": the interval lies above 0 (", not in size": the printed figure is outside it);
-    "not reproduced": it lies below 0; else "within the noise". A best or worst of several rows
-    would be biased by its choice: there rows are compared one by one, and the spread with that of
-    equal losses. Frames and seeds are drawn together for all losses, and only seeds that all rows
-    have are used; `learned` leaves out those with which a row's run collapsed. One seed can't tell
-    a loss from luck: no verdict. Empty while a row has no record.
+    "not reproduced": it lies below 0; else "within the noise". `told_from` is the smallest figure
+    that these runs would have told from 0: where it is above the paper's, "within the noise" says
+    that there are too few runs, not that the paper errs. A best or worst of several rows has no
+    interval: there rows are compared one by one, and the spread with that of equal losses. Frames
+    and seeds are drawn together for all losses, and only seeds that all rows have are used;
+    `learned` leaves out those with which a row's run collapsed. One seed can't tell a loss from
+    luck: no verdict. Empty while a row has no record.
     """
     seeds = common_seeds(source, learned)
     if not any(seeds.values()):
         return pd.DataFrame()
+    check_frames(sum(seeds.values(), []))
     drawn = {label: variant_draws(counts)[variant] for label, counts in seeds.items()}
     means = {label: np.mean([iou_variants(images)[variant] for images in at_half(counts)])
              for label, counts in seeds.items()}
     return pd.DataFrame([judged(claim, means, drawn, len(seeds[T3])) for claim in CLAIMS])
+
+
+def by_definition(source: Source, learned: bool = False) -> pd.DataFrame:
+    """The verdict on each claim in every definition of IoU."""
+    found = {variant: verdicts(source, variant, learned) for variant in IOUS}
+    if found["iou"].empty:
+        return pd.DataFrame()
+    return pd.DataFrame({"figure": found["iou"]["figure"],
+                         **{variant: table["verdict"] for variant, table in found.items()}})
+
+
+def pairs(source: Source) -> pd.DataFrame:
+    """Every two rows of the table, the paper's or added: which loss to choose.
+
+    `difference` is the first's IoU less the second's, in points, over the `seeds` runs of both with
+    which neither collapsed (two or more), with its 95 % interval `low` to `high`. `told`: whether
+    the interval that holds for all the pairs together (Bonferroni) leaves out 0.
+    """
+    runs_of = {}
+    for row in rows_of(source):
+        found = {seed: replace(source, seeds=(seed,)).counts(row.loss, row.weight)
+                 for seed in source.seeds}
+        runs_of[row.label] = {seed: counts[0] for seed, counts in found.items()
+                              if counts and not collapsed(counts[0])}
+    shared = {(first, second): sorted(runs_of[first].keys() & runs_of[second].keys())
+              for first, second in combinations(runs_of, 2)}
+    shared = {pair: seeds for pair, seeds in shared.items() if len(seeds) > 1}
+    return pd.DataFrame([compared(*pair, runs_of, seeds, len(shared))
+                         for pair, seeds in shared.items()])
+
+
+def compared(first: str, second: str, runs_of: dict[str, dict], seeds: list[int],
+             pairs_in_all: int) -> dict:
+    """A row of `pairs`."""
+    counts = {label: [runs_of[label][seed] for seed in seeds] for label in (first, second)}
+    check_frames(sum(counts.values(), []))
+    draws = {label: variant_draws(some)["iou"] for label, some in counts.items()}
+    means = [np.mean([iou_variants(images)["iou"] for images in at_half(some)])
+             for some in counts.values()]
+    low, high = intervals.interval(draws[first] - draws[second])
+    told = any(surely_above(draws, *order, pairs_in_all)
+               for order in ((first, second), (second, first)))
+    return {"first": first, "second": second, "seeds": len(seeds),
+            "difference": round(100 * (means[0] - means[1]), 2), "low": round(100 * low, 2),
+            "high": round(100 * high, 2), "told": told}
 
 
 def common_seeds(source: Source, learned: bool) -> dict[str, list[dict]]:
@@ -139,25 +211,29 @@ def common_seeds(source: Source, learned: bool) -> dict[str, list[dict]]:
         one = replace(source, seeds=(seed,))
         counts = {label: one.counts(row.loss, row.weight) for label, row in rows.items()}
         if all(counts.values()) and not (learned and any(
-                collapsed(at_half(of_row)[0]) for of_row in counts.values())):
+                collapsed(of_row[0]) for of_row in counts.values())):
             found = {label: found[label] + of_row for label, of_row in counts.items()}
     return found
 
 
 def judged(claim: Claim, means: Figures, draws: Figures, seeds: int) -> dict:
     """A claim as a row of the table."""
-    ours = 100 * float(claim.compute(means))
-    low, high = (100 * limit for limit in intervals.interval(claim.compute(draws)))
+    found = claim.compute(draws)
+    low, high = (np.nan, np.nan) if claim.judge else intervals.interval(found)
+    smallest = found.mean() - low
     if seeds == 1:
-        verdict = "one seed: none"
-    elif np.isnan(low):
-        verdict = "no interval: none"
+        verdict, smallest = "one seed: none", np.nan
+    elif np.isnan(intervals.interval(found)).any():
+        verdict, smallest = "no interval: none", np.nan
     elif claim.judge:
-        verdict = claim.judge(draws, means)
+        verdict, smallest = claim.judge(draws, means)
     elif low > 0:
-        verdict = REPRODUCED + ("" if low <= claim.printed <= high else ", not in size")
+        verdict = REPRODUCED + ("" if 100 * low <= claim.printed <= 100 * high else
+                                ", not in size")
     else:
         verdict = NOT_REPRODUCED if high < 0 else NOISE
+    ours, low, high, smallest = (round(100 * float(one), 2)
+                                 for one in (claim.compute(means), low, high, smallest))
     return {"sentence": claim.sentence, "figure": claim.figure, "paper": claim.printed,
-            "ours": round(ours, 2), "low": round(low, 2), "high": round(high, 2),
-            "seeds": seeds, "verdict": verdict}
+            "ours": ours, "low": low, "high": high, "told_from": smallest, "seeds": seeds,
+            "verdict": verdict}

@@ -60,11 +60,19 @@ def test_the_road_study_has_every_row_of_its_tables(tmp_path):
     assert not list(tmp_path.glob("smoke/**/complete.json"))
 
 
-def test_the_first_steps_of_a_run_are_told_apart(tmp_path):
+def first_steps(folder, *options):
     subprocess.run([sys.executable, "benchmarks/collapse.py", "--data", "synthetic", "--protocol",
-                    "smoke", "--steps", "2", "--out", str(tmp_path)], cwd=runs.ROOT,
+                    "smoke", "--steps", "2", "--out", str(folder), *options], cwd=runs.ROOT,
                    env=os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1"}, check=True,
                    stdout=subprocess.DEVNULL)
-    table = pd.read_csv(tmp_path / "collapse.csv")
-    assert len(table) == 6 * 2 and (table["gradient"] > 0).all()
+    table, = [pd.read_csv(path) for path in folder.glob("*.csv")]
     assert (table["logit_1_percent"] <= table["logit_99_percent"]).all()
+    return table
+
+
+def test_the_first_steps_of_a_run_are_told_apart(tmp_path):
+    steps = first_steps(tmp_path / "cases")
+    assert len(steps) == 6 * 2 and (steps["gradient"] > 0).all()
+    starts = first_steps(tmp_path / "starts", "--starts", "2")
+    assert starts["seed"].tolist() == [0, 0, 0, 1, 1, 1] and (starts["step"] == 1).all()
+    assert (starts["dead"] == (starts["gradient"] < 0.01)).all()

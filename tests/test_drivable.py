@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 from sklearn.metrics import jaccard_score
 
-from crackutils import drivable, intervals, published, readings, runs, tables, verdicts
+from crackutils import (
+    drivable,
+    intervals,
+    published,
+    readings,
+    road_scores,
+    runs,
+    tables,
+    verdicts,
+)
 from crackutils.evaluation import THRESHOLDS
 from crackutils.protocol import preset
 
@@ -170,7 +179,7 @@ def test_what_is_trained_follows_loss_and_weights():
 def test_sequences_are_scored_for_themselves(tmp_path):
     counts = write(tmp_path, "dice", None)
     table = drivable.by_sequence(source_of(tmp_path)).set_index("label")
-    assert table.columns.tolist() == ["v (62 frames)"]
+    assert table.columns.tolist() == ["seeds", "collapsed", "v (62 frames)"]
     true, false, missed = (counts[f"test_{name}"][:62, 49].sum() for name in
                            ("true_positives", "false_positives", "false_negatives"))
     assert table.loc["Dice", "v (62 frames)"] == pytest.approx(true / (true + false + missed),
@@ -187,7 +196,7 @@ def test_other_choices_of_the_register_stand_beside_the_default(tmp_path):
 
 def test_draws_of_two_losses_are_of_the_same_frames():
     same = made_up(0.9, 4)
-    first, second = (drivable.variant_draws([same, same])["iou"] for _ in range(2))
+    first, second = (road_scores.variant_draws([same, same])["iou"] for _ in range(2))
     assert np.array_equal(first, second) and first.std() > 0
 
 
@@ -209,7 +218,7 @@ def test_verdicts_on_equal_losses_are_seldom_wrong():
     wrong = dict.fromkeys([claim.figure for claim in verdicts.CLAIMS], 0)
     for _ in range(400):
         iou = {label: 0.5 + 0.02 * generator.standard_normal((3, 1)) for label in labels}
-        draws = {label: intervals.over_seeds(values.repeat(1_000, axis=1))
+        draws = {label: intervals.over_seeds(values.repeat(100, axis=1))
                  for label, values in iou.items()}
         means = {label: values.mean() for label, values in iou.items()}
         for claim in verdicts.CLAIMS:
@@ -237,10 +246,20 @@ def test_runs_that_call_everything_road_are_counted(tmp_path):
     run = ROADS.with_run("dice", None, 1)
     runs.save(runs.record_folder(tmp_path, run, "roads", "f"), run, "roads", "f", {}, HISTORY,
               everything, None, {})
-    row = drivable.iou_table(source_of(tmp_path, (0, 1))).set_index("label").loc["Dice"]
-    assert row["collapsed"] == 1
-    assert [float(value) for value in row["of_seeds"].split()][1] == pytest.approx(
-        drivable.everything_is_road(source_of(tmp_path, (1,))), abs=6e-4)
+    row = drivable.iou_table(source_of(tmp_path, (0, 2, 1))).set_index("label").loc["Dice"]
+    alone = drivable.iou_table(source_of(tmp_path)).set_index("label").loc["Dice"]
+    assert row["collapsed"] == 1 and row["seeds"] == 2
+    figures = [name for name in row.index if "iou" in name and not name.startswith("iou_publ")]
+    assert row[figures].tolist() == pytest.approx(alone[figures].tolist())  # of what learned
+    first, missing, second = row["of_seeds"].split()
+    assert missing == "–" and float(first) == pytest.approx(row["iou"], abs=6e-4)
+    everything = drivable.everything_is_road(source_of(tmp_path, (1,)))
+    assert float(second) == pytest.approx(everything, abs=6e-4)
+    dead = drivable.iou_table(source_of(tmp_path, (1,))).set_index("label").loc["Dice"]
+    assert dead["iou"] == pytest.approx(everything, abs=1e-6)  # nothing else there to show
+    line, = drivable.by_sequence(source_of(tmp_path, (0, 1))).to_dict("records")
+    assert line | {"seeds": 1, "collapsed": 0} == drivable.by_sequence(
+        source_of(tmp_path)).to_dict("records")[0]
     for place, other in enumerate(drivable.paper_rows(ROADS)):
         if other.loss != "dice":
             for seed in (0, 1):
@@ -277,18 +296,81 @@ def test_one_seed_gives_no_verdict_and_a_missing_row_no_table(tmp_path):
     assert verdicts.verdicts(source_of(tmp_path / "nowhere")).empty
 
 
-def test_the_claims_printed_figures_are_the_papers_tables_or_text():
-    iou = {label: np.float64(100 * value) for label, value in
-           published.iou_table().set_index("label")["iou"].items()}
-    printed = {claim.figure: claim.printed for claim in verdicts.CLAIMS}
-    ours = {claim.figure: float(claim.compute(iou)) for claim in verdicts.CLAIMS}
-    wrong = {figure for figure in printed if abs(printed[figure] - ours[figure]) > 0.006}
-    # 3.96 is Dice - BCE-Dice(1:1); the line through three rows only comes near 2.31
-    assert wrong == {"BCE-Dice(0.25:1) − BCE-Dice(1:1)",
-                     "rise from 1:1 to 0.25:1 (line through three rows)"}
-    assert ours["BCE-Dice(0.25:1) − BCE-Dice(1:1)"] == pytest.approx(2.31)
-    assert ours["rise from 1:1 to 0.25:1 (line through three rows)"] == pytest.approx(2.31,
-                                                                                      abs=0.06)
+def test_the_claims_printed_figures_are_the_papers_text():
+    """The text's own figures, but for the line through three rows, which is worked out here."""
+    slope = np.polyfit([1 / 2, 1 / 1.43, 1 / 1.25], [44.57, 45.99, 46.88], 1)[0] * 0.3
+    printed = [claim.printed for claim in verdicts.CLAIMS]
+    assert printed == [0.81, 0.81, 2.47, 4.77, pytest.approx(slope, abs=0.006), 1.65, 3.96, 1.66,
+                       -1.65, 4.77]
+
+
+@pytest.mark.parametrize("figure", ["Tversky 0.3 − Dice", "its lead over the best other row",
+                                    "best BCE-Dice − better of BCE and Dice",
+                                    "best row − worst row"])
+def test_told_from_is_where_the_verdict_turns(figure):
+    """Moving one row up until its figure is what `told_from` says makes the claim hold there."""
+    generator = np.random.default_rng(4)
+    iou = {label: 0.5 + 0.01 * generator.standard_normal((3, 1))
+           for label in published.iou_table()["label"]}
+    iou = {label: values - values.mean() + 0.5 for label, values in iou.items()}
+    claim = next(claim for claim in verdicts.CLAIMS if claim.figure == figure)
+    moved = {"best BCE-Dice − better of BCE and Dice": verdicts.EVEN}.get(figure, verdicts.T3)
+
+    def judged(shift):
+        here = iou | {moved: iou[moved] + shift}
+        draws = {label: intervals.over_seeds(values.repeat(100, axis=1))
+                 for label, values in here.items()}
+        return verdicts.judged(claim, {label: values.mean() for label, values in here.items()},
+                               draws, 3)
+
+    smallest = judged(0)["told_from"] / 100
+    assert judged(0)["verdict"] == verdicts.NOISE and smallest > 0.005
+    if moved != verdicts.EVEN:  # of three mixes `told_from` is that of the one that needs least
+        assert judged(0.98 * smallest)["verdict"] == verdicts.NOISE
+        assert judged(1.02 * smallest)["verdict"].startswith(verdicts.REPRODUCED)
+    else:
+        assert judged(10 * smallest)["verdict"] == verdicts.REPRODUCED
+
+
+def test_every_definition_has_its_verdicts(tmp_path):
+    write_all(tmp_path, (0, 1, 2), 0.05)
+    source = source_of(tmp_path, (0, 1, 2))
+    table = verdicts.by_definition(source)
+    assert table.columns.tolist() == ["figure", *road_scores.IOUS] and len(table) == 10
+    official = verdicts.verdicts(source, "iou_official")["verdict"]
+    assert table["iou_official"].tolist() == official.tolist()
+    assert verdicts.by_definition(source_of(tmp_path / "nowhere")).empty
+
+
+def test_each_loss_is_compared_with_each_on_the_seeds_both_learned(tmp_path):
+    for seed in (0, 1, 2):
+        write(tmp_path, "dice", None, seed, 0.80)
+        write(tmp_path, "bce", None, seed, 0.95)
+    for seed in (0, 2):
+        write(tmp_path, "jaccard", None, seed, 0.80 + 1e-6)
+    write(tmp_path, "focal", 2, 0)  # one seed: in no pair
+    table = verdicts.pairs(source_of(tmp_path, (0, 1, 2)))
+    assert list(zip(table["first"], table["second"], table["seeds"])) == [
+        ("Dice", "BCE", 3), ("Dice", "Jaccard", 2), ("BCE", "Jaccard", 2)]
+    first = table.iloc[0]
+    means = [np.mean([float(one) for one in drivable.of_seeds(
+        source_of(tmp_path, (0, 1, 2)), loss, None).split()]) for loss in ("dice", "bce")]
+    assert first["difference"] == pytest.approx(100 * (means[0] - means[1]), abs=0.06)
+    assert first["told"] and first["low"] < first["difference"] < first["high"] < 0
+    assert not table.iloc[1]["told"]
+    assert verdicts.pairs(source_of(tmp_path / "nowhere")).empty
+
+
+def test_records_of_other_frames_are_not_compared(tmp_path):
+    write_all(tmp_path, (0, 1))
+    run = ROADS.with_run("bce", None, 1)
+    other = {name: values[:-1] if name.startswith("test_") else values
+             for name, values in made_up(0.9, 3).items()}
+    runs.save(runs.record_folder(tmp_path, run, "roads", "f"), run, "roads", "f", {}, HISTORY,
+              other, None, {})
+    for made in (drivable.iou_table, verdicts.verdicts, verdicts.pairs):
+        with pytest.raises(ValueError, match="different frames"):
+            made(source_of(tmp_path, (0, 1)))
 
 
 def test_spread_of_equal_losses_is_noise_and_of_unequal_ones_is_not(tmp_path):
@@ -306,5 +388,5 @@ def test_pooled_draws_are_those_of_the_drawn_frames():
     weights = intervals.resamples(NAMES)[:3]
     true, false, missed = (counts[f"test_{name}"][:, 49] for name in
                            ("true_positives", "false_positives", "false_negatives"))
-    for row, found in zip(weights, drivable.variant_draws([counts])["iou"][:3]):
+    for row, found in zip(weights, road_scores.variant_draws([counts])["iou"][:3]):
         assert found == pytest.approx((row * true).sum() / (row * (true + false + missed)).sum())

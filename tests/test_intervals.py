@@ -81,15 +81,15 @@ def test_frames_that_are_alike_give_wider_intervals_in_blocks():
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_without_scatter_by_frames_the_interval_is_students(seeds):
     values = np.random.default_rng(7).normal(size=seeds)
-    drawn = intervals.over_seeds(values[:, None].repeat(200_000, axis=1))
+    drawn = intervals.over_seeds(values[:, None].repeat(20_000, axis=1))
     expected = stats.t.interval(0.95, seeds - 1, values.mean(), stats.sem(values))
     assert intervals.interval(drawn) == pytest.approx(expected, rel=0.05)
 
 
 def test_the_interval_of_a_difference_is_students_of_the_differences():
     first, second = np.random.default_rng(9).normal(size=(2, 3, 1))
-    drawn = intervals.over_seeds(first.repeat(200_000, axis=1)) \
-        - intervals.over_seeds(second.repeat(200_000, axis=1))
+    drawn = intervals.over_seeds(first.repeat(20_000, axis=1)) \
+        - intervals.over_seeds(second.repeat(20_000, axis=1))
     apart = (first - second).ravel()
     expected = stats.t.interval(0.95, 2, apart.mean(), stats.sem(apart))
     assert intervals.interval(drawn) == pytest.approx(expected, rel=0.05)
@@ -97,7 +97,15 @@ def test_the_interval_of_a_difference_is_students_of_the_differences():
 
 def test_one_seed_scatters_by_frames_alone():
     one = np.random.default_rng(7).normal(size=(1, 50))
-    assert np.array_equal(intervals.over_seeds(one), one[0])
+    drawn = intervals.over_seeds(one).reshape(intervals.SEED_DRAWS, 50)
+    assert (drawn == one[0]).all()
+
+
+def test_draws_over_seeds_favour_no_side():
+    """Each draw has its opposite about the mean, as long as frames do not scatter."""
+    drawn = intervals.over_seeds(np.array([[0.2], [0.5], [0.9]]).repeat(7, axis=1))
+    first, second = np.split(drawn, 2)
+    np.testing.assert_allclose((first + second) / 2, (0.2 + 0.5 + 0.9) / 3)
 
 
 def test_how_often_the_intervals_of_videos_hold_the_truth():
