@@ -37,7 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--protocol", default="cpu", help="smoke, quick, cpu or paper")
     parser.add_argument("--runs", default="runs", help="where the records are written")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--seeds", type=int, default=3, help="of the paper's losses")
+    parser.add_argument("--seeds", type=int, default=5, help="of the paper's losses")
     parser.add_argument("--minutes", type=float, default=1e9, help="no run is begun after these")
     parser.add_argument("--part", default="1/1", help="2/3: every third run from the second on")
     parser.add_argument("-y", "--overrides", default="", metavar="YAML",

@@ -23,7 +23,7 @@ from crackutils import report, runs, tables
 from crackutils.hardware import decide
 from crackutils.layouts import recognise
 from crackutils.plan import Stage, check_parameters, stages
-from crackutils.protocol import as_list, preset
+from crackutils.protocol import as_list, preset_of_runs
 
 # the tables of the stages that write them
 WRITES = {"04_threshold_sweeps": "table*.csv", "05_drivable_area": "iou_table*.csv"}
@@ -165,7 +165,7 @@ def checked(given: argparse.Namespace) -> tuple[list[Stage], int]:
         raise ValueError(f"{', '.join(sorted(own))} can't be set by -y: the command decides, "
                          "see --help.")
     for task in ("cracks", "roads"):
-        protocol = preset(given.protocol, task, extra.get("overrides"))
+        protocol = preset_of_runs(given.protocol, task, extra.get("overrides"))
         device = decide(protocol, given.device).device
     as_list("seeds", extra.get("seeds", [0]))
     shared = {"runs": str(runs.resolve(given.runs, "runs")), "results": given.results,

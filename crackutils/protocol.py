@@ -215,6 +215,16 @@ def preset(name: str, task: str = "cracks", overrides: dict | None = None) -> Pr
     return Protocol(name=name, task=task, **values)
 
 
+def preset_of_runs(name: str, task: str, overrides: dict | None = None) -> Protocol:
+    """`preset` for runs whose loss, weight and seed are parameters of their own: `ValueError` where
+    `overrides` has one of them too, which would be without effect."""
+    own = {"loss", "weight", "seed"} & set(overrides if isinstance(overrides, dict) else {})
+    if own:
+        raise ValueError(f"overrides can't set {', '.join(sorted(own))}: the parameters loss, "
+                         "weights and seeds do.")
+    return preset(name, task, overrides)
+
+
 def as_list(name: str, value) -> list:
     """A notebook's list parameter, refused where it is none: papermill's -p gives strings."""
     if not isinstance(value, list):

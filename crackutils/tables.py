@@ -13,7 +13,7 @@ from scipy.special import stdtrit
 from crackutils import metrics, published, runs
 from crackutils.datasets import folder_fingerprint
 from crackutils.loss_names import check_loss
-from crackutils.protocol import Protocol, preset
+from crackutils.protocol import Protocol, preset, preset_of_runs
 
 FIGURES = ("precision", "recall", "accuracy", "f1_score")
 BCE_THRESHOLD = 0.5  # BCE is the baseline paper A lacks: an added row of Table 8
@@ -81,7 +81,7 @@ def reading_source(protocol: str, task: str, data: str, runs_folder: str, result
         roots["results"] = runs.resolve(results, "results")
     if protocol == "smoke":
         print("protocol smoke proves the path only: its figures mean nothing")
-    chosen = preset(protocol, task, overrides)
+    chosen = preset_of_runs(protocol, task, overrides)
     if data == "synthetic":
         return Source(chosen, "synthetic", roots, tuple(seeds))
     folder = Path(data).expanduser().resolve()

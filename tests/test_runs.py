@@ -11,7 +11,7 @@ import torch
 
 from crackutils import runs
 from crackutils.hardware import Hardware
-from crackutils.protocol import Protocol, as_list, preset
+from crackutils.protocol import Protocol, as_list, preset, preset_of_runs
 
 SMOKE = preset("smoke")
 FINGERPRINT = "f" * 64
@@ -100,6 +100,14 @@ def test_unknown_names_are_refused_with_what_is_known():
     text = refusal(preset, "smoke", overrides={"step": 3, "name": "x"})
     assert "name, step" in text and "learning_rate" in text
     assert "-y 'overrides: {steps: 100}'" in refusal(preset, "smoke", overrides="steps: 3")
+
+
+@pytest.mark.parametrize("task", ["cracks", "roads"])
+@pytest.mark.parametrize("field, value", [("loss", "bce"), ("weight", 0.5), ("seed", 1)])
+def test_what_a_notebooks_parameters_set_is_refused_in_overrides(task, field, value):
+    with pytest.raises(ValueError, match=f"overrides can't set {field}: the parameters"):
+        preset_of_runs("smoke", task, {field: value})
+    assert preset_of_runs("smoke", task, {"steps": 3}) == preset("smoke", task, {"steps": 3})
 
 
 def test_overrides_replace_fields_and_lists_become_tuples():
