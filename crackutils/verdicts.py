@@ -19,6 +19,7 @@ T3, DICE, T2, QUARTER, BCE, MIDDLE, EVEN = TABLE["label"]
 MIXES = {row.label: published.dice_share(row.loss, row.weight)  # the higher, the more Dice
          for row in TABLE.itertuples() if row.loss == "bce_dice"}
 REPRODUCED, NOT_REPRODUCED, NOISE = "reproduced", "not reproduced", "within the noise"
+NOT_IN_SIZE = ", not in size"
 ERROR = 0.05  # of 100 verdicts on losses without a difference, so many are wrong
 Figures = dict[str, np.ndarray]  # by label: the IoU, or draws of it
 
@@ -137,12 +138,12 @@ CLAIMS = (
 def verdicts(source: Source, variant: str = "iou", learned: bool = False) -> pd.DataFrame:
     """Each claim's figure in IoU points, the paper's and ours, with a 95 % interval, and a verdict.
 
-    "reproduced": the interval lies above 0 (", not in size": the printed figure is outside it);
-    "not reproduced": it lies below 0; else "within the noise". `told_from` is the smallest figure
-    that these runs would have told from 0: where it is above the paper's, "within the noise" says
-    that there are too few runs, not that the paper errs. A best or worst of several rows has no
-    interval: there rows are compared one by one, and the spread with that of equal losses. Frames
-    and seeds are drawn together for all losses, and only seeds that all rows have are used;
+    "reproduced": the interval lies above 0; "not reproduced": it lies below; else "within the
+    noise"; ", not in size": the printed figure lies outside of it. `told_from` is the smallest
+    figure that these runs would have told from 0: where it is above the paper's, "within the noise"
+    says that there are too few runs, not that the paper errs. A best or worst of several rows has
+    no interval: there rows are compared one by one, and the spread with that of equal losses.
+    Frames and seeds are drawn together for all losses, and only seeds that all rows have are used;
     `learned` leaves out those with which a row's run collapsed. One seed can't tell a loss from
     luck: no verdict. Empty while a row has no record.
     """
@@ -227,11 +228,11 @@ def judged(claim: Claim, means: Figures, draws: Figures, seeds: int) -> dict:
         verdict, smallest = "no interval: none", np.nan
     elif claim.judge:
         verdict, smallest = claim.judge(draws, means)
-    elif low > 0:
-        verdict = REPRODUCED + ("" if 100 * low <= claim.printed <= 100 * high else
-                                ", not in size")
+    elif high < 0:
+        verdict = NOT_REPRODUCED
     else:
-        verdict = NOT_REPRODUCED if high < 0 else NOISE
+        in_size = 100 * low <= claim.printed <= 100 * high
+        verdict = (REPRODUCED if low > 0 else NOISE) + ("" if in_size else NOT_IN_SIZE)
     ours, low, high, smallest = (round(100 * float(one), 2)
                                  for one in (claim.compute(means), low, high, smallest))
     return {"sentence": claim.sentence, "figure": claim.figure, "paper": claim.printed,

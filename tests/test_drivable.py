@@ -194,21 +194,37 @@ def test_other_choices_of_the_register_stand_beside_the_default(tmp_path):
     assert "smoothing" in line["open"] and line["default"] > line["other"] + 0.1
 
 
+@pytest.mark.parametrize("shift, verdict", [(0.0, ", not in size"), (0.0081, "")])
+def test_a_difference_in_the_noise_may_still_exclude_the_papers(shift, verdict):
+    """Three seeds that scatter by half a point: 0.81 lies outside around 0, and inside around 0.81,
+    where 0 lies inside too (Student's interval: 0.81 +- 1.24)."""
+    scatter = np.array([[-0.0025], [0.0], [0.0025]]) * (2 if shift else 1)
+    iou = {label: 0.5 + 0 * scatter for label in published.iou_table()["label"]}
+    iou[verdicts.T3] = iou[verdicts.T3] + scatter + shift
+    draws = {label: intervals.over_seeds(values.repeat(200, axis=1))
+             for label, values in iou.items()}
+    means = {label: values.mean() for label, values in iou.items()}
+    found = verdicts.judged(verdicts.CLAIMS[1], means, draws, 3)
+    assert found["verdict"] == verdicts.NOISE + verdict, found
+
+
 def test_draws_of_two_losses_are_of_the_same_frames():
     same = made_up(0.9, 4)
     first, second = (road_scores.variant_draws([same, same])["iou"] for _ in range(2))
     assert np.array_equal(first, second) and first.std() > 0
 
 
-@pytest.mark.parametrize("lead, verdict", [(0.05, "reproduced, not in size"),
+@pytest.mark.parametrize("lead, verdict", [(0.05, "reproduced"),
                                            (0.0, "within the noise"), (-0.05, "not reproduced")])
 def test_a_verdict_follows_the_interval(tmp_path, lead, verdict):
     write_all(tmp_path, (0, 1, 2), lead)
     table = verdicts.verdicts(source_of(tmp_path, (0, 1, 2))).set_index("figure")
     row = table.loc["Tversky 0.3 − Dice"]
-    assert row["verdict"] == verdict and row["low"] <= row["ours"] <= row["high"]
+    assert row["low"] <= row["ours"] <= row["high"]
+    in_size = row["low"] <= row["paper"] <= row["high"]
+    assert row["verdict"] == verdict + ("" if in_size or "not repr" in verdict else ", not in size")
     best = table.loc["its lead over the best other row", "verdict"]
-    assert best == verdict.split(",")[0]
+    assert best == verdict
 
 
 def test_verdicts_on_equal_losses_are_seldom_wrong():
@@ -223,7 +239,7 @@ def test_verdicts_on_equal_losses_are_seldom_wrong():
         means = {label: values.mean() for label, values in iou.items()}
         for claim in verdicts.CLAIMS:
             verdict = verdicts.judged(claim, means, draws, 3)["verdict"]
-            wrong[claim.figure] += verdict != verdicts.NOISE
+            wrong[claim.figure] += not verdict.startswith(verdicts.NOISE)
     assert max(wrong.values()) <= 40, wrong
     assert min(wrong[f"Tversky 0.3 − {other}"] for other in ("Dice", "BCE")) >= 5, wrong
 
@@ -324,9 +340,9 @@ def test_told_from_is_where_the_verdict_turns(figure):
                                draws, 3)
 
     smallest = judged(0)["told_from"] / 100
-    assert judged(0)["verdict"] == verdicts.NOISE and smallest > 0.005
+    assert judged(0)["verdict"].startswith(verdicts.NOISE) and smallest > 0.005
     if moved != verdicts.EVEN:  # of three mixes `told_from` is that of the one that needs least
-        assert judged(0.98 * smallest)["verdict"] == verdicts.NOISE
+        assert judged(0.98 * smallest)["verdict"].startswith(verdicts.NOISE)
         assert judged(1.02 * smallest)["verdict"].startswith(verdicts.REPRODUCED)
     else:
         assert judged(10 * smallest)["verdict"] == verdicts.REPRODUCED
