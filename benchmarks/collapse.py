@@ -25,7 +25,7 @@ CASES = [("dice", None, 0, {}), ("dice", None, 1, {}), ("dice", None, 1, {"preci
          ("dice", None, 1, {"learning_rate": 1e-4}), ("bce_dice", (0.25, 1), 1, {}),
          ("bce", None, 1, {})]
 STARTS = [("dice", None, {}), ("bce_dice", (0.25, 1), {}), ("dice", None, {"learning_rate": 1e-4})]
-DEAD = 0.01  # a gradient that was 70 to 250 at the first step: hardly anything is learned any more
+DEAD = 0.01  # of gradients that began at 70 to 250 where they were looked at: hardly any is left
 
 
 def first_steps(protocol: Protocol, part, steps: int) -> list[dict]:
@@ -64,7 +64,8 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="the folder of CamVid's roads, or synthetic")
     parser.add_argument("--protocol", default="cpu", help="smoke, quick or cpu")
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--starts", type=int, default=0, help="seeds, each the end of its steps")
+    parser.add_argument("--starts", type=int, default=0,
+                        help="look at the last step of this many seeds instead")
     parser.add_argument("--out", type=Path, default=runs.ROOT / "results" / "benchmarks")
     given = parser.parse_args()
     dataset = datasets.load(given.data, preset(given.protocol, "roads"), runs.ROOT / "runs")

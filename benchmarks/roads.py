@@ -17,7 +17,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where nothing is installed
 from crackutils import datasets, drivable, experiments, runs
 from crackutils.models import with_encoder_at_hand
-from crackutils.protocol import Protocol, preset
+from crackutils.protocol import Protocol, preset_of_runs
 
 
 def study(protocol: Protocol, seeds: int) -> list[Protocol]:
@@ -47,8 +47,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     given, begun = arguments(), time.monotonic()
-    protocol = with_encoder_at_hand(preset(given.protocol, "roads",
-                                           yaml.safe_load(given.overrides)))
+    fields = yaml.safe_load(given.overrides)
+    protocol = with_encoder_at_hand(preset_of_runs(given.protocol, "roads", fields))
     root = runs.resolve(given.runs, "runs")
     dataset = datasets.load(given.data, protocol, root)
     part, parts = map(int, given.part.split("/"))

@@ -10,7 +10,15 @@ import pandas as pd
 from crackutils import intervals, metrics, published, runs
 from crackutils.loss_names import label
 from crackutils.protocol import Protocol
-from crackutils.road_scores import IOUS, at_half, collapsed, learned, pooled_iou, variant_draws
+from crackutils.road_scores import (
+    IOUS,
+    at_half,
+    check_frames,
+    collapsed,
+    learned,
+    pooled_iou,
+    variant_draws,
+)
 from crackutils.tables import Source, arrange, none_if_missing
 
 ADDED = (("tversky", (0.3, 0.7)), ("tversky", (0.7, 0.3)), ("jaccard", None), ("focal", 2))
@@ -89,9 +97,11 @@ def iou_table(source: Source) -> pd.DataFrame:
     seeds where several learned. `threshold_selected` has the highest IoU on the validation part
     (each seed its own, here the mean), `iou_selected` is the test part's there. `encoder` says what
     it started from. Rows without a record are empty; runs that the paper lacks come last.
+    `ValueError` if they were tested on different frames.
     """
-    table = []
-    for row in rows_of(source):
+    rows, table = rows_of(source), []
+    check_frames([counts for row in rows for counts in source.counts(row.loss, row.weight)])
+    for row in rows:
         shown = json.dumps(list(row.weight)) if isinstance(row.weight, tuple) else row.weight
         table.append({"loss": row.loss, "weight": shown, "label": row.label,
                       "iou_published": row.published, **measured(source, row.loss, row.weight)})
@@ -149,15 +159,16 @@ def by_threshold(table: pd.DataFrame) -> pd.DataFrame:
 def by_sequence(source: Source) -> pd.DataFrame:
     """Pooled IoU at .5 of each video of the test part, 30 frames or more, the mean over the runs
     that learned. Empty where frames stand alone."""
+    found = {row.label: source.counts(row.loss, row.weight) for row in rows_of(source)}
+    check_frames(sum(found.values(), []))
     lines = []
-    for row in rows_of(source):
-        seeds = source.counts(row.loss, row.weight)
+    for label_of_row, seeds in found.items():
         if not seeds:
             continue
         videos = {f"{name} ({len(frames)} frames)": frames for name, frames in
                   intervals.sequences(seeds[0]["test_names"].tolist()).items()
                   if len(frames) >= intervals.BLOCK}
-        lines.append({"label": row.label, "seeds": len(seeds),
+        lines.append({"label": label_of_row, "seeds": len(seeds),
                       "collapsed": sum(map(collapsed, seeds)),
                       **{name: round(pooled_iou(learned(seeds), frames), 3)
                          for name, frames in videos.items()}})

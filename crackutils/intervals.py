@@ -1,5 +1,6 @@
 """95 % intervals of figures over pictures that may be frames of a video, and over seeds."""
 
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -26,6 +27,12 @@ def sequences(names: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def resamples(names: Sequence[str], draws: int = DRAWS) -> np.ndarray:
+    """`weights_of` these pictures, read-only: kept until other ones are asked for."""
+    return weights_of(tuple(names), draws)
+
+
+@functools.lru_cache(maxsize=1)
+def weights_of(names: tuple[str, ...], draws: int) -> np.ndarray:
     """How much each draw of a block bootstrap holds of each picture: draws x pictures.
 
     A sequence of n frames, two blocks or more, is drawn anew from itself: n // 30 blocks of as many
@@ -55,6 +62,7 @@ def resamples(names: Sequence[str], draws: int = DRAWS) -> np.ndarray:
         times = chance.multinomial(len(short), np.full(len(short), 1 / len(short)), size=draws)
         for frames, column in zip(short, stretched(times, len(short)).T):
             weights[:, frames] = column[:, None]
+    weights.flags.writeable = False
     return weights
 
 

@@ -220,8 +220,8 @@ def preset_of_runs(name: str, task: str, overrides: dict | None = None) -> Proto
     `overrides` has one of them too, which would be without effect."""
     own = {"loss", "weight", "seed"} & set(overrides if isinstance(overrides, dict) else {})
     if own:
-        raise ValueError(f"overrides can't set {', '.join(sorted(own))}: the parameters loss, "
-                         "weights and seeds do.")
+        raise ValueError(f"overrides can't set {', '.join(sorted(own))}: each run has its own "
+                         "(the parameters loss, weights and seeds).")
     return preset(name, task, overrides)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from crackutils import drivable, metrics, readings, runs, tables, verdicts
+from crackutils import drivable, loss_pairs, metrics, readings, runs, tables, verdicts
 from crackutils.loss_names import NAMES
 from crackutils.protocol import preset
 from crackutils.tables import Source
@@ -106,7 +106,9 @@ def with_interval(row: dict) -> str:
     """A row's IoU with its 95 % interval, marked if no seeds are in it."""
     if pd.isna(row.get("iou_low", math.nan)):
         return "–"
-    alone = " †" if row["seeds"] - row["collapsed"] < 2 else ""
+    if row["seeds"] == row["collapsed"]:
+        return "none learned"
+    alone = " †" if row["seeds"] - row["collapsed"] == 1 else ""
     return f"{row['iou']:.3f} ({row['iou_low']:.3f}–{row['iou_high']:.3f}){alone}"
 
 
@@ -117,14 +119,15 @@ def judged() -> str:
              "seeds (95 %) | told from | verdict |", "|---|---|--:|--:|--:|---|"]
     for row in rows:
         between = "" if pd.isna(row["low"]) else f" ({row['low']:.2f} to {row['high']:.2f})"
+        told_from = f"{row['told_from']:.2f}" if row["paper"] > 0 else "–"
         lines.append(f"| {row['sentence']} | {row['figure']} | {row['paper']:g} "
-                     f"| {row['ours']:.2f}{between} | {row['told_from']:.2f} | {row['verdict']} |")
+                     f"| {row['ours']:.2f}{between} | {told_from} | {row['verdict']} |")
     return "\n".join(lines)
 
 
 def told_apart() -> str:
     """Which pairs of losses differ: by an error shared by all of them, and each for itself."""
-    table = verdicts.pairs(camvid_source())
+    table = loss_pairs.pairs(camvid_source())
     alone = table[(table["low"] > 0) | (table["high"] < 0)]
     lines = [f"- {row['first']} − {row['second']}: {row['difference']:+.2f} points "
              f"({row['low']:.2f} to {row['high']:.2f}, {row['seeds']} seeds)"
@@ -227,7 +230,7 @@ def camvid_tables() -> dict[Path, str]:
         ("iou_by_sequence", drivable.by_sequence(origin)),
         ("iou_by_register", drivable.by_register(origin)),
         ("iou_by_readings", readings.readings(origin)),
-        ("pairs", verdicts.pairs(origin)),
+        ("pairs", loss_pairs.pairs(origin)),
         ("verdicts", verdicts.verdicts(origin)),
         ("verdicts_learned", verdicts.verdicts(origin, learned=True)),
         ("verdicts_by_definition", verdicts.by_definition(origin, learned=True))) if len(table)}

@@ -75,4 +75,4 @@ def test_the_first_steps_of_a_run_are_told_apart(tmp_path):
     assert len(steps) == 6 * 2 and (steps["gradient"] > 0).all()
     starts = first_steps(tmp_path / "starts", "--starts", "2")
     assert starts["seed"].tolist() == [0, 0, 0, 1, 1, 1] and (starts["step"] == 1).all()
-    assert (starts["dead"] == (starts["gradient"] < 0.01)).all()
+    assert not starts["dead"].any() and (starts["gradient"] > 0.01).all()

@@ -21,8 +21,8 @@ ORDER = ("loss_names", "protocol", "synthetic_cracks", "road_ground", "road_obje
          "inspection", "mask_checks", "leak_checks", "runs", "datasets", "doctor",
          "losses", "class_losses", "models", "sampling", "training", "evaluation", "metrics",
          "baselines", "experiments", "published", "tables", "comparisons",
-         "intervals", "road_scores", "drivable", "readings", "verdicts", "plots", "curves",
-         "road_figures", "pictures", "readme", "report", "plan", "batch")
+         "intervals", "road_scores", "drivable", "readings", "verdicts", "loss_pairs", "plots",
+         "curves", "road_figures", "pictures", "readme", "report", "plan", "batch")
 MODULES = sorted((ROOT / "crackutils").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

@@ -105,7 +105,7 @@ def test_unknown_names_are_refused_with_what_is_known():
 @pytest.mark.parametrize("task", ["cracks", "roads"])
 @pytest.mark.parametrize("field, value", [("loss", "bce"), ("weight", 0.5), ("seed", 1)])
 def test_what_a_notebooks_parameters_set_is_refused_in_overrides(task, field, value):
-    with pytest.raises(ValueError, match=f"overrides can't set {field}: the parameters"):
+    with pytest.raises(ValueError, match=f"overrides can't set {field}: each run"):
         preset_of_runs("smoke", task, {field: value})
     assert preset_of_runs("smoke", task, {"steps": 3}) == preset("smoke", task, {"steps": 3})
 
