@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from crackutils import drivable
 from crackutils.losses import tversky
 from crackutils.plots import SKY, WIDTH, drawn, not_run
-from crackutils.road_scores import THRESHOLD
+from crackutils.road_scores import THRESHOLD, collapsed
 from crackutils.tables import Source
 
 LINES = ("-", "--", "-.", ":")
@@ -46,35 +46,42 @@ def iou_bars(source: Source) -> Figure:
     return figure
 
 
-def validation_curves_of(source: Source, loss: str, weight) -> pd.DataFrame | None:
-    """Validation IoU by step (rows) and seed (columns); None without a record that has it."""
-    histories = [pd.read_csv(folder / "history.csv", index_col="step")
-                 for _, folder in source.records(loss, weight)]
-    looked = [history["validation_iou"].dropna() for history in histories
-              if "validation_iou" in history]
-    return pd.concat(looked, axis=1) if looked else None
+def validation_curves_of(source: Source, loss: str, weight) -> tuple[pd.DataFrame, list] | None:
+    """Validation IoU by step (rows) and run (columns), and for each run whether it learned; None
+    without a record that has it."""
+    looked = {}
+    for (_, folder), counts in zip(source.records(loss, weight), source.counts(loss, weight)):
+        history = pd.read_csv(folder / "history.csv", index_col="step")
+        if "validation_iou" in history:
+            looked[folder] = history["validation_iou"].dropna(), not collapsed(counts)
+    if not looked:
+        return None
+    curves, learned = zip(*looked.values())
+    return pd.concat(curves, axis=1), list(learned)
 
 
 @drawn
 def validation_curves(source: Source) -> Figure:
-    """IoU on the validation part by step, a line a row of the table: the median of the seeds, and
-    each of several seeds as a thin line."""
+    """IoU on the validation part by step, a line a row of the table: the median of the runs that
+    learned (of all, if none did), and each of several runs as a thin line."""
     figure, axis = pyplot.subplots(figsize=(WIDTH, 3.6))
     rows = drivable.rows_of(source)
     for place, (row, colour) in enumerate(zip(rows, sns.color_palette("colorblind", len(rows)))):
-        curves = validation_curves_of(source, row.loss, row.weight)
+        found = validation_curves_of(source, row.loss, row.weight)
         look = {"color": colour, "linestyle": LINES[place % len(LINES)]}
-        if curves is None:
+        if found is None:
             axis.plot([], [], **look, label=f"{row.label}: not run")
             continue
-        axis.plot(curves.index, curves.median(axis=1), **look, label=row.label)
+        curves, learned = found
+        chosen = curves.loc[:, learned] if any(learned) else curves
+        axis.plot(curves.index, chosen.median(axis=1), **look, label=row.label)
         if curves.shape[1] > 1:
             axis.plot(curves.index, curves, color=colour, linewidth=0.5, alpha=0.6)
     if not any(line.get_xdata().size for line in axis.lines):
         not_run(axis)
     axis.set(xlabel="step", ylabel=f"validation IoU at {THRESHOLD:g}")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside right center")
-    figure.suptitle("Validation IoU by step (thin: each of several seeds)")
+    figure.suptitle("Validation IoU by step, median of runs that learned (thin: each of several)")
     return figure
 
 

@@ -293,18 +293,24 @@ def test_the_kept_pictures_are_those_of_training(shown):
 
 
 def test_validation_curves_are_the_records_looks(tmp_path):
-    for seed, value in ((0, 0.5), (1, 0.7)):
+    for seed, value, claimed in ((0, 0.5, 40), (1, 0.7, 50), (2, 0.1, 100)):  # of 100 pixels
         run = ROADS.with_run("dice", None, seed)
         record = runs.record_folder(tmp_path, run, "synthetic", "f")
         history = pd.DataFrame({"step": [1, 2, 3, 4], "loss": 0.5,
                                 "validation_iou": [np.nan, value, np.nan, value + 0.1]})
-        runs.save(record, run, "synthetic", "f", {}, history, {"n": np.zeros(1)}, None, {})
-    source = Source(ROADS, "synthetic", {"runs": tmp_path}, (0, 1))
-    lines = {line.get_label(): line for line in
-             road_figures.validation_curves(source).axes[0].lines}
-    assert lines["Dice"].get_xdata().tolist() == [2, 4]
-    assert lines["Dice"].get_ydata() == pytest.approx([0.6, 0.7])
-    assert not lines["BCE: not run"].get_xdata().size
+        counts = {"thresholds": np.array([0.5]), "validation_pixels": np.array([100])} | {
+            f"validation_{name}": np.array([[number]]) for name, number in (
+                ("true_positives", 30), ("false_positives", claimed - 30), ("false_negatives", 0))}
+        runs.save(record, run, "synthetic", "f", {}, history, counts, None, {})
+    for seeds, expected in (((0, 1), [0.6, 0.7]), ((0, 1, 2), [0.6, 0.7]), ((2,), [0.1, 0.2])):
+        axis = road_figures.validation_curves(
+            Source(ROADS, "synthetic", {"runs": tmp_path}, seeds)).axes[0]
+        lines = {line.get_label(): line for line in axis.lines}
+        assert lines["Dice"].get_xdata().tolist() == [2, 4]
+        assert lines["Dice"].get_ydata() == pytest.approx(expected)
+        assert not lines["BCE: not run"].get_xdata().size
+        assert len([line for line in axis.lines if line.get_xdata().size]) == (
+            1 + len(seeds) if len(seeds) > 1 else 1)
 
 
 def test_each_of_several_seeds_is_a_point_on_its_bar(tmp_path):
