@@ -49,14 +49,14 @@ def iou_bars(source: Source) -> Figure:
 def validation_curves_of(source: Source, loss: str, weight) -> tuple[pd.DataFrame, list] | None:
     """Validation IoU by step (rows) and run (columns), and for each run whether it learned; None
     without a record that has it."""
-    looked = {}
+    looked = []
     for (_, folder), counts in zip(source.records(loss, weight), source.counts(loss, weight)):
         history = pd.read_csv(folder / "history.csv", index_col="step")
         if "validation_iou" in history:
-            looked[folder] = history["validation_iou"].dropna(), not collapsed(counts)
+            looked.append((history["validation_iou"].dropna(), not collapsed(counts)))
     if not looked:
         return None
-    curves, learned = zip(*looked.values())
+    curves, learned = zip(*looked)
     return pd.concat(curves, axis=1), list(learned)
 
 

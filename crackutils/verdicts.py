@@ -20,7 +20,7 @@ MIXES = {row.label: published.dice_share(row.loss, row.weight)  # the higher, th
 REPRODUCED, NOT_REPRODUCED, NOISE = "reproduced", "not reproduced", "within the noise"
 NOT_IN_SIZE = ", not in size"
 ERROR = 0.05  # of 100 verdicts on losses without a difference, so many are wrong
-MARGIN = 0.05  # of an interval: by a third of that its limits scatter from draw to draw
+MARGIN = 0.05  # of an interval: its limits deviate by 0.01 from one set of draws to another
 Figures = dict[str, np.ndarray]  # by label: the IoU, or draws of it
 
 
