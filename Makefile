@@ -24,7 +24,7 @@ setup: .venv/installed
 
 # trains what has no complete record in RUNS; never looks at results/
 reproduce: setup
-	$(BIN)/python -m crackutils.batch --protocol "$(PROTOCOL)" --cracks "$(CRACKS)" \
+	$(BIN)/python -m workflow.batch --protocol "$(PROTOCOL)" --cracks "$(CRACKS)" \
 		--roads "$(ROADS)" --device "$(DEVICE)" --runs "$(RUNS)" --parameters "$(PARAMETERS)"
 
 test: setup
@@ -46,7 +46,7 @@ benchmark: setup .venv-peers/installed
 	$(BIN)/python benchmarks/doctor.py
 	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/growth.py
-	$(BIN)/python -m crackutils.readme
+	$(BIN)/python -m workflow.readme
 
 .venv-peers/installed: benchmarks/requirements.txt
 	$(PYTHON) -m venv .venv-peers
@@ -63,4 +63,4 @@ notebooks: setup
 	$(BIN)/nbstripout --keep-output --keep-count notebooks/*.ipynb
 
 readme: setup
-	$(BIN)/python -m crackutils.readme
+	$(BIN)/python -m workflow.readme

@@ -14,11 +14,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from crackutils import datasets, runs
-from crackutils.hardware import decide, fabric_for
+from crackutils import data as datasets
+from crackutils import files
+from crackutils.batches import Sampler
+from crackutils.device import decide, fabric_for
 from crackutils.models import build
 from crackutils.protocol import Protocol, preset
-from crackutils.sampling import Sampler
 from crackutils.training import charge, learning_rate, seed_dropout, set_switches, set_up
 
 CASES = [("dice", None, 0, {}), ("dice", None, 1, {}), ("dice", None, 1, {"precision": "float32"}),
@@ -66,9 +67,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--starts", type=int, default=0,
                         help="look at the last step of this many seeds instead")
-    parser.add_argument("--out", type=Path, default=runs.ROOT / "results" / "benchmarks")
+    parser.add_argument("--out", type=Path, default=files.ROOT / "results" / "benchmarks")
     given = parser.parse_args()
-    dataset = datasets.load(given.data, preset(given.protocol, "roads"), runs.ROOT / "runs")
+    dataset = datasets.load(given.data, preset(given.protocol, "roads"), files.ROOT / "runs")
     lines = []
     for loss, weight, seed, fields in cases(given.starts):
         protocol = preset(given.protocol, "roads", fields).with_run(loss, weight, seed)

@@ -13,7 +13,9 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from crackutils import datasets, decoding, synthetic_roads
+from crackutils import data as datasets
+from crackutils.data import decoding
+from crackutils.data.synthetic import roads
 from crackutils.protocol import preset
 
 
@@ -28,7 +30,7 @@ def write_frames(folder: Path, count: int, drawn: int = 16) -> None:
             name = f"{part}{index % drawn:06x}"
             first = images / f"{name}.jpg", masks / f"{name}.png"
             if index < drawn:
-                image, mask = synthetic_roads.draw(0, index, (720, 1280))
+                image, mask = roads.draw(0, index, (720, 1280))
                 Image.fromarray(image).save(first[0], quality=90)
                 Image.fromarray(mask).save(first[1])
             else:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from crackutils.doctor import examine
+from crackutils.data.doctor import examine
 
 
 def write_pair(folder: Path, index: int, side: int) -> None:

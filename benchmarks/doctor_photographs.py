@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from crackutils.doctor import examine
-from crackutils.duplicates import positions
+from crackutils.data.doctor import examine
+from crackutils.data.split import positions
 
 HARMS = {  # kind of the finding: what happens to each mask
     "shifted": lambda mask: np.roll(mask, (12, -9), (0, 1)),

@@ -18,17 +18,19 @@ from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where nothing is installed
-from crackutils import experiments, parts, runs, synthetic_cracks
-from crackutils.hardware import Hardware, decide, fabric_for
+from crackutils import experiment, records
+from crackutils.batches import Sampler
+from crackutils.data import picture_cache, samples
+from crackutils.data.synthetic import cracks
+from crackutils.device import Hardware, decide, fabric_for
 from crackutils.models import build
 from crackutils.protocol import preset
-from crackutils.sampling import Sampler
 from crackutils.training import set_switches, train
 
 NONE_KEPT = argparse.Namespace(load=lambda: None, due=lambda: False)  # in place of checkpoints
 farthest = partial(torch.dist, p=torch.inf)  # the largest difference
-pictures = cache(lambda count, side: parts.Part.of([
-    parts.Sample(str(one), *synthetic_cracks.draw(0, one, (side, side))) for one in range(count)]))
+pictures = cache(lambda count, side: picture_cache.Part.of([
+    samples.Sample(str(one), *cracks.draw(0, one, (side, side))) for one in range(count)]))
 
 
 def setting(device: str, tiny: bool, **fields) -> tuple:
@@ -71,7 +73,7 @@ def throughput(given, kind: str) -> tuple:
     sampler, stamps = Sampler(part, protocol, fabric.device, resident=kind != "streaming"), []
     # both loops ask for a checkpoint after every tenth step, with the device idle
     clock = argparse.Namespace(load=lambda: None, due=lambda: stamps.append(time.monotonic()))
-    experiments.reset_peak_memory(decided)
+    experiment.reset_peak_memory(decided)
     if kind == "plain":
         decided = Hardware(given.device, "float32", "channels_first")
         plain_loop(model, sampler, clock)
@@ -84,7 +86,7 @@ def throughput(given, kind: str) -> tuple:
     return decided, {
         "steps": steps - warm, "images_per_second": speed, "slowest": protocol.batch / times.max(),
         "extrapolated_seconds_of_10000_steps": 10_000 * protocol.batch / speed,
-        "peak_memory_mib": experiments.peak_memory_mib(decided), "gflop_an_image": each / 1e9,
+        "peak_memory_mib": experiment.peak_memory_mib(decided), "gflop_an_image": each / 1e9,
         "product_tflops": rate / 1e12, "share_of_product_rate": speed * each / rate}
 
 
@@ -160,7 +162,7 @@ def resume(given) -> tuple:
     """A toy run cut after 15 steps and resumed, against an uncut one; and two uncut ones."""
     (decided, *whole), (_, *again) = toy(given.device), toy(given.device)
     with tempfile.TemporaryDirectory() as folder:
-        kept = runs.Checkpoints(Path(folder), preset("smoke"), "", decided)
+        kept = records.Checkpoints(Path(folder), preset("smoke"), "", decided)
         kept.due = lambda: True
         toy(given.device, kept, until=15)
         after = len(kept.load()["losses"])
@@ -183,7 +185,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tiny", action="store_true")
     for name, default in (("minutes", 9.0), ("only", ""), ("device", "cuda"),
-                          ("commit", experiments.COMMIT or "")):
+                          ("commit", experiment.COMMIT or "")):
         parser.add_argument(f"--{name}", type=type(default), default=default)
     given = parser.parse_args()
     if not (torch.cuda.is_available() if given.device == "cuda" else given.tiny):

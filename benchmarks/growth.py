@@ -51,9 +51,9 @@ def median_seconds(action: Callable[[int], object], warm_up: int = 0,
 
 def loading(pictures: int, scratch: Path, short: bool, again: bool) -> tuple[float, int, int]:
     """Decode a plain folder into the store that later loads share; or open that store `again`."""
-    from crackutils.datasets import load
+    from crackutils.data import load
+    from crackutils.data.synthetic import write_cracks
     from crackutils.protocol import preset
-    from crackutils.synthetic_sets import write_cracks
     protocol = preset("quick", overrides={"counts": [pictures - 4, 2, 2]})
     folder, kept = scratch / f"pictures-{pictures}", scratch / f"kept-{pictures}"
     if not folder.is_dir():
@@ -65,12 +65,13 @@ def loading(pictures: int, scratch: Path, short: bool, again: bool) -> tuple[flo
 
 def step(side: int, first_filters: int, short: bool) -> tuple[float, int, int]:
     """A step of training, its tiles cut anew; the deepest level is as wide as it comes."""
-    from crackutils.hardware import decide, fabric_for
+    from crackutils.batches import Sampler
+    from crackutils.data.picture_cache import Part
+    from crackutils.data.samples import Sample
+    from crackutils.data.synthetic.cracks import draw
+    from crackutils.device import decide, fabric_for
     from crackutils.models import build
-    from crackutils.parts import Part, Sample
     from crackutils.protocol import preset
-    from crackutils.sampling import Sampler
-    from crackutils.synthetic_cracks import draw
     from crackutils.training import one_step, set_switches, set_up
     protocol = preset("quick", overrides=ALIKE | {
         "tile": [side, side], "batch": 2 if short else 4, "first_filters": first_filters,
@@ -101,15 +102,17 @@ def training(processes: int, scratch: Path, short: bool) -> tuple[float, int, in
     """A training whose batches are shared out; each process has as many threads as any other."""
     import torch
 
-    from crackutils import datasets, experiments, runs
+    from crackutils import data as datasets
+    from crackutils import experiment
     from crackutils.protocol import preset
+    from crackutils.records import read_json
     torch.set_num_threads(max(1, os.cpu_count() // 2))  # what each of two processes gives itself
     size = {"tile": [64, 64], "batch": 4, "steps": 20} if short else {"steps": 60}
     protocol = preset("quick", overrides=ALIKE | size | {"counts": [6, 2, 2], "batch_norm": False})
     data, own = datasets.load("synthetic", protocol, scratch), scratch / f"runs-{processes}"
-    records = [experiments.complete(protocol.with_run("mse", None, seed), data, own, None, "cpu",
+    folders = [experiment.complete(protocol.with_run("mse", None, seed), data, own, None, "cpu",
                                     processes) for seed in range(1 if short else 3)]
-    found = [runs.read_json(record / "environment.json") for record in records]
+    found = [read_json(folder / "environment.json") for folder in folders]
     return (statistics.median(run["training_seconds"] for run in found),
             protocol.steps * protocol.batch, max(run["peak_memory_mib"] for run in found))
 
@@ -183,13 +186,13 @@ def save_figure(table: pd.DataFrame, folder: Path) -> None:
     """growth.pdf and growth.png: a panel an axis."""
     from matplotlib import pyplot, rc_context
 
-    from crackutils import plots
-    with rc_context(plots.STYLE):
-        figure, panels = pyplot.subplots(2, 3, figsize=(plots.WIDTH, 4.8))
+    from crackutils.papers import crack_figures
+    with rc_context(crack_figures.STYLE):
+        figure, panels = pyplot.subplots(2, 3, figsize=(crack_figures.WIDTH, 4.8))
         for panel, (name, axis) in zip(panels.flat, AXES.items()):
             draw_panel(panel, table[table["axis"] == name], axis)
         figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-        plots.save(figure, folder, "growth")
+        crack_figures.save(figure, folder, "growth")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Which precision and memory layout trains fastest on a CPU: why `hardware.fastest` decides so.
+"""Which precision and memory layout trains fastest on a CPU: why `device.fastest` decides so.
 
 The four combinations take turns. Beside them the one operation that spoils a layout: the backward
 pass of batch norm, by channels.
@@ -19,7 +19,8 @@ from torch.utils.benchmark import Timer
 from torch_workers import own_loop
 from training import CASES, processor, protocol_of
 
-from crackutils import datasets, hardware
+from crackutils import data as datasets
+from crackutils import device
 
 COMBINATIONS = tuple(itertools.product(("float32", "bfloat16"),
                                        ("channels_first", "channels_last")))
@@ -35,7 +36,7 @@ def networks(case: tuple, turns: int, short: bool, scratch: Path) -> list[dict]:
                                     memory_format=layout)
         part = datasets.load("synthetic", protocol, scratch).train
         loops[precision, layout], rates[precision, layout] = own_loop(protocol, part), []
-    chosen = hardware.fastest(protocol_of(model, first_filters, short), "cpu")
+    chosen = device.fastest(protocol_of(model, first_filters, short), "cpu")
     for turn in range(turns + 1):
         for combination, loop in loops.items():
             begun = time.perf_counter()

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from crackutils import datasets, experiments, metrics, runs
+from crackutils import data as datasets
+from crackutils import experiment, metrics, records
 from crackutils.protocol import preset
 
 LOSSES = (("mse", None), ("relu", 0.97))
@@ -19,8 +20,8 @@ TINY = {"counts": [8, 4, 4], "steps": 4, "tile": [64, 64]}
 
 def row(protocol, dataset, folder: Path) -> dict:
     """Train one run and score it."""
-    record = experiments.complete(protocol, dataset, folder, None, "cpu")
-    counts = runs.read_arrays(record / "counts.npz")
+    record = experiment.complete(protocol, dataset, folder, None, "cpu")
+    counts = records.read_arrays(record / "counts.npz")
     threshold = metrics.best_threshold(counts, "validation")
     scores = metrics.scores(counts, "test")
     return {"loss": protocol.loss, "weight": protocol.weight, "precision": protocol.precision,

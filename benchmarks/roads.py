@@ -15,18 +15,20 @@ from pathlib import Path
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where nothing is installed
-from crackutils import datasets, drivable, experiments, runs
+from crackutils import data as datasets
+from crackutils import experiment, files
 from crackutils.models import with_encoder_at_hand
+from crackutils.papers import road_tables
 from crackutils.protocol import Protocol, preset_of_runs
 
 
 def study(protocol: Protocol, seeds: int) -> list[Protocol]:
     """Every run, in order of importance."""
-    rows = [(row.loss, row.weight) for row in drivable.paper_rows(protocol)]
+    rows = [(row.loss, row.weight) for row in road_tables.paper_rows(protocol)]
     papers = [protocol.with_run(*row, seed) for seed in range(seeds) for row in rows]
-    added = [protocol.with_run(*run, 0) for run in drivable.ADDED]
+    added = [protocol.with_run(*run, 0) for run in road_tables.ADDED]
     choices = [replace(protocol.with_run(one.loss, one.other_weight, one.seed), **one.fields)
-               for one in drivable.OPEN]
+               for one in road_tables.OPEN]
     return papers + added + choices
 
 
@@ -49,7 +51,7 @@ def main() -> None:
     given, begun = arguments(), time.monotonic()
     fields = yaml.safe_load(given.overrides)
     protocol = with_encoder_at_hand(preset_of_runs(given.protocol, "roads", fields))
-    root = runs.resolve(given.runs, "runs")
+    root = files.resolve(given.runs, "runs")
     dataset = datasets.load(given.data, protocol, root)
     part, parts = map(int, given.part.split("/"))
     planned, left = study(protocol, given.seeds)[part - 1::parts], []
@@ -57,7 +59,7 @@ def main() -> None:
         if time.monotonic() - begun > 60 * given.minutes:
             left.append(run.run_id(dataset.fingerprint))
         else:
-            print(experiments.complete(run, dataset, root, None, given.device))
+            print(experiment.complete(run, dataset, root, None, given.device))
     print("open:", ", ".join(left) or "none")
 
 

@@ -17,9 +17,10 @@ import torch
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from crackutils import datasets, hardware, models, runs
+from crackutils import data as datasets
+from crackutils import device, models, records
+from crackutils.batches import Sampler
 from crackutils.protocol import Protocol
-from crackutils.sampling import Sampler
 from crackutils.training import train
 
 
@@ -50,15 +51,15 @@ class From(Sampler):
 
 def own_loop(protocol: Protocol, part):
     """A function of (first step, steps) that trains a network of its own."""
-    decided = hardware.decide(protocol, "cpu")
-    fabric = hardware.fabric_for(decided)
+    decided = device.decide(protocol, "cpu")
+    fabric = device.fabric_for(decided)
 
     def some(first: int, steps: int) -> None:
         shorter = replace(protocol, steps=steps)
         sampler = From(part, shorter)
         sampler.first = first
         with tempfile.TemporaryDirectory() as folder:
-            checkpoints = runs.Checkpoints(Path(folder), shorter, "", decided)
+            checkpoints = records.Checkpoints(Path(folder), shorter, "", decided)
             train(fabric, models.build(shorter), sampler, decided, checkpoints)
 
     return some
@@ -95,7 +96,7 @@ def main() -> None:
         for line in sys.stdin:
             if line.startswith("facts"):
                 answer = {"operations": operations(protocol, sampler),
-                          **vars(hardware.decide(protocol, "cpu"))}
+                          **vars(device.decide(protocol, "cpu"))}
             elif line.startswith("rate"):
                 answer = rate()
             else:

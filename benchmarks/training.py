@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from crackutils import datasets
+from crackutils import data as datasets
+from crackutils.batches import Sampler
 from crackutils.protocol import Protocol, preset
-from crackutils.sampling import Sampler
 
 HERE = Path(__file__).resolve().parent
 # model, first filters, steps a turn

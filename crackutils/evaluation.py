@@ -9,9 +9,10 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from crackutils.hardware import Hardware
+from crackutils.data.picture_cache import Part
+from crackutils.data.samples import Sample
+from crackutils.device import Hardware
 from crackutils.models import OUTPUTS, probability
-from crackutils.parts import Part, Sample
 from crackutils.protocol import Protocol
 
 # 0.01 ... 0.99, and finer near 1, where strongly weighted losses have their best threshold

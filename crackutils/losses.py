@@ -6,12 +6,86 @@ float32 probability in [0, 1] (the sigmoid is taken in float32, outside autocast
 e = target - prediction. `ValueError` where the shapes differ or the weight is out of range.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
-from crackutils.loss_names import check_weight
+UNWEIGHTED = ("mse", "bce", "dice", "jaccard", "cross_entropy")
+PAIR_WEIGHTED = ("tversky", "bce_dice")
+WEIGHTED = ("balanced_step", "squared_balanced_step", "step", "relu")
+LOSS_NAMES = ("mse", *WEIGHTED, "bce", "dice", *PAIR_WEIGHTED, "jaccard", "focal", "cross_entropy")
+THREE_CLASS = ("dice", *PAIR_WEIGHTED, "jaccard", "focal", "cross_entropy")  # of direct, ...
+NAMES = {"mse": "MSE", "balanced_step": "Balanced Step", "step": "Step", "relu": "ReLU",
+         "squared_balanced_step": "Squared & Balanced Step", "bce": "BCE", "dice": "Dice",
+         "tversky": "Tversky", "bce_dice": "BCE-Dice", "jaccard": "Jaccard", "focal": "Focal",
+         "cross_entropy": "Cross entropy"}
+
+
+def check_loss(loss: str) -> None:
+    """Refuse a loss that is none, with the names of those that are."""
+    if loss not in LOSS_NAMES:
+        raise ValueError(f"Unknown loss {loss!r}: expected one of {', '.join(LOSS_NAMES)}.")
+
+
+def check_weight(loss: str, weight) -> None:
+    """Refuse a weight outside the range in which the loss is a loss.
+
+    Ranges: MSE, BCE, Dice, Jaccard and cross entropy take none (`None`); Balanced Step
+    0 <= w < 1 (from 1 on the weight of the background is zero or negative); Squared & Balanced
+    Step, Step and ReLU any finite w >= 0; focal (its gamma) 0 or from 1 on; Tversky
+    `(alpha, beta)` and BCE-Dice `(bce, dice)` two finite numbers >= 0, not both 0. Raises
+    `ValueError` with the expected range, the value and what to do.
+    """
+    check_loss(loss)
+    if loss in UNWEIGHTED:
+        if weight is not None:
+            raise ValueError(f"{loss} takes no weight, got {weight!r}: leave the weight out.")
+        return
+    numbers = weight if loss in PAIR_WEIGHTED else (weight,)
+    wanted = 2 if loss in PAIR_WEIGHTED else 1
+    if not isinstance(numbers, tuple | list) or len(numbers) != wanted:
+        raise ValueError(f"{loss} takes a pair of numbers as its weight, got {weight!r}: "
+                         "write it as [0.3, 0.7], and a list of weights as [[0.3, 0.7]].")
+    if not all(is_number(number) and math.isfinite(number) and number >= 0 for number in numbers):
+        raise ValueError(f"The weight of {loss} must be finite and not negative, got {weight!r}.")
+    if loss == "balanced_step" and weight >= 1:
+        raise ValueError(f"balanced_step takes a weight from 0 to below 1, got {weight!r}: from 1 "
+                         "on, background pixels would count nothing or be rewarded for errors.")
+    if loss == "focal" and 0 < weight < 1:
+        raise ValueError(f"focal takes a weight (gamma) of 0 or from 1 on, got {weight!r}: between "
+                         "them its gradient has no limit where the prediction is right.")
+    if loss in PAIR_WEIGHTED and sum(numbers) == 0:
+        raise ValueError(f"One of the two weights of {loss} must be above 0, got {weight!r}.")
+
+
+def is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def weight_text(weight) -> str:
+    """A weight as part of a file name: `0.97`, `0.25+1` for a pair, `none`."""
+    if weight is None:
+        return "none"
+    return "+".join(f"{number:g}" for number in weight) if isinstance(weight, tuple | list) \
+        else f"{weight:g}"
+
+
+def label(loss: str, weight) -> str:
+    """A loss and its weight as tables and legends say it; a pair as paper B writes it."""
+    return NAMES[loss] if weight is None else f"{NAMES[loss]} {weight_label(loss, weight)}"
+
+
+def weight_label(loss: str, weight) -> str:
+    """A weight without its loss: `0.97`, `0.25:1`, `α = β = 0.3`, `γ = 2`."""
+    if loss not in PAIR_WEIGHTED:
+        return f"γ = {weight:g}" if loss == "focal" else f"{weight:g}"
+    first, second = (f"{number:g}" for number in weight)
+    if loss == "bce_dice":
+        return f"{first}:{second}"
+    return f"α = β = {first}" if first == second else f"α = {first}, β = {second}"
 
 
 def mse(prediction: Tensor, target: Tensor, *, weight: None = None) -> Tensor:
@@ -180,3 +254,54 @@ def _weighted_error(loss: str, prediction: Tensor, target: Tensor, weight) -> Te
         raise ValueError(f"{loss}: prediction and target must have one shape, got "
                          f"{tuple(prediction.shape)} and {tuple(target.shape)}.")
     return target - prediction
+
+
+COUNT = 3
+
+
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """mean(-log p_y): what BCE is for two classes (paper B does not say how many it trained)."""
+    return functional.cross_entropy(logits, target)
+
+
+def focal_of_classes(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
+    """mean((1 - p_y)^gamma (-log p_y)), p_y the softmax of the labelled class."""
+    surprise = functional.cross_entropy(logits, target, reduction="none")  # -log p_y
+    # expm1 keeps the digits of 1 - p_y near 0
+    return ((-torch.expm1(-surprise)) ** gamma * surprise).mean()
+
+
+def class_loss_from_logits(loss: str, logits: Tensor, target: Tensor, *, weight=None,
+                     smoothing: float = 0.0) -> Tensor:
+    """One of `THREE_CLASS`: Dice, Tversky, Jaccard, focal, cross entropy, and `bce_dice` with cross
+    entropy in the place of BCE.
+
+    `ValueError` for a weight out of range and for other shapes.
+    """
+    check_weight(loss, weight)
+    if logits.dim() != 4 or target.shape != (len(logits), 1, *logits.shape[2:]) \
+            or logits.shape[1] != COUNT:
+        raise ValueError(f"{loss}: three classes need logits N x 3 x H x W and a target "
+                         f"N x 1 x H x W, got {tuple(logits.shape)} and {tuple(target.shape)}.")
+    logits, labels = logits.float(), target[:, 0].long()
+    if loss == "cross_entropy":
+        return cross_entropy(logits, labels)
+    if loss == "focal":
+        return focal_of_classes(logits, labels, weight)
+    if loss == "bce_dice":
+        return weight[0] * cross_entropy(logits, labels) \
+            + weight[1] * overlap("dice", logits, labels, None, smoothing)
+    return overlap(loss, logits, labels, weight, smoothing)
+
+
+def overlap(loss: str, logits: Tensor, labels: Tensor, weight, smoothing: float) -> Tensor:
+    """Dice, Jaccard or Tversky of soft counts; weight = (alpha, beta) for Tversky."""
+    # imported where needed: that takes seconds
+    from segmentation_models_pytorch import losses
+
+    kinds = {"dice": losses.DiceLoss, "jaccard": losses.JaccardLoss, "tversky": losses.TverskyLoss}
+    if loss not in kinds:
+        raise ValueError(f"{loss} is no loss of three classes.")
+    options = dict(zip(("alpha", "beta"), weight)) if loss == "tversky" else {}
+    return kinds[loss]("multiclass", from_logits=False, smooth=smoothing, **options)(
+        torch.softmax(logits, dim=1), labels)

@@ -12,13 +12,7 @@ import json
 import math
 from dataclasses import dataclass
 
-from crackutils.loss_names import (
-    LOSS_NAMES,
-    THREE_CLASS,
-    check_weight,
-    is_number,
-    weight_text,
-)
+from crackutils.losses import LOSS_NAMES, THREE_CLASS, check_weight, is_number, weight_text
 
 CHOICES = {
     "task": ("cracks", "roads"),

@@ -12,13 +12,13 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from crackutils import class_losses
-from crackutils.hardware import Hardware, synchronised
+from crackutils import losses
+from crackutils.batches import Sampler
+from crackutils.device import Hardware, synchronised
 from crackutils.losses import loss_from_logits, loss_of_probabilities
 from crackutils.models import probability
 from crackutils.protocol import Protocol
-from crackutils.runs import Checkpoints
-from crackutils.sampling import Sampler
+from crackutils.records import Checkpoints
 
 FETCH_EVERY = 10  # steps between two looks at the losses: each look waits for the device
 
@@ -138,7 +138,7 @@ def charge(logits: Tensor, targets: Tensor, protocol: Protocol) -> Tensor:
                             zip(logits.split(1), targets.split(1))]).mean()
     options = {"weight": protocol.weight, "smoothing": protocol.smoothing}
     if protocol.classes == "three":
-        return class_losses.loss_from_logits(protocol.loss, logits, targets, **options)
+        return losses.class_loss_from_logits(protocol.loss, logits, targets, **options)
     if protocol.output == "clipped":
         return loss_of_probabilities(protocol.loss, probability(logits, "clipped"), targets,
                                      **options)

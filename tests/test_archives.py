@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from crackutils.archives import unpack
-from crackutils.pairing import DataError
+from crackutils.data.download import unpack
+from crackutils.data.samples import DataError
 
 CONTENT = {"rgb/001.jpg": b"picture", "rgb/002.JPG": bytes(range(256)) * 9, "BW/001.jpg": b""}
 
@@ -156,7 +156,7 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path):
 def test_of_two_processes_one_unpacks_all_and_the_other_says_so(tmp_path):
     files = {f"{index:04d}.png": bytes(700) for index in range(1500)}
     (tmp_path / "a.zip").write_bytes(zipped(files))
-    lines = ("import sys; from pathlib import Path; from crackutils.archives import unpack; "
+    lines = ("import sys; from pathlib import Path; from crackutils.data.download import unpack; "
              "unpack(Path(sys.argv[1]), Path(sys.argv[2]))")
     command = [sys.executable, "-c", lines, str(tmp_path / "a.zip"), str(tmp_path / "set")]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]

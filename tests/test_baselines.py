@@ -5,14 +5,14 @@ import pytest
 from skimage.filters import threshold_otsu
 from sklearn.metrics import f1_score
 
-from crackutils import baselines, synthetic_cracks
-from crackutils.datasets import Sample
+from crackutils.data.samples import Sample
+from crackutils.data.synthetic import DATA_SEED, cracks
+from crackutils.papers import baselines
 from crackutils.protocol import preset
-from crackutils.synthetic_sets import DATA_SEED
 
 
 def drawn(indices: range, size: tuple[int, int]) -> list[Sample]:
-    return [Sample(str(index), *synthetic_cracks.draw(DATA_SEED, index, size))
+    return [Sample(str(index), *cracks.draw(DATA_SEED, index, size))
             for index in indices]
 
 

@@ -9,18 +9,18 @@ from miniatures import MINIATURES
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
-from crackutils import batch, plan, report
-from crackutils.plan import Stage
 from crackutils.protocol import preset
+from workflow import batch, plan, report
+from workflow.plan import Stage
 
 COMMON = "protocol = 'smoke'\nruns = 'runs'\nresults = ''\nseeds = [0]\ndevice = 'auto'\n" \
     "overrides = {}\n"
 PARAMETERS = {"01_data": "protocol = 'smoke'\ndata = 'synthetic'\nroads = 'synthetic'\nruns = ''",
               "02_losses_by_hand": "protocol = 'smoke'",
-              "03_train_cracks": COMMON + "data = 'synthetic'\nloss = 'mse'\nweights = []",
-              "04_threshold_sweeps": COMMON + "data = 'synthetic'",
-              "05_drivable_area": COMMON + "data = 'synthetic'\nloss = ''\nweights = []",
-              "06_figures": COMMON + "data = 'synthetic'\nroads = 'synthetic'"}
+              "04_train_cracks": COMMON + "data = 'synthetic'\nloss = 'mse'\nweights = []",
+              "05_threshold_sweeps": COMMON + "data = 'synthetic'",
+              "07_drivable_area": COMMON + "data = 'synthetic'\nloss = ''\nweights = []",
+              "08_figures": COMMON + "data = 'synthetic'\nroads = 'synthetic'"}
 CHECK = "from crackutils.protocol import as_list\nprint('reached')\nas_list('seeds', seeds)"
 
 
@@ -89,10 +89,10 @@ def test_arguments_that_cant_be_right_are_refused_before_anything_runs(executed,
 
 def test_a_stage_with_an_unknown_parameter_is_refused(notebooks):
     plan = [Stage("02_losses_by_hand", "02_losses_by_hand", {"protocol": "quick"}, "synthetic"),
-            Stage("04_threshold_sweeps", "04_threshold_sweeps", {"wieght": 1}, "synthetic")]
-    with pytest.raises(ValueError, match="04_threshold_sweeps has no parameter wieght: it knows "):
+            Stage("05_threshold_sweeps", "05_threshold_sweeps", {"wieght": 1}, "synthetic")]
+    with pytest.raises(ValueError, match="05_threshold_sweeps has no parameter wieght: it knows "):
         batch.check_parameters(plan, {})
-    known = [plan[0], Stage("04_threshold_sweeps", "04_threshold_sweeps", {}, "synthetic")]
+    known = [plan[0], Stage("05_threshold_sweeps", "05_threshold_sweeps", {}, "synthetic")]
     batch.check_parameters(known, {"seeds": [0]})  # one notebook that knows it is enough
 
 
@@ -111,24 +111,24 @@ def test_every_notebook_gets_what_it_knows_and_its_own_folder(executed, tmp_path
     assert batch.main(["--protocol", "smoke", "--cracks", str(photos), "--runs",
                        str(tmp_path / "r"), "-y", "{seeds: [0, 1], overrides: {steps: 3}}"]) == 0
     by_name = {stage.name: (stage.parameters, folder) for stage, folder in executed}
-    order = sorted(by_name, key=lambda name: (name[:2], name == "05_drivable_area"))
+    order = sorted(by_name, key=lambda name: (name[:2], name == "07_drivable_area"))
     assert [name[:2] for name in by_name] == [name[:2] for name in order]
-    assert list(by_name)[-2:] == ["05_drivable_area", "06_figures"]
+    assert list(by_name)[-2:] == ["07_drivable_area", "08_figures"]
     assert {name[:2] for name in by_name} == {"01", "02", "03", "04", "05", "06"}
-    parameters, folder = by_name["03_train_cracks-relu"]
+    parameters, folder = by_name["04_train_cracks-relu"]
     assert folder == tmp_path / "r" / "smoke" / "photos" / "notebooks"
     assert parameters == {"protocol": "smoke", "runs": str(tmp_path / "r"), "results": "",
                           "device": "auto", "seeds": [0, 1], "overrides": {"steps": 3},
                           "data": str(photos), "loss": "relu", "weights": []}
     assert by_name["02_losses_by_hand"][0] == {"protocol": "smoke"}
-    assert by_name["05_drivable_area-dice"][1].parts[-2:] == ("synthetic", "notebooks")
+    assert by_name["07_drivable_area-dice"][1].parts[-2:] == ("synthetic", "notebooks")
     # Fig. 8 shows pictures, and there are none of photographs
     assert not [stage for stage, _ in executed if "figure8" in stage.name]
 
 
 def road_stages(executed):
-    return {stage.name.removeprefix("05_drivable_area-"): stage.parameters for stage, _ in executed
-            if stage.name.startswith("05_drivable_area-")}
+    return {stage.name.removeprefix("07_drivable_area-"): stage.parameters for stage, _ in executed
+            if stage.name.startswith("07_drivable_area-")}
 
 
 def test_roads_are_trained_for_direct_area_and_three_classes_too(executed, tmp_path):
@@ -172,21 +172,21 @@ def test_figure_8_is_trained_for_synthetic_pictures_with_one_seed(executed, tmp_
 
 def test_a_failing_training_is_named_with_its_log_and_the_others_still_run(
         notebooks, tmp_path, monkeypatch, capsys):
-    plan = [Stage("03_train_cracks-mse", "03_train_cracks", {"seeds": "[0]"}, "synthetic", 1),
-            Stage("03_train_cracks-bce", "03_train_cracks", {"seeds": [0]}, "synthetic", 1),
-            Stage("04_threshold_sweeps", "04_threshold_sweeps", {}, "synthetic")]
+    plan = [Stage("04_train_cracks-mse", "04_train_cracks", {"seeds": "[0]"}, "synthetic", 1),
+            Stage("04_train_cracks-bce", "04_train_cracks", {"seeds": [0]}, "synthetic", 1),
+            Stage("05_threshold_sweeps", "05_threshold_sweeps", {}, "synthetic")]
     monkeypatch.setattr(batch, "stages", lambda *_: plan)
     assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path / "r")]) == 1
     said = capsys.readouterr()
     folder = tmp_path / "r" / "smoke" / "synthetic" / "notebooks"
-    log = folder / "03_train_cracks-mse.log"
-    assert "03_train_cracks-mse: " in said.err and str(log) in said.err
+    log = folder / "04_train_cracks-mse.log"
+    assert "04_train_cracks-mse: " in said.err and str(log) in said.err
     assert "write seeds: [...]" in said.err  # the string where a list belongs
     assert "ValueError" in log.read_text() and "reached" in log.read_text()
-    assert "04_threshold_sweeps: not run" in said.out
+    assert "05_threshold_sweeps: not run" in said.out
     assert sorted(path.name for path in folder.glob("*.ipynb")) == [
-        "03_train_cracks-bce.ipynb", "03_train_cracks-mse.ipynb"]
-    whole = nbformat.read(folder / "03_train_cracks-bce.ipynb", as_version=4)
+        "04_train_cracks-bce.ipynb", "04_train_cracks-mse.ipynb"]
+    whole = nbformat.read(folder / "04_train_cracks-bce.ipynb", as_version=4)
     assert whole.cells[-1].outputs[0].text == "reached\n"
 
 
@@ -222,7 +222,7 @@ def test_two_stages_run_at_once_and_none_outlives_an_interruption(
 
     monkeypatch.setattr(batch, "start", sleeps)
     monkeypatch.setattr(batch, "stages", lambda *_: [
-        Stage(name, "03_train_cracks", {}, "synthetic", 1) for name in "abc"])
+        Stage(name, "04_train_cracks", {}, "synthetic", 1) for name in "abc"])
     monkeypatch.setattr(batch.time, "sleep", interrupted)
     assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path), "--jobs", "2"]) == 130
     assert "the same command goes on" in capsys.readouterr().err
@@ -231,7 +231,7 @@ def test_two_stages_run_at_once_and_none_outlives_an_interruption(
 
 def test_the_index_of_the_report_links_every_page_and_shows_tables_and_figures(tmp_path):
     paths = []
-    for name in ("01_data", "03_train_cracks-bce_dice"):
+    for name in ("01_data", "04_train_cracks-bce_dice"):
         cells = [new_markdown_cell(f"# Title of {name}")]
         nbformat.write(new_notebook(cells=cells), tmp_path / f"{name}.ipynb")
         paths.append(tmp_path / f"{name}.ipynb")

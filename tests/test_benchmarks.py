@@ -8,7 +8,7 @@ import sys
 import pandas as pd
 import pytest
 
-from crackutils import runs
+from crackutils import files
 
 
 def gpu(folder, *words):
@@ -16,7 +16,7 @@ def gpu(folder, *words):
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "NO_ALBUMENTATIONS_UPDATE": "1",
                                 "OMP_NUM_THREADS": "1"}
     return subprocess.run([sys.executable, "benchmarks/gpu.py", "--out", str(folder), *words],
-                          cwd=runs.ROOT, env=environment, capture_output=True, text=True,
+                          cwd=files.ROOT, env=environment, capture_output=True, text=True,
                           check=False)
 
 
@@ -43,7 +43,7 @@ def test_a_second_call_measures_nothing_anew_and_none_measures_without_a_device(
 @pytest.mark.parametrize("name", ["thresholds", "doctor", "decoding"])
 def test_a_benchmark_runs_and_leaves_its_table(tmp_path, name):
     subprocess.run([sys.executable, f"benchmarks/{name}.py", "--short", "--out", str(tmp_path)],
-                   cwd=runs.ROOT, env=os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1"}, check=True,
+                   cwd=files.ROOT, env=os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1"}, check=True,
                    stdout=subprocess.DEVNULL)
     table = pd.read_csv(tmp_path / f"{name}.csv")
     assert len(table) > 1 and (table["seconds"] > 0).all()
@@ -53,7 +53,7 @@ def test_the_road_study_has_every_row_of_its_tables(tmp_path):
     answer = subprocess.run(
         [sys.executable, "benchmarks/roads.py", "--data", "synthetic", "--protocol", "smoke",
          "--runs", str(tmp_path), "--seeds", "2", "--minutes", "0", "--part", "2/2"],
-        cwd=runs.ROOT, env=os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1"}, check=True,
+        cwd=files.ROOT, env=os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1"}, check=True,
         capture_output=True, text=True)
     left = answer.stdout.strip().splitlines()[-1].removeprefix("open: ").split(", ")
     assert len(left) == (14 + 4 + 4) // 2 and left[0].startswith("dice-none-0-")
@@ -62,7 +62,7 @@ def test_the_road_study_has_every_row_of_its_tables(tmp_path):
 
 def first_steps(folder, *options):
     subprocess.run([sys.executable, "benchmarks/collapse.py", "--data", "synthetic", "--protocol",
-                    "smoke", "--steps", "2", "--out", str(folder), *options], cwd=runs.ROOT,
+                    "smoke", "--steps", "2", "--out", str(folder), *options], cwd=files.ROOT,
                    env=os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1"}, check=True,
                    stdout=subprocess.DEVNULL)
     table, = [pd.read_csv(path) for path in folder.glob("*.csv")]

@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from crackutils.class_losses import loss_from_logits
-from crackutils.loss_names import LOSS_NAMES, THREE_CLASS
+from crackutils.losses import LOSS_NAMES, THREE_CLASS
+from crackutils.losses import class_loss_from_logits as loss_from_logits
 from crackutils.protocol import preset
 from crackutils.training import charge
 

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crackutils import datasets, synthetic_cracks, synthetic_roads, synthetic_sets, tables
+from crackutils import data as datasets
+from crackutils.data import synthetic
+from crackutils.data.synthetic import cracks, roads
+from crackutils.papers import crack_tables
 from crackutils.protocol import preset
 
 SMOKE = preset("smoke")
@@ -123,7 +126,7 @@ def test_an_image_is_turned_as_its_exif_orientation_says(plain):
 
 def test_a_notebook_that_only_reads_looks_for_the_data_that_was_trained_on(plain, driving):
     for folder, task in ((plain, "cracks"), (driving, "roads")):
-        source = tables.reading_source("smoke", task, folder, "runs", "", [0])
+        source = crack_tables.reading_source("smoke", task, folder, "runs", "", [0])
         trained = load(folder, preset("smoke", task))
         assert source.fingerprint == trained.fingerprint and source.dataset == trained.name
 
@@ -171,46 +174,46 @@ def test_a_synthetic_set_has_the_protocols_counts_and_size(tmp_path, task, overr
 def test_synthetic_pixels_masks_and_widths_survive_the_disk(tmp_path):
     dataset = datasets.load("synthetic", SMOKE, tmp_path)
     for index, sample in enumerate([*dataset.train, *dataset.validation, *dataset.test]):
-        image, mask, width = synthetic_cracks.draw(0, index, SMOKE.image_size)
+        image, mask, width = cracks.draw(0, index, SMOKE.image_size)
         assert np.array_equal(sample.image, image) and np.array_equal(sample.mask, mask)
         assert np.abs(sample.width - width).max() <= 0.005 + 1e-6
     for sample in datasets.load("synthetic", ROADS, tmp_path).test:
-        _, labels = synthetic_roads.draw(0, int(sample.name), ROADS.image_size)
+        _, labels = roads.draw(0, int(sample.name), ROADS.image_size)
         assert np.array_equal(sample.mask, np.isin(labels, (0, 1)))
 
 
 def test_a_synthetic_set_is_made_once_and_alike(tmp_path, monkeypatch):
-    folder = synthetic_sets.synthetic_folder(SMOKE, tmp_path / "one")
+    folder = synthetic.synthetic_folder(SMOKE, tmp_path / "one")
     again = datasets.load("synthetic", SMOKE, tmp_path / "two").fingerprint
-    monkeypatch.setattr(synthetic_sets, "write_cracks", None)
-    assert synthetic_sets.synthetic_folder(SMOKE, tmp_path / "one") == folder
+    monkeypatch.setattr(synthetic, "write_cracks", None)
+    assert synthetic.synthetic_folder(SMOKE, tmp_path / "one") == folder
     assert datasets.load("synthetic", SMOKE, tmp_path / "one").fingerprint == again
 
 
 def test_a_set_that_could_not_be_finished_leaves_nothing(tmp_path, monkeypatch):
-    real = synthetic_cracks.draw
+    real = cracks.draw
 
     def fails_at_the_fourth(seed, index, size):
         if index == 3:
             raise KeyboardInterrupt
         return real(seed, index, size)
 
-    monkeypatch.setattr(synthetic_cracks, "draw", fails_at_the_fourth)
+    monkeypatch.setattr(cracks, "draw", fails_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
-        synthetic_sets.synthetic_folder(SMOKE, tmp_path)
+        synthetic.synthetic_folder(SMOKE, tmp_path)
     assert list((tmp_path / "data").iterdir()) == []
 
 
 def test_of_two_processes_the_first_wins_and_the_second_leaves_nothing(tmp_path, monkeypatch):
-    real = synthetic_sets.write_cracks
+    real = synthetic.write_cracks
     rivals = []
 
     def rival_is_faster(folder, protocol):
         real(folder, protocol)
         if not rivals:
             rivals.append(folder)
-            synthetic_sets.synthetic_folder(protocol, tmp_path).joinpath("first").touch()
+            synthetic.synthetic_folder(protocol, tmp_path).joinpath("first").touch()
 
-    monkeypatch.setattr(synthetic_sets, "write_cracks", rival_is_faster)
-    folder = synthetic_sets.synthetic_folder(SMOKE, tmp_path)
+    monkeypatch.setattr(synthetic, "write_cracks", rival_is_faster)
+    folder = synthetic.synthetic_folder(SMOKE, tmp_path)
     assert (folder / "first").exists() and list((tmp_path / "data").iterdir()) == [folder]

@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from crackutils import datasets, experiments, runs
-from crackutils.hardware import decide, fabric_for
+from crackutils import data as datasets
+from crackutils import experiment, files, records
+from crackutils.device import decide, fabric_for
 from crackutils.protocol import preset
 
 FIELDS = {"counts": [5, 3, 4], "image_size": [32, 32], "tile": [16, 16], "batch": 4, "steps": 6,
@@ -28,7 +29,7 @@ def dataset(tmp_path_factory):
 
 
 def made(run, dataset, root, devices=1):
-    return experiments.complete(run, dataset, root, None, "cpu", devices)
+    return experiment.complete(run, dataset, root, None, "cpu", devices)
 
 
 def assert_alike(one, other):
@@ -38,7 +39,7 @@ def assert_alike(one, other):
     histories = [np.loadtxt(record / "history.csv", delimiter=",", skiprows=1)
                  for record in (one, other)]
     np.testing.assert_allclose(*histories, rtol=1e-5)
-    counts = [runs.read_arrays(record / "counts.npz") for record in (one, other)]
+    counts = [records.read_arrays(record / "counts.npz") for record in (one, other)]
     for name in ("test_names", "test_pixels", "validation_names", "validation_pixels"):
         assert np.array_equal(counts[0][name], counts[1][name])
     for name in ("test_true_positives", "validation_false_positives"):
@@ -51,7 +52,7 @@ def assert_alike(one, other):
 def test_two_processes_end_as_one(dataset, tmp_path, run):
     one, two = made(run, dataset, tmp_path / "one"), made(run, dataset, tmp_path / "two", devices=2)
     assert_alike(one, two)
-    environments = [runs.read_json(record / "environment.json") for record in (one, two)]
+    environments = [records.read_json(record / "environment.json") for record in (one, two)]
     assert [environment["devices"] for environment in environments] == [1, 2]
 
 
@@ -61,11 +62,11 @@ def test_torchrun_ends_as_one_process(dataset, tmp_path):
     overrides = str(FIELDS | {"loss": "relu", "weight": 0.97, "seed": 3}).replace("'", "").replace(
         "False", "false")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
-               "2", "-m", "crackutils.experiments", "--protocol", "smoke", "--device", "cpu",
+               "2", "-m", "crackutils.cli", "train", "--protocol", "smoke", "--device", "cpu",
                "--runs", str(tmp_path / "two"), "-y", overrides]
-    done = subprocess.run(command, cwd=runs.ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=files.ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert_alike(one, runs.find({"runs": tmp_path / "two"}, protocol(seed=3), "synthetic")[1])
+    assert_alike(one, records.find({"runs": tmp_path / "two"}, protocol(seed=3), "synthetic")[1])
 
 
 class Rank:
@@ -110,10 +111,10 @@ def test_the_second_of_two_programs_waits_says_so_and_trains_nothing(dataset, tm
                                                                      monkeypatch):
     run = protocol()
     first = made(run, dataset, tmp_path / "elsewhere")
-    monkeypatch.setattr(experiments, "train", None)
-    record = runs.record_folder(tmp_path, run, dataset.name, dataset.fingerprint)
+    monkeypatch.setattr(experiment, "train", None)
+    record = records.record_folder(tmp_path, run, dataset.name, dataset.fingerprint)
     found = []
-    with runs.alone(record):
+    with records.alone(record):
         second = threading.Thread(target=lambda: found.append(made(run, dataset, tmp_path)))
         second.start()
         second.join(1)
@@ -121,4 +122,4 @@ def test_the_second_of_two_programs_waits_says_so_and_trains_nothing(dataset, tm
         for path in first.iterdir():
             path.rename(record / path.name)
     second.join()
-    assert found == [record] and runs.is_complete(record) and not (record / ".lock").exists()
+    assert found == [record] and records.is_complete(record) and not (record / ".lock").exists()

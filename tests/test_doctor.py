@@ -8,10 +8,10 @@ import pytest
 from miniatures import MINIATURES, save
 from PIL import Image
 
-import crackutils.doctor
-from crackutils import synthetic_cracks, synthetic_sets
-from crackutils.doctor import SHOWN, examine
-from crackutils.inspection import mean_width
+import crackutils.data.doctor
+from crackutils.data import synthetic
+from crackutils.data.doctor import SHOWN, examine, mean_width
+from crackutils.data.synthetic import cracks
 from crackutils.protocol import preset
 
 SIZE = (128, 128)
@@ -23,7 +23,7 @@ def healthy(tmp_path_factory):
     """Twenty synthetic photographs of concrete, without lists."""
     folder = tmp_path_factory.mktemp("doctor") / "healthy"
     for index in range(20):
-        image, mask, _ = synthetic_cracks.draw(1, index, SIZE)
+        image, mask, _ = cracks.draw(1, index, SIZE)
         if not mask.any():
             mask[40:43, 20:90] = 1
             image[40:43, 20:90] = image[40:43, 20:90] // 3
@@ -196,7 +196,7 @@ def test_the_width_of_cracks_is_about_right(width):
 
 def test_the_width_of_synthetic_cracks_is_about_right():
     for index in range(12):
-        _, mask, width = synthetic_cracks.draw(5, index, (256, 256))
+        _, mask, width = cracks.draw(5, index, (256, 256))
         if mask.sum() > 200:
             true = width[mask == 1].mean()
             assert 0.6 * true < mean_width(mask) < 1.5 * true + 1
@@ -218,11 +218,11 @@ def test_the_synthetic_sets_are_healthy(tmp_path):
     sizes = {"counts": [20, 4, 6], "image_size": [128, 160]}
     for task, overrides in (("cracks", {}), ("cracks", sizes), ("roads", sizes)):
         protocol = preset("smoke", task, overrides)
-        found = examine(synthetic_sets.synthetic_folder(protocol, tmp_path), protocol)
+        found = examine(synthetic.synthetic_folder(protocol, tmp_path), protocol)
         assert {one.kind for one in found} <= {"shares", "empty"}
 
 
 def test_a_folder_that_is_none_is_one_finding(tmp_path):
-    [finding] = crackutils.doctor.examine(tmp_path / "nowhere")
+    [finding] = crackutils.data.doctor.examine(tmp_path / "nowhere")
     assert finding.level == "error" and "No data folder" in str(finding)
     assert list(tmp_path.iterdir()) == []

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from test_archives import CONTENT, below, zipped
 
-from crackutils import downloads
-from crackutils.downloads import Source, fetch
-from crackutils.pairing import DataError
+from crackutils import cli
+from crackutils.data import download
+from crackutils.data.download import Source, fetch
+from crackutils.data.samples import DataError
 
 ARCHIVE = zipped({**CONTENT, "rgb/noise.png": np.random.default_rng(0).bytes(300_000)})
 
@@ -49,7 +50,7 @@ class Server(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(downloads.time, "sleep", lambda _: None)
+    monkeypatch.setattr(download.time, "sleep", lambda _: None)
     Server.asked = []
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
@@ -72,7 +73,7 @@ def test_it_arrives_whole_whatever_the_server_does(server, tmp_path, name, asked
     if name == "cuts":  # it went on where it was cut off
         begins = [int(begin[6:-1]) for _, begin in Server.asked[1:]]
         half = len(ARCHIVE) // 2
-        assert half - downloads.BLOCK < begins[0] <= half < begins[1] < len(ARCHIVE)
+        assert half - download.BLOCK < begins[0] <= half < begins[1] < len(ARCHIVE)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "set.zip"]
 
 
@@ -114,11 +115,11 @@ def test_harmed_bytes_of_an_earlier_program_are_not_kept(server, tmp_path):
     fetch("set", tmp_path, source(server, "whole"))
 
 
-@pytest.mark.parametrize("name", [name for name, one in downloads.SOURCES.items() if not one.file])
+@pytest.mark.parametrize("name", [name for name, one in download.SOURCES.items() if not one.file])
 def test_what_needs_a_person_says_what_to_do_and_where_to_put_it(tmp_path, name, capsys):
-    assert downloads.main([name, str(tmp_path)]) == 1
+    assert cli.main(["download", name, str(tmp_path)]) == 1
     said = capsys.readouterr().err
-    assert downloads.SOURCES[name].page in said and str(Path(tmp_path) / name) in said
+    assert download.SOURCES[name].page in said and str(Path(tmp_path) / name) in said
     assert said.count("\n") == 1
 
 
@@ -140,5 +141,5 @@ def test_two_programs_at_once_fetch_it_once(server, tmp_path):
 
 def test_a_folder_that_can_not_be_written_is_told(tmp_path, capsys):
     (tmp_path / "file").touch()
-    assert downloads.main(["metu", str(tmp_path / "file")]) == 1
+    assert cli.main(["download", "metu", str(tmp_path / "file")]) == 1
     assert "metu can't be written to" in capsys.readouterr().err

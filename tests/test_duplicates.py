@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crackutils import datasets, duplicates, synthetic_cracks
-from crackutils.decoding import preview
-from crackutils.duplicates import alike, groups_of, positions, reduced
+from crackutils import data as datasets
+from crackutils.data import split
+from crackutils.data.split import alike, groups_of, positions, preview, reduced
+from crackutils.data.synthetic import cracks
 from crackutils.protocol import preset
 
 SIZE = (192, 256)
 
 
 def photograph(index: int) -> np.ndarray:
-    return synthetic_cracks.draw(3, index, SIZE)[0]
+    return cracks.draw(3, index, SIZE)[0]
 
 
 def grey(picture: np.ndarray) -> np.ndarray:
@@ -32,7 +33,7 @@ CHANGES = {  # what one photograph may become in a data set
         cv2.imencode(".jpg", one, [cv2.IMWRITE_JPEG_QUALITY, 40])[1], cv2.IMREAD_COLOR)}
 
 
-@pytest.mark.parametrize("turns, mirrored", duplicates.POSITIONS)
+@pytest.mark.parametrize("turns, mirrored", split.POSITIONS)
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_the_same_photograph_is_known_again(change, turns, mirrored):
     for index in range(3):
@@ -48,9 +49,9 @@ def test_other_photographs_are_not_taken_for_it():
 def test_correlation_is_one_for_a_shifted_copy_and_small_for_noise():
     chance = np.random.default_rng(0)
     one, other = chance.random((2, 64, 64)).astype(np.float32) * 255
-    assert duplicates.correlation(one, np.roll(one, (5, -9), (0, 1))) > 0.95
-    assert duplicates.correlation(one, other) < 0.2
-    assert len({duplicates.perceptual_hash(turned) for turned in positions(one)}) == 8
+    assert split.correlation(one, np.roll(one, (5, -9), (0, 1))) > 0.95
+    assert split.correlation(one, other) < 0.2
+    assert len({split.perceptual_hash(turned) for turned in positions(one)}) == 8
 
 
 def test_groups_are_chains_of_pairs():
@@ -64,11 +65,11 @@ def planted(tmp_path):
     """METU's layout with 24 photographs, 9 of them twice: turned or mirrored, compressed anew."""
     folder, twins = tmp_path / "metu", []
     for index in range(24):
-        picture, mask, _ = synthetic_cracks.draw(3, index, SIZE)
+        picture, mask, _ = cracks.draw(3, index, SIZE)
         mask = mask * np.uint8(255)
         names = [f"{index:03d}"]
         if index % 8 < 3:
-            turns, mirrored = duplicates.POSITIONS[1 + index % 7]
+            turns, mirrored = split.POSITIONS[1 + index % 7]
             names.append(f"{100 + index:03d}")
             twins.append(set(names))
         for name, copy in zip(names, (False, True)):
@@ -85,7 +86,7 @@ def test_all_planted_twins_are_found_and_no_split_parts_them(planted, tmp_path):
     folder, twins = planted
     files = datasets.recognise(folder).parts(folder)["all"]
     found = {}
-    for one, group in zip(files, datasets.together(files, tmp_path)):
+    for one, group in zip(files, split.together(files, tmp_path)):
         found.setdefault(group, []).append(one.name)
     assert sorted(sorted(group) for group in found.values() if len(group) > 1) == sorted(
         map(sorted, twins))
@@ -104,7 +105,7 @@ def test_twins_are_looked_for_once(planted, tmp_path, monkeypatch):
     first = datasets.load(planted[0], preset("smoke"), tmp_path).fingerprint
     [kept] = (tmp_path / "cache").glob("twins-*.json")
     with monkeypatch.context() as patch:
-        patch.setattr(datasets, "alike", None)
+        patch.setattr(split, "alike", None)
         assert datasets.load(planted[0], preset("smoke"), tmp_path).fingerprint == first
     for harmed in ("[0, 1", "[0, 1]"):
         kept.write_text(harmed)

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from crackutils import evaluation
+from crackutils.data.picture_cache import Part
+from crackutils.data.samples import Sample
+from crackutils.device import Hardware, fabric_for
 from crackutils.evaluation import predictions, window_starts
-from crackutils.hardware import Hardware, fabric_for
 from crackutils.models import build
-from crackutils.parts import Part, Sample
 from crackutils.protocol import preset
 
 HERE = Hardware("cpu", "float32", "channels_first")

@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 
-from crackutils import datasets, experiments, runs, training
-from crackutils.hardware import Hardware, fabric_for
+from crackutils import data as datasets
+from crackutils import experiment, records, training
+from crackutils.batches import Sampler
+from crackutils.device import Hardware, fabric_for
 from crackutils.models import build
 from crackutils.protocol import preset
-from crackutils.sampling import Sampler
 from crackutils.training import train
 
 HERE = Hardware("cpu", "float32", "channels_first")
@@ -23,7 +24,7 @@ def samples(tmp_path_factory):
 
 def run(model, sampler, record, protocol=PROTOCOL):
     """Losses, and what a look at the network's state says after each step."""
-    checkpoints = runs.Checkpoints(record, protocol, "data", HERE)
+    checkpoints = records.Checkpoints(record, protocol, "data", HERE)
 
     def look() -> float:
         model.eval()
@@ -46,8 +47,8 @@ def test_an_fpn_run_is_the_same_whatever_was_drawn_before_and_after_a_cut(sample
     first = build(PROTOCOL)
     losses = run(first, Sampler(samples, PROTOCOL), tmp_path / "first")
     torch.rand(7)
-    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", -1)
-    monkeypatch.setattr(runs, "CHECKPOINT_SHARE", math.inf)
+    monkeypatch.setattr(records, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(records, "CHECKPOINT_SHARE", math.inf)
     monkeypatch.setattr(training, "FETCH_EVERY", 1)
     with pytest.raises(KeyboardInterrupt):
         run(build(PROTOCOL), Interrupted(samples, PROTOCOL), tmp_path / "cut")
@@ -62,7 +63,7 @@ def test_a_loss_that_is_no_number_is_told_although_somebody_looked_before(tmp_pa
     protocol = preset("smoke", "roads", {"steps": 3, "learning_rate": 1e38})
     dataset = datasets.load("synthetic", protocol, tmp_path)
     with pytest.raises(training.TrainingFailedError, match="its batch"):
-        experiments.complete(protocol, dataset, tmp_path, None, "cpu")
+        experiment.complete(protocol, dataset, tmp_path, None, "cpu")
 
 
 def test_other_looks_change_no_loss(samples, tmp_path):

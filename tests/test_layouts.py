@@ -10,9 +10,10 @@ import scipy.io
 from miniatures import MINIATURES, SIZE, crack, pixels, save
 from PIL import Image
 
-from crackutils import datasets, layouts
-from crackutils.layouts import recognise
-from crackutils.pairing import DataError
+from crackutils import data as datasets
+from crackutils.data import layouts
+from crackutils.data.layouts import recognise
+from crackutils.data.samples import DataError
 from crackutils.protocol import CHOICES, preset
 
 CRACKS, ROADS = preset("smoke"), preset("smoke", "roads", {"framing": "tiles"})
@@ -281,7 +282,7 @@ def test_a_notebook_shows_the_sentence_without_a_traceback():
     shell = InteractiveShell()
     shown = []
     shell._showtraceback = lambda kind, value, lines: shown.extend(lines)
-    shell.run_cell("from crackutils.layouts import recognise\nfrom pathlib import Path\n"
+    shell.run_cell("from crackutils.data.layouts import recognise\nfrom pathlib import Path\n"
                    "recognise(Path('/nowhere'))")
     assert shown == ["DataError: No data folder at /nowhere: give \"synthetic\" or a folder."]
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import sigmoid_focal_loss
 
-from crackutils import road_figures
 from crackutils.losses import LOSSES, loss_from_logits, loss_of_probabilities
+from crackutils.papers import road_figures
 
 CASES = [("mse", None), ("balanced_step", 0.5), ("squared_balanced_step", 0.5), ("step", 0.5),
          ("relu", 0.5), ("bce", None), ("dice", None), ("tversky", (0.3, 0.7)),

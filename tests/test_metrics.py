@@ -14,8 +14,8 @@ from torchmetrics.classification import (
 )
 
 from crackutils import metrics
+from crackutils.data.samples import Sample
 from crackutils.evaluation import THRESHOLDS, WIDTH_EDGES, counts_by_group, image_counts
-from crackutils.parts import Sample
 
 CUTS = THRESHOLDS.astype(np.float32)
 # every threshold itself and its neighbours on both sides: ties are where counting goes wrong

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crackutils import parts
-from crackutils.parts import Part, Sample, open_part, store
+from crackutils.data import picture_cache
+from crackutils.data.picture_cache import Part, open_part, store
+from crackutils.data.samples import Sample
 
 
 def picture(index: int, size: tuple[int, int], with_width: bool = False) -> Sample:
@@ -73,7 +74,7 @@ def test_a_store_cut_short_anywhere_is_gone_on_with(tmp_path_factory, kept, inde
     whole, cut = (tmp_path_factory.mktemp("stores") / name for name in ("whole", "cut"))
     store(whole, JOBS, Decoder(), False)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(ValueError, match="can't be read"):
-        patch.setattr(parts, "SYNC_BYTES", 1000)  # some pictures between two entries
+        patch.setattr(picture_cache, "SYNC_BYTES", 1000)  # some pictures between two entries
         store(cut, JOBS, Decoder(fails_at), False)
     for name, length in (("images.bin", kept), ("index.jsonl", index_kept)):
         (cut / name).write_bytes((cut / name).read_bytes()[:length])
@@ -84,14 +85,14 @@ def test_a_store_cut_short_anywhere_is_gone_on_with(tmp_path_factory, kept, inde
 
 
 def test_what_was_whole_is_not_decoded_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "SYNC_BYTES", 0)
+    monkeypatch.setattr(picture_cache, "SYNC_BYTES", 0)
     with pytest.raises(ValueError):
         store(tmp_path / "a", JOBS, Decoder(fails_at=30), False)
     decoder = Decoder()
     store(tmp_path / "a", JOBS, decoder, False)
-    assert sorted(decoder.calls) == list(range(len(parts.read_index(tmp_path / "a")) -
+    assert sorted(decoder.calls) == list(range(len(picture_cache.read_index(tmp_path / "a")) -
                                                len(decoder.calls), 40))
-    assert len(decoder.calls) <= 10 + 2 * (parts.os.cpu_count() or 1)
+    assert len(decoder.calls) <= 10 + 2 * (picture_cache.os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize("harm", [

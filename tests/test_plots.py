@@ -10,21 +10,12 @@ import pandas as pd
 import pytest
 import torch
 
-from crackutils import (
-    curves,
-    datasets,
-    drivable,
-    evaluation,
-    experiments,
-    metrics,
-    pictures,
-    plots,
-    road_figures,
-    runs,
-)
-from crackutils.loss_names import NAMES, WEIGHTED, label
+from crackutils import data as datasets
+from crackutils import evaluation, experiment, metrics, records
+from crackutils.losses import NAMES, WEIGHTED, label
+from crackutils.papers import crack_figures, pictures, road_figures, road_tables
+from crackutils.papers.crack_tables import Source
 from crackutils.protocol import preset
-from crackutils.tables import Source
 
 matplotlib.use("Agg")
 SMOKE = preset("smoke", "cracks")
@@ -58,8 +49,8 @@ def fake(root, protocol, data, fingerprint=None):
                "predictions": np.stack([(255 * made[index][0].numpy()).astype(np.uint8)
                                         for index in shown])}
     fingerprint = fingerprint or data.fingerprint
-    record = runs.record_folder(root, protocol, "synthetic", fingerprint)
-    runs.save(record, protocol, "synthetic", fingerprint, {}, HISTORY, counts,
+    record = records.record_folder(root, protocol, "synthetic", fingerprint)
+    records.save(record, protocol, "synthetic", fingerprint, {}, HISTORY, counts,
               samples, {})
     return counts
 
@@ -67,7 +58,7 @@ def fake(root, protocol, data, fingerprint=None):
 @pytest.fixture(scope="module")
 def source(root, data):
     """Records of Table 8's rows and BCE; the other weights are not run."""
-    for loss, weight, _ in plots.chosen_rows():
+    for loss, weight, _ in crack_figures.chosen_rows():
         fake(root, SMOKE.with_run(loss, weight, 0), data)
     return Source(SMOKE, "synthetic", {"runs": root})
 
@@ -98,7 +89,7 @@ BY_HAND = {
 
 @pytest.mark.parametrize("loss", WEIGHTED)
 def test_weighting_curves_are_the_formulas(loss):
-    figure = plots.weighting(loss, 0.5)
+    figure = crack_figures.weighting(loss, 0.5)
     for column, panel in enumerate(figure.axes, start=1):
         lines = {line.get_label(): line for line in panel.lines}
         error, drawn = lines[NAMES[loss]].get_data()
@@ -111,7 +102,7 @@ def test_weighting_curves_are_the_formulas(loss):
 
 
 def test_the_overview_has_the_four_functions_and_mse():
-    for panel in plots.weighting_overview().axes:
+    for panel in crack_figures.weighting_overview().axes:
         named = [line.get_label() for line in panel.lines if line.get_label()[0] != "_"]
         assert named == ["MSE", *(NAMES[loss] for loss in WEIGHTED)]
 
@@ -153,7 +144,7 @@ def test_figure_2_marks_exactly_the_missed_crack_pixels(source, shown):
     marked = pictures.misses(source, shown).axes[3].images[0].get_array()
     found = pictures.prediction(source, "mse", None, shown[0]) >= 0.4
     missed = (shown[0].mask == 1) & ~found
-    np.testing.assert_array_equal(np.all(np.isclose(marked, plots.RED), axis=2), missed)
+    np.testing.assert_array_equal(np.all(np.isclose(marked, crack_figures.RED), axis=2), missed)
 
 
 def test_figure_8_draws_what_there_is(source, shown, root, data):
@@ -178,26 +169,26 @@ def test_photographs_are_never_drawn(root, capsys, tmp_path):
     assert none == [] and "left out" in capsys.readouterr().out
     assert pictures.misses(photographs, none) is None
     assert pictures.road_pictures(photographs, none) is None
-    assert plots.save(None, tmp_path / "figures", "none") == ()
+    assert crack_figures.save(None, tmp_path / "figures", "none") == ()
     assert not (tmp_path / "figures").exists()
 
 
 def test_without_records_every_figure_still_draws(tmp_path, shown):
     cracks = Source(SMOKE, "synthetic", {"runs": tmp_path})
     roads = Source(ROADS, "synthetic", {"runs": tmp_path})
-    for figure in (curves.loss_curves(cracks), curves.loss_curves(roads),
-                   curves.f1_by_threshold(cracks), road_figures.iou_bars(roads),
-                   curves.recall_by_width(cracks), pictures.misses(cracks, shown),
+    for figure in (crack_figures.loss_curves(cracks), crack_figures.loss_curves(roads),
+                   crack_figures.f1_by_threshold(cracks), road_figures.iou_bars(roads),
+                   crack_figures.recall_by_width(cracks), pictures.misses(cracks, shown),
                    pictures.road_pictures(roads, shown)):
         assert any("not run" in text for text in texts(figure))
-    legend = curves.precision_recall(cracks).legends[0].get_texts()
+    legend = crack_figures.precision_recall(cracks).legends[0].get_texts()
     assert all(text.get_text().endswith("not run") for text in legend)
 
 
 def test_curves_are_the_counts_scores(source):
-    panel = curves.precision_recall(source).axes[0]
-    sweep = curves.f1_by_threshold(source).axes
-    for loss, weight, threshold in plots.chosen_rows():
+    panel = crack_figures.precision_recall(source).axes[0]
+    sweep = crack_figures.f1_by_threshold(source).axes
+    for loss, weight, threshold in crack_figures.chosen_rows():
         scores = metrics.scores(source.counts(loss, weight)[0], "test")
         line = next(line for line in panel.lines if line.get_label() == label(loss, weight))
         some = scores["recall"] > 0
@@ -211,14 +202,14 @@ def test_curves_are_the_counts_scores(source):
 def test_seeds_are_pooled(tmp_path, data):
     both = [fake(tmp_path, SMOKE.with_run("mse", None, seed), data) for seed in (0, 1)]
     source = Source(SMOKE, "synthetic", {"runs": tmp_path}, (0, 1))
-    pooled = curves.pooled_counts(source, "mse", None)
+    pooled = crack_figures.pooled_counts(source, "mse", None)
     sums = [metrics.pooled(counts, "test")["true_positives"] for counts in (*both, pooled)]
     assert (sums[0] != sums[1]).any()
     np.testing.assert_array_equal(sums[0] + sums[1], sums[2])
 
 
 def test_recall_by_width_leaves_out_widths_that_are_not_there(source):
-    figure = curves.recall_by_width(source)
+    figure = crack_figures.recall_by_width(source)
     counts = source.counts("mse", None)[0]
     present = counts["test_positives_by_width"].sum(axis=0) > 0
     line = next(line for line in figure.axes[0].lines if line.get_label() == "MSE at 0.4")
@@ -230,11 +221,12 @@ def test_recall_by_width_leaves_out_widths_that_are_not_there(source):
 def test_smoothing_is_a_running_mean(tmp_path, data):
     protocol = replace(SMOKE, steps=60)
     fake(tmp_path, protocol, data)
-    record = runs.record_folder(tmp_path, protocol, "synthetic", data.fingerprint)
+    record = records.record_folder(tmp_path, protocol, "synthetic", data.fingerprint)
     losses = np.arange(60.0) ** 2
     (record / "history.csv").write_text(
         "step,loss\n" + "".join(f"{step + 1},{loss}\n" for step, loss in enumerate(losses)))
-    history = curves.training_loss(Source(protocol, "synthetic", {"runs": tmp_path}), "mse", None)
+    source = Source(protocol, "synthetic", {"runs": tmp_path})
+    history = crack_figures.training_loss(source, "mse", None)
     # 60 / 20 = 3 steps: (9^2 + 10^2 + 11^2) / 3
     assert history["smooth"][10] == pytest.approx((81 + 100 + 121) / 3)
 
@@ -243,7 +235,7 @@ def test_iou_bars_are_the_table(tmp_path):
     roads = datasets.load("synthetic", ROADS, tmp_path)
     fake(tmp_path, ROADS.with_run("dice", None, 0), roads)
     source = Source(ROADS, "synthetic", {"runs": tmp_path})
-    table, axis = drivable.iou_table(source), road_figures.iou_bars(source).axes[0]
+    table, axis = road_tables.iou_table(source), road_figures.iou_bars(source).axes[0]
     assert [bar.get_width() for bar in axis.patches] == table["iou"].fillna(0).tolist()
     ticks = next(line for line in axis.lines if line.get_label() == "paper B")
     np.testing.assert_array_equal(ticks.get_xdata(), table["iou_published"])
@@ -255,8 +247,8 @@ def test_iou_bars_are_the_table(tmp_path):
 
 
 def test_saving_twice_gives_the_same_bytes(tmp_path):
-    first = plots.save(plots.weighting("relu"), tmp_path / "a", "fig06_relu")
-    second = plots.save(plots.weighting("relu"), tmp_path / "b", "fig06_relu")
+    first = crack_figures.save(crack_figures.weighting("relu"), tmp_path / "a", "fig06_relu")
+    second = crack_figures.save(crack_figures.weighting("relu"), tmp_path / "b", "fig06_relu")
     assert [path.name for path in first] == ["fig06_relu.pdf", "fig06_relu.png"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert b"CreationDate" not in first[0].read_bytes()
@@ -264,14 +256,15 @@ def test_saving_twice_gives_the_same_bytes(tmp_path):
 
 def test_figures_lie_below_runs_whatever_was_read(tmp_path):
     reference = Source(SMOKE, "synthetic", {"results": tmp_path / "results"})
-    assert plots.figures_folder(reference, tmp_path) == tmp_path / "smoke" / "synthetic" / "figures"
+    folder = tmp_path / "smoke" / "synthetic" / "figures"
+    assert crack_figures.figures_folder(reference, tmp_path) == folder
 
 
 def test_looks_differ_in_colour_line_and_marker():
-    rows = [loss for loss, _, _ in plots.chosen_rows()]
-    for part in zip(*(plots.LOOKS[loss] for loss in rows)):
+    rows = [loss for loss, _, _ in crack_figures.chosen_rows()]
+    for part in zip(*(crack_figures.LOOKS[loss] for loss in rows)):
         assert len(set(map(str, part))) == len(rows)
-    colours = [np.array(matplotlib.colors.to_rgb(plots.LOOKS[loss][0])) for loss in rows]
+    colours = [np.array(matplotlib.colors.to_rgb(crack_figures.LOOKS[loss][0])) for loss in rows]
     apart = [np.linalg.norm(a - b) for i, a in enumerate(colours) for b in colours[:i]]
     assert min(apart) > 0.25
 
@@ -279,8 +272,10 @@ def test_looks_differ_in_colour_line_and_marker():
 def test_text_is_at_least_8_points_and_stays_inside(source, shown):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a layout that collapses warns
-        for figure in (pictures.side_by_side(source, shown), curves.precision_recall(source),
-                       curves.recall_by_width(source), curves.f1_by_threshold(source)):
+        for figure in (pictures.side_by_side(source, shown),
+                       crack_figures.precision_recall(source),
+                       crack_figures.recall_by_width(source),
+                       crack_figures.f1_by_threshold(source)):
             ticks = [text for axis in figure.axes for text in axis.get_xticklabels()]
             assert all(text.get_fontsize() >= 8 for text in ticks)
             box = figure.get_tightbbox()
@@ -288,20 +283,20 @@ def test_text_is_at_least_8_points_and_stays_inside(source, shown):
 
 
 def test_the_kept_pictures_are_those_of_training(shown):
-    assert 0 < len(shown) <= experiments.KEPT_SAMPLES
+    assert 0 < len(shown) <= experiment.KEPT_SAMPLES
     assert all(picture.mask.any() for picture in shown)
 
 
 def test_validation_curves_are_the_records_looks(tmp_path):
     for seed, value, claimed in ((0, 0.5, 40), (1, 0.7, 50), (2, 0.1, 100)):  # of 100 pixels
         run = ROADS.with_run("dice", None, seed)
-        record = runs.record_folder(tmp_path, run, "synthetic", "f")
+        record = records.record_folder(tmp_path, run, "synthetic", "f")
         history = pd.DataFrame({"step": [1, 2, 3, 4], "loss": 0.5,
                                 "validation_iou": [np.nan, value, np.nan, value + 0.1]})
         counts = {"thresholds": np.array([0.5]), "validation_pixels": np.array([100])} | {
             f"validation_{name}": np.array([[number]]) for name, number in (
                 ("true_positives", 30), ("false_positives", claimed - 30), ("false_negatives", 0))}
-        runs.save(record, run, "synthetic", "f", {}, history, counts, None, {})
+        records.save(record, run, "synthetic", "f", {}, history, counts, None, {})
     for seeds, expected in (((0, 1), [0.6, 0.7]), ((0, 1, 2), [0.6, 0.7]), ((2,), [0.1, 0.2])):
         axis = road_figures.validation_curves(
             Source(ROADS, "synthetic", {"runs": tmp_path}, seeds)).axes[0]
@@ -320,7 +315,7 @@ def test_each_of_several_seeds_is_a_point_on_its_bar(tmp_path):
     source = Source(ROADS, "synthetic", {"runs": tmp_path}, (0, 1))
     points = next(line for line in road_figures.iou_bars(source).axes[0].lines
                   if line.get_label() == "each seed")
-    expected = drivable.iou_table(source).set_index("label").loc["Dice", "of_seeds"].split()
+    expected = road_tables.iou_table(source).set_index("label").loc["Dice", "of_seeds"].split()
     assert points.get_xdata().tolist() == [float(value) for value in expected]
     assert points.get_ydata().tolist() == [1, 1]
 

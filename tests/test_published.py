@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from crackutils import published
 from crackutils.losses import LOSSES, loss_from_logits
+from crackutils.papers import published
 
 COLUMNS = "loss,weight,threshold,precision,recall,accuracy,f1_score"
 

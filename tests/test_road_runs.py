@@ -8,16 +8,19 @@ import torch
 from miniatures import MINIATURES, lanes
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from crackutils import datasets, drivable, evaluation, experiments, metrics, runs
-from crackutils.hardware import decide, fabric_for
+from crackutils import data as datasets
+from crackutils import evaluation, experiment, metrics, records
+from crackutils.data.picture_cache import Part
+from crackutils.data.samples import Sample
+from crackutils.device import decide, fabric_for
 from crackutils.models import build
-from crackutils.parts import Part, Sample
+from crackutils.papers import road_tables
 from crackutils.protocol import preset
 
 FPN = smp.FPN
-OTHERS = list(drivable.ADDED)
+OTHERS = list(road_tables.ADDED)
 PLANNED = [(classes, row.loss, row.weight) for classes in ("binary", "direct", "three")
-           for row in drivable.paper_rows(preset("smoke", "roads", {"classes": classes}))] \
+           for row in road_tables.paper_rows(preset("smoke", "roads", {"classes": classes}))] \
     + [(classes, *run) for classes in ("binary", "direct", "three") for run in OTHERS]
 
 
@@ -43,8 +46,8 @@ def root(tmp_path_factory):
 @pytest.mark.parametrize("classes, loss, weight", PLANNED)
 def test_every_loss_with_every_choice_of_classes(root, classes, loss, weight):
     protocol = protocol_of(classes, loss, weight, steps=1)
-    record = experiments.complete(protocol, datasets.load("synthetic", protocol, root), root, None)
-    counts = runs.read_arrays(record / "counts.npz")
+    record = experiment.complete(protocol, datasets.load("synthetic", protocol, root), root, None)
+    counts = records.read_arrays(record / "counts.npz")
     history = pd.read_csv(record / "history.csv")
     assert history["validation_iou"].between(0, 1).all() and history["loss"].notna().all()
     images = metrics.images_at(counts, "test", 0.5)
@@ -65,7 +68,7 @@ def test_other_ways_to_count_softly_give_other_weights(root, fields):
     plain = preset("smoke", "roads", {"loss": "dice", "steps": 2, **SMALL,
                                       "classes": fields.get("classes", "binary")})
     dataset = datasets.load("synthetic", protocol, root)
-    losses = [pd.read_csv(experiments.complete(one, dataset, root, None) / "history.csv")["loss"]
+    losses = [pd.read_csv(experiment.complete(one, dataset, root, None) / "history.csv")["loss"]
               for one in (protocol, plain)]
     assert losses[0].notna().all() and not np.allclose(*losses)
 
@@ -117,7 +120,7 @@ def test_confusions_of_an_image_are_torchmetrics():
 
 def test_looking_at_the_validation_part_changes_nothing(root):
     dataset = datasets.load("synthetic", protocol_of("binary", "dice", None), root)
-    looked, never = (pd.read_csv(experiments.complete(
+    looked, never = (pd.read_csv(experiment.complete(
         protocol_of("binary", "dice", None, steps=3, validate_every=every), dataset, root, None)
         / "history.csv") for every in (1, None))
     assert looked["loss"].tolist() == never["loss"].tolist()
@@ -126,8 +129,8 @@ def test_looking_at_the_validation_part_changes_nothing(root):
 
 def test_the_last_look_is_the_records_own_figure(root):
     protocol = protocol_of("binary", "bce", None, steps=2)
-    record = experiments.complete(protocol, datasets.load("synthetic", protocol, root), root, None)
-    counts = runs.read_arrays(record / "counts.npz")
+    record = experiment.complete(protocol, datasets.load("synthetic", protocol, root), root, None)
+    counts = records.read_arrays(record / "counts.npz")
     last = pd.read_csv(record / "history.csv")["validation_iou"].iloc[-1]
     assert last == pytest.approx(metrics.iou_variants(metrics.images_at(
         counts, "validation", 0.5))["iou"].item())

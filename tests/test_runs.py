@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from crackutils import runs
-from crackutils.hardware import Hardware
+from crackutils import files, records
+from crackutils.device import Hardware
 from crackutils.protocol import Protocol, as_list, preset, preset_of_runs
 
 SMOKE = preset("smoke")
@@ -31,8 +31,8 @@ CHANGES = {"name": "quick", "task": "cracks", "loss": "bce", "weight": 0.5, "see
 
 def write(root, protocol=SMOKE, fingerprint=FINGERPRINT, dataset="synthetic"):
     """A whole record with next to nothing in it."""
-    record = runs.record_folder(root, protocol, dataset, fingerprint)
-    runs.save(record, protocol, dataset, fingerprint, {}, HISTORY, {"n": np.array([1])}, None,
+    record = records.record_folder(root, protocol, dataset, fingerprint)
+    records.save(record, protocol, dataset, fingerprint, {}, HISTORY, {"n": np.array([1])}, None,
               {"w": torch.ones(2)})
     return record
 
@@ -67,8 +67,8 @@ def test_the_run_id_reads_loss_weight_seed_and_hash():
     (SMOKE.with_run("bce_dice", (0.25, 1), 0), SMOKE.with_run("bce_dice", [0.25, 1.0], 0))])
 def test_a_weight_of_one_finds_the_record_of_one_point_nought(tmp_path, one, other):
     record = write(tmp_path, one)
-    assert runs.find({"runs": tmp_path}, other, "synthetic", FINGERPRINT)[1] == record
-    assert runs.find({"runs": tmp_path}, other, "synthetic", "another") is None
+    assert records.find({"runs": tmp_path}, other, "synthetic", FINGERPRINT)[1] == record
+    assert records.find({"runs": tmp_path}, other, "synthetic", "another") is None
 
 
 @pytest.mark.parametrize("field, value", [
@@ -132,18 +132,18 @@ def test_a_string_where_a_list_belongs_is_refused_with_the_hint():
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "counts.npz"
-    runs.write_atomically(path, b"old")
+    files.write_atomically(path, b"old")
 
     def disk_is_full(descriptor):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(os, "fsync", disk_is_full)
     with pytest.raises(OSError, match="No space"):
-        runs.write_atomically(path, b"new and longer")
+        files.write_atomically(path, b"new and longer")
     assert path.read_bytes() == b"old"
     monkeypatch.undo()
     with open(path, "rb") as reader:  # a reader of the old file is not disturbed: it is renamed
-        runs.write_atomically(path, b"new")
+        files.write_atomically(path, b"new")
         assert reader.read() == b"old"
     assert path.read_bytes() == b"new" and list(tmp_path.iterdir()) == [path]
 
@@ -153,20 +153,20 @@ def test_two_processes_may_write_one_file_at_once(tmp_path, monkeypatch):
 
     def other_process(file):
         with monkeypatch.context() as patch:
-            patch.setattr(runs.os, "getpid", lambda: -1)
-            runs.write_atomically(path, b"theirs")
+            patch.setattr(files.os, "getpid", lambda: -1)
+            files.write_atomically(path, b"theirs")
         file.write(b"ours")
 
-    runs.write_atomically(path, other_process)
+    files.write_atomically(path, other_process)
     assert path.read_bytes() == b"ours" and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_record_is_complete_last_and_drops_its_checkpoint(tmp_path, monkeypatch):
-    record = runs.record_folder(tmp_path, SMOKE, "synthetic", FINGERPRINT)
-    runs.Checkpoints(record, SMOKE, FINGERPRINT, CPU).save({"losses": [1.0]})
+    record = records.record_folder(tmp_path, SMOKE, "synthetic", FINGERPRINT)
+    records.Checkpoints(record, SMOKE, FINGERPRINT, CPU).save({"losses": [1.0]})
     written = []
-    real = runs.write_atomically
-    monkeypatch.setattr(runs, "write_atomically", lambda path, content: (
+    real = files.write_atomically
+    monkeypatch.setattr(records, "write_atomically", lambda path, content: (
         written.append(path.name), real(path, content)))
     assert write(tmp_path) == record
     assert written == ["config.json", "environment.json", "history.csv", "counts.npz",
@@ -178,14 +178,14 @@ def test_a_record_is_complete_last_and_drops_its_checkpoint(tmp_path, monkeypatc
 
 def test_records_are_looked_for_in_runs_first_and_then_in_results(tmp_path):
     roots = {"runs": tmp_path / "a", "results": tmp_path / "b"}
-    assert runs.find(roots, SMOKE, "synthetic") is None
+    assert records.find(roots, SMOKE, "synthetic") is None
     below = f"smoke/synthetic/records/{SMOKE.run_id(FINGERPRINT)}"
     in_results = write(roots["results"])
-    assert runs.find(roots, SMOKE, "synthetic") == (f"results/{below}", in_results)
+    assert records.find(roots, SMOKE, "synthetic") == (f"results/{below}", in_results)
     in_runs = write(roots["runs"])
-    assert runs.find(roots, SMOKE, "synthetic") == (f"runs/{below}", in_runs)
+    assert records.find(roots, SMOKE, "synthetic") == (f"runs/{below}", in_runs)
     (in_runs / "complete.json").unlink()
-    assert runs.find(roots, SMOKE, "synthetic") == (f"results/{below}", in_results)
+    assert records.find(roots, SMOKE, "synthetic") == (f"results/{below}", in_results)
 
 
 def test_records_of_other_protocols_data_and_seeds_are_not_taken(tmp_path):
@@ -194,29 +194,29 @@ def test_records_of_other_protocols_data_and_seeds_are_not_taken(tmp_path):
     write(tmp_path, SMOKE.with_run("mse", None, 10))
     write(tmp_path, SMOKE.with_run("relu", 0.97, 0))
     write(tmp_path, SMOKE, dataset="photos")
-    assert runs.find(roots, SMOKE, "synthetic") is None
-    assert runs.find(roots, SMOKE.with_run("mse", None, 1), "synthetic") is None
-    found = runs.find(roots, SMOKE.with_run("relu", 0.97, 0), "synthetic")
+    assert records.find(roots, SMOKE, "synthetic") is None
+    assert records.find(roots, SMOKE.with_run("mse", None, 1), "synthetic") is None
+    found = records.find(roots, SMOKE.with_run("relu", 0.97, 0), "synthetic")
     assert found is not None and found[1].name.startswith("relu-0.97-0-")
 
 
 def test_two_records_of_one_run_on_different_data_are_refused(tmp_path):
     names = [write(tmp_path, fingerprint=letter * 64).name for letter in "ab"]
-    text = refusal(runs.find, {"runs": tmp_path}, SMOKE, "synthetic")
+    text = refusal(records.find, {"runs": tmp_path}, SMOKE, "synthetic")
     assert all(name in text for name in names) and str(tmp_path) in text
 
 
 def test_a_field_that_is_newer_than_a_record_counts_as_its_default(tmp_path):
     path = write(tmp_path) / "config.json"
-    config = runs.read_json(path)
+    config = records.read_json(path)
     del config["protocol"]["schedule"]  # its default is SMOKE's
-    runs.write_json(path, config)
+    records.write_json(path, config)
     roots = {"runs": tmp_path}
-    assert runs.find(roots, SMOKE, "synthetic")[1] == path.parent
-    assert runs.find(roots, dataclasses.replace(SMOKE, schedule="cosine"), "synthetic") is None
+    assert records.find(roots, SMOKE, "synthetic")[1] == path.parent
+    assert records.find(roots, dataclasses.replace(SMOKE, schedule="cosine"), "synthetic") is None
     config["protocol"]["dropped"] = 1
-    runs.write_json(path, config)
-    assert runs.find(roots, SMOKE, "synthetic") is None
+    records.write_json(path, config)
+    assert records.find(roots, SMOKE, "synthetic") is None
 
 
 class Malicious:
@@ -230,7 +230,7 @@ class Malicious:
 
 
 def test_a_checkpoint_comes_back_and_code_in_one_is_never_run(tmp_path):
-    checkpoints = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
+    checkpoints = records.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
     assert checkpoints.load() is None
     checkpoints.save({"model": {"w": torch.arange(3)}, "losses": [0.1]})
     assert torch.equal(checkpoints.load()["model"]["w"], torch.arange(3))
@@ -241,7 +241,7 @@ def test_a_checkpoint_comes_back_and_code_in_one_is_never_run(tmp_path):
 
 @pytest.mark.parametrize("kept", [0, 1, 100, -1])
 def test_a_damaged_checkpoint_is_told_in_a_sentence(tmp_path, kept):
-    checkpoints = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
+    checkpoints = records.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
     checkpoints.save({"model": {"w": torch.arange(300)}, "losses": [0.1]})
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(path.read_bytes()[:kept])
@@ -250,30 +250,30 @@ def test_a_damaged_checkpoint_is_told_in_a_sentence(tmp_path, kept):
 
 def test_a_checkpoint_of_another_run_is_refused_with_the_fields_that_differ(tmp_path):
     other = dataclasses.replace(SMOKE, learning_rate=0.5, steps=9)
-    runs.Checkpoints(tmp_path, other, FINGERPRINT, CPU).save({"losses": []})
-    text = refusal(runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU).load)
+    records.Checkpoints(tmp_path, other, FINGERPRINT, CPU).save({"losses": []})
+    text = refusal(records.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU).load)
     assert "steps (9 there, 4 here)" in text and "learning_rate (0.5 there, 0.001 here)" in text
     assert "batch" not in text and "fingerprint" not in text
-    assert "fingerprint" in refusal(runs.Checkpoints(tmp_path, other, "b" * 64, CPU).load)
+    assert "fingerprint" in refusal(records.Checkpoints(tmp_path, other, "b" * 64, CPU).load)
 
 
 def test_a_checkpoint_computed_otherwise_is_refused_and_what_it_cost_is_remembered(tmp_path):
-    first = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
+    first = records.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
     first.cost, first.seconds = 2.0, 5.0
     first.save({"losses": []})
     other = dataclasses.replace(CPU, device="cuda", precision="bfloat16")
-    text = refusal(runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT, other).load)
+    text = refusal(records.Checkpoints(tmp_path, SMOKE, FINGERPRINT, other).load)
     assert "device ('cpu' there, 'cuda' here)" in text and "batch" not in text
     assert "precision ('float32' there, 'bfloat16' here)" in text
-    again = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
+    again = records.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
     again.load()
     assert (again.cost, again.seconds) == (2.0, 5.0)
 
 
 def test_a_disk_that_can_not_be_read_is_not_called_a_damaged_checkpoint(tmp_path, monkeypatch):
-    checkpoints = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
+    checkpoints = records.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
     checkpoints.save({"losses": []})
-    monkeypatch.setattr(runs.Path, "read_bytes", lambda _: (_ for _ in ()).throw(
+    monkeypatch.setattr(records.Path, "read_bytes", lambda _: (_ for _ in ()).throw(
         OSError(errno.EIO, "Input/output error")))
     with pytest.raises(OSError, match="Input/output error"):
         checkpoints.load()
@@ -281,13 +281,13 @@ def test_a_disk_that_can_not_be_read_is_not_called_a_damaged_checkpoint(tmp_path
 
 def test_checkpoints_are_so_seldom_that_they_cost_two_percent(tmp_path, monkeypatch):
     clock = [100.0]
-    monkeypatch.setattr(runs.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(records.time, "monotonic", lambda: clock[0])
 
     def slow_disk(path, content):
         clock[0] += 3  # seconds to write one
 
-    checkpoints = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
-    monkeypatch.setattr(runs, "write_atomically", slow_disk)
+    checkpoints = records.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
+    monkeypatch.setattr(records, "write_atomically", slow_disk)
     times = []
     while clock[0] < 2_000:
         clock[0] += 1
@@ -300,9 +300,9 @@ def test_checkpoints_are_so_seldom_that_they_cost_two_percent(tmp_path, monkeypa
 
 
 def test_a_full_disk_is_told_and_the_checkpoint_before_stays(tmp_path, monkeypatch):
-    checkpoints = runs.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
+    checkpoints = records.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
     checkpoints.save({"losses": [0.5]})
-    monkeypatch.setattr(runs.os, "fsync", lambda _: (_ for _ in ()).throw(
+    monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(
         OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(OSError, match="after step 2 .*No space left.*Make room and start again"):
         checkpoints.save({"losses": [0.5, 0.4]})
@@ -313,14 +313,14 @@ def test_a_full_disk_is_told_and_the_checkpoint_before_stays(tmp_path, monkeypat
 def test_arrays_with_objects_are_refused(tmp_path):
     np.savez(tmp_path / "counts.npz", names=np.array([Malicious(tmp_path / "harm")], dtype=object))
     with pytest.raises(ValueError, match="allow_pickle"):
-        runs.read_arrays(tmp_path / "counts.npz")
+        records.read_arrays(tmp_path / "counts.npz")
     assert not (tmp_path / "harm").exists()
 
 
 def test_folders_resolve_against_the_repository_or_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert runs.resolve("runs", "runs") == runs.ROOT / "runs"
-    assert runs.resolve("mine", "runs") == tmp_path / "mine"
-    assert runs.resolve("~/mine", "runs").is_absolute()
-    assert runs.optional("", "results") is None
-    assert runs.optional("results", "results") == runs.ROOT / "results"
+    assert files.resolve("runs", "runs") == files.ROOT / "runs"
+    assert files.resolve("mine", "runs") == tmp_path / "mine"
+    assert files.resolve("~/mine", "runs").is_absolute()
+    assert files.optional("", "results") is None
+    assert files.optional("results", "results") == files.ROOT / "results"

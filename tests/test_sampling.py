@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from crackutils.datasets import load
-from crackutils.framing import framed
-from crackutils.parts import Part, Sample
+from crackutils.batches import Sampler, as_tensors
+from crackutils.data import load
+from crackutils.data.decoding import framed
+from crackutils.data.picture_cache import Part
+from crackutils.data.samples import Sample
 from crackutils.protocol import preset
-from crackutils.sampling import Sampler, as_tensors
 
 AUGMENTATIONS = ("none", "flips", "full")
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from skimage.morphology import skeletonize
 
-from crackutils.synthetic_cracks import FINE_SHARE, WIDTH_RANGE, draw, kind
+from crackutils.data.synthetic.cracks import FINE_SHARE, WIDTH_RANGE, draw, kind
 
 COUNT = 60
 

@@ -3,9 +3,8 @@ import cv2
 import numpy as np
 import pytest
 
-from crackutils import synthetic_roads
-from crackutils.road_ground import ALTERNATIVE, BACKGROUND, DIRECT
-from crackutils.synthetic_roads import draw
+from crackutils.data.synthetic import roads
+from crackutils.data.synthetic.roads import ALTERNATIVE, BACKGROUND, DIRECT, draw
 
 SIZE = (88, 160)
 
@@ -75,13 +74,13 @@ def test_some_frames_hold_no_drivable_area():
 
 
 def test_a_vehicle_that_fills_the_view_empties_the_mask(monkeypatch):
-    layout = synthetic_roads._scene
+    layout = roads._scene
 
     def blocked(rng, h, w):
         scene = layout(rng, h, w)
         scene.blocked = True
         return scene
-    monkeypatch.setattr(synthetic_roads, "_scene", blocked)
+    monkeypatch.setattr(roads, "_scene", blocked)
     assert all((draw(0, i, SIZE)[1] == BACKGROUND).all() for i in range(3))
 
 

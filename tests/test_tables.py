@@ -8,8 +8,10 @@ import pytest
 import torch
 from scipy import stats
 
-from crackutils import drivable, runs, tables
+from crackutils import files, records
 from crackutils.evaluation import THRESHOLDS
+from crackutils.papers import crack_tables, road_tables
+from crackutils.papers.crack_tables import reading_source
 from crackutils.protocol import preset
 
 SMOKE, ROADS = preset("smoke"), preset("smoke", "roads")
@@ -54,14 +56,14 @@ def write(root, protocol, test, validation=None):
             for name, value in test.items()}
     other = {name.replace("test", "validation"): value for name, value in
              (validation or test).items()}
-    record = runs.record_folder(root, protocol, "synthetic", "f")
-    runs.save(record, protocol, "synthetic", "f", {}, HISTORY, {"thresholds": THRESHOLDS, **test,
+    record = records.record_folder(root, protocol, "synthetic", "f")
+    records.save(record, protocol, "synthetic", "f", {}, HISTORY, {"thresholds": THRESHOLDS, **test,
               **other}, None, {"w": torch.zeros(1)})
     return record
 
 
 def source_of(tmp_path, protocol=SMOKE, seeds=(0,)):
-    return tables.Source(protocol, "synthetic", {"runs": tmp_path / "runs",
+    return crack_tables.Source(protocol, "synthetic", {"runs": tmp_path / "runs",
                                                  "results": tmp_path / "results"}, seeds)
 
 
@@ -92,20 +94,20 @@ def by_hand(number: int, index: int, threshold: float) -> list[float]:
 
 @pytest.mark.parametrize("number", ROWS)
 def test_rows_are_the_papers_in_its_order_with_the_published_figures(filled, number):
-    table = tables.crack_table(number, filled)
-    rows = [(row.loss, tables.none_if_missing(row.weight), row.threshold)
+    table = crack_tables.crack_table(number, filled)
+    rows = [(row.loss, crack_tables.none_if_missing(row.weight), row.threshold)
             for row in table.itertuples()]
     assert rows == [row[:3] for row in ROWS[number]]
     np.testing.assert_array_equal(table["precision_published"], [row[3] for row in ROWS[number]])
     assert table.columns[:8].tolist() == ["loss", "weight", "threshold", *FIGURES, "source"]
-    printed = pd.read_csv(runs.ROOT / "data" / "published" / f"table{number}.csv")
+    printed = pd.read_csv(files.ROOT / "data" / "published" / f"table{number}.csv")
     for figure in FIGURES:
         assert table[f"{figure}_published"].tolist()[:len(printed)] == printed[figure].tolist()
 
 
 @pytest.mark.parametrize("number", (1, 4, 5, 6, 7))
 def test_measured_figures_are_the_arithmetic_at_the_papers_threshold(filled, number):
-    table = tables.crack_table(number, filled)
+    table = crack_tables.crack_table(number, filled)
     for index, row in enumerate(table.to_dict("records")):
         record = 0 if number == 1 else index
         expected = by_hand(number, record, row["threshold"])
@@ -115,7 +117,7 @@ def test_measured_figures_are_the_arithmetic_at_the_papers_threshold(filled, num
 
 
 def test_each_row_says_where_its_record_lies(filled):
-    sources = tables.crack_table(7, filled)["source"]
+    sources = crack_tables.crack_table(7, filled)["source"]
     assert sources.iloc[0] == "runs/smoke/synthetic/records/" \
         + SMOKE.with_run("relu", 0.5, 0).run_id("f")
     assert [text.split("/")[0] for text in sources] == ["runs", "runs", "results", "runs"]
@@ -124,17 +126,18 @@ def test_each_row_says_where_its_record_lies(filled):
 def test_without_results_every_row_lies_under_runs(filled, tmp_path):
     write(tmp_path / "runs", SMOKE.with_run("relu", 0.97, 0),
           part("test", falling(149, 1), falling(300, 2)))
-    source = tables.reading_source("smoke", "cracks", "synthetic", str(tmp_path / "runs"), "", [0])
+    source = reading_source("smoke", "cracks", "synthetic", str(tmp_path / "runs"), "", [0])
     for number in ROWS:
-        assert tables.crack_table(number, source)["source"].str.startswith("runs/smoke/").all()
+        table = crack_tables.crack_table(number, source)
+        assert table["source"].str.startswith("runs/smoke/").all()
 
 
 def test_a_row_without_a_record_is_empty(filled, tmp_path):
-    source = tables.Source(SMOKE, "synthetic", {"runs": tmp_path / "runs"})
-    table = tables.crack_table(7, source)
+    source = crack_tables.Source(SMOKE, "synthetic", {"runs": tmp_path / "runs"})
+    table = crack_tables.crack_table(7, source)
     assert table[FIGURES].isna().all(axis=1).tolist() == [False, False, True, False]
     assert table["source"][2] == "" and table["f1_score_published"][2] == 0.928
-    nothing = tables.crack_table(8, source_of(tmp_path / "nowhere"))
+    nothing = crack_tables.crack_table(8, source_of(tmp_path / "nowhere"))
     assert len(nothing) == 6 and nothing[FIGURES].isna().all(axis=None)
 
 
@@ -142,8 +145,8 @@ def test_several_seeds_give_the_mean_and_its_t_interval(tmp_path):
     for seed in (0, 1, 2):
         write(tmp_path / "runs", SMOKE.with_run("relu", 0.5, seed),
               part("test", falling(149 - 4 * seed**2, 1), falling(300, 2)))
-    row = tables.crack_table(7, source_of(tmp_path, seeds=(0, 1, 2))).iloc[0]
-    singles = [tables.crack_table(7, source_of(tmp_path, seeds=(seed,))).iloc[0]
+    row = crack_tables.crack_table(7, source_of(tmp_path, seeds=(0, 1, 2))).iloc[0]
+    singles = [crack_tables.crack_table(7, source_of(tmp_path, seeds=(seed,))).iloc[0]
                for seed in (0, 1, 2)]
     for figure in FIGURES:
         values = [single[figure] for single in singles]
@@ -166,11 +169,11 @@ def test_table_8_selects_on_validation_and_reports_on_test(tmp_path):
                                      (1.3, peak(0.3, 130), peak(0.9, 145)),
                                      (0.5, peak(0.4, 90), peak(0.4, 160)),
                                      (0.97, peak(0.5, 80), peak(0.5, 170))):
-        before = tables.crack_table(8, source_of(tmp_path))
+        before = crack_tables.crack_table(8, source_of(tmp_path))
         assert "weight_selected" not in before  # no choice while a weight is missing
         write(tmp_path / "runs", SMOKE.with_run("relu", weight, 0), part("test", test, none),
               part("test", validation, none))
-    row = tables.crack_table(8, source_of(tmp_path)).set_index("loss").loc["relu"]
+    row = crack_tables.crack_table(8, source_of(tmp_path)).set_index("loss").loc["relu"]
     assert (row["weight_selected"], row["threshold_selected"]) == (0.69, 0.2)
     # 60 thresholds off the test's own peak: 120 - 60 and 40 - 15 of 200, and no false alarm
     assert row["recall_selected"] == pytest.approx(85 / 200)
@@ -180,7 +183,7 @@ def test_table_8_selects_on_validation_and_reports_on_test(tmp_path):
 
 
 def test_bce_is_an_added_last_row_without_published_figures(filled):
-    table = tables.crack_table(8, filled)
+    table = crack_tables.crack_table(8, filled)
     last = table.iloc[-1]
     assert last["loss"] == "bce" and np.isnan(last["f1_score_published"])
     assert [last[figure] for figure in FIGURES] == pytest.approx(by_hand(8, 5, 0.5), abs=6e-7)
@@ -191,9 +194,9 @@ def test_the_iou_table_has_each_variant_by_hand(tmp_path):
     true, false = np.zeros(shape, int), np.zeros(shape, int)
     true[:, 49], false[:, 49] = (90, 10), (60, 30)  # at .5, and nothing at the others
     write(tmp_path / "runs", ROADS.with_run("bce_dice", (0.25, 1), 0), part("test", true, false))
-    table = drivable.iou_table(source_of(tmp_path, ROADS))
+    table = road_tables.iou_table(source_of(tmp_path, ROADS))
     assert table.columns[:4].tolist() == ["loss", "weight", "label", "iou"]
-    assert [(row.loss, tables.none_if_missing(row.weight), row.iou_published)
+    assert [(row.loss, crack_tables.none_if_missing(row.weight), row.iou_published)
             for row in table.itertuples()] == ROAD_ROWS
     row = table.iloc[3]
     assert row["label"] == "BCE-Dice (0.25:1)"
@@ -202,32 +205,34 @@ def test_the_iou_table_has_each_variant_by_hand(tmp_path):
     assert row["iou_mean_of_images"] == pytest.approx((90 / 210 + 10 / 80) / 2, abs=6e-7)
     assert row["iou_mean_of_classes"] == pytest.approx((100 / 290 + 710 / 900) / 2, abs=6e-7)
     assert table["iou"].notna().sum() == 1
-    assert drivable.everything_is_road(source_of(tmp_path, ROADS)) == POSITIVES / PIXELS
-    assert math.isnan(drivable.everything_is_road(source_of(tmp_path / "nowhere", ROADS)))
+    assert road_tables.everything_is_road(source_of(tmp_path, ROADS)) == POSITIVES / PIXELS
+    assert math.isnan(road_tables.everything_is_road(source_of(tmp_path / "nowhere", ROADS)))
 
 
 def test_a_table_is_written_byte_for_byte_alike_and_below_runs_only(filled, tmp_path):
-    first = tables.write(tables.crack_table(8, filled), filled, "table8")
+    first = crack_tables.write(crack_tables.crack_table(8, filled), filled, "table8")
     content = first.read_bytes()
     assert first == tmp_path / "runs" / "smoke" / "synthetic" / "tables" / "table8.csv"
-    assert tables.write(tables.crack_table(8, filled), filled, "table8").read_bytes() == content
+    again = crack_tables.write(crack_tables.crack_table(8, filled), filled, "table8")
+    assert again.read_bytes() == content
     assert str(tmp_path).encode() not in content
     assert pd.read_csv(first)["loss"].tolist() == [row[0] for row in ROWS[8]]
-    reading = tables.Source(SMOKE, "synthetic", {"results": tmp_path / "results"})
-    assert tables.write(tables.crack_table(8, reading), reading, "table8") is None
+    reading = crack_tables.Source(SMOKE, "synthetic", {"results": tmp_path / "results"})
+    assert crack_tables.write(crack_tables.crack_table(8, reading), reading, "table8") is None
     assert not (tmp_path / "results" / "smoke" / "synthetic" / "tables").exists()
 
 
 def test_smoke_shows_the_reference_runs_where_there_are_results(tmp_path, capsys):
-    source = tables.reading_source("smoke", "cracks", "synthetic", "runs", str(tmp_path), [0, 1],
+    source = reading_source("smoke", "cracks", "synthetic", "runs", str(tmp_path), [0, 1],
                                    {"steps": 1})
-    assert source == tables.Source(preset("quick"), "synthetic", {"results": tmp_path}, (0, 1))
+    assert source == crack_tables.Source(preset("quick"), "synthetic", {"results": tmp_path},
+                                         (0, 1))
     assert "smoke" in (said := capsys.readouterr().out) and "quick" in said
-    own = tables.reading_source("smoke", "cracks", str(tmp_path / "photos"), "runs", str(tmp_path),
+    own = reading_source("smoke", "cracks", str(tmp_path / "photos"), "runs", str(tmp_path),
                                 [0])
     assert (own.protocol, own.dataset) == (preset("smoke"), "photos")
-    other = tables.reading_source("cpu", "cracks", str(tmp_path / "photos"), str(tmp_path / "r"),
+    other = reading_source("cpu", "cracks", str(tmp_path / "photos"), str(tmp_path / "r"),
                                   str(tmp_path), [0], {"steps": 9})
-    assert other == tables.Source(preset("cpu", overrides={"steps": 9}), "photos",
+    assert other == crack_tables.Source(preset("cpu", overrides={"steps": 9}), "photos",
                                   {"runs": tmp_path / "r", "results": tmp_path}, (0,))
     assert list(other.roots) == ["runs", "results"]

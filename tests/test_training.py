@@ -11,12 +11,14 @@ import pandas as pd
 import pytest
 import torch
 
-from crackutils import datasets, experiments, runs, training
-from crackutils.hardware import Hardware, decide, fabric_for
+from crackutils import data as datasets
+from crackutils import experiment, files, records, training
+from crackutils.batches import Sampler
+from crackutils.data.picture_cache import Part
+from crackutils.data.samples import Sample
+from crackutils.device import Hardware, decide, fabric_for
 from crackutils.models import build
-from crackutils.parts import Part, Sample
 from crackutils.protocol import preset
-from crackutils.sampling import Sampler
 from crackutils.training import TrainingFailedError, learning_rate, train
 
 HERE = Hardware("cpu", "float32", "channels_first")
@@ -42,7 +44,7 @@ def squares() -> Part:
 
 def run(model, sampler, hardware, record):
     """Train, with the checkpoints in `record`; returns the losses."""
-    checkpoints = runs.Checkpoints(record, sampler.protocol, "data", hardware)
+    checkpoints = records.Checkpoints(record, sampler.protocol, "data", hardware)
     return train(fabric_for(hardware), model, sampler, hardware, checkpoints)[0]
 
 
@@ -99,8 +101,8 @@ def test_a_run_that_was_cut_short_ends_as_an_uncut_one(tmp_path, monkeypatch, ca
     protocol = tiny(steps=11, schedule="cosine")
     whole, losses = trained(protocol, tmp_path / "whole", hardware)
     assert not (tmp_path / "whole" / "checkpoint.pt").exists()  # within 30 s there is none
-    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", -1)
-    monkeypatch.setattr(runs, "CHECKPOINT_SHARE", math.inf)
+    monkeypatch.setattr(records, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(records, "CHECKPOINT_SHARE", math.inf)
     monkeypatch.setattr(training, "FETCH_EVERY", 3)
     model = build(protocol)
     with pytest.raises(CutShortError):
@@ -130,8 +132,8 @@ def test_a_loss_that_is_no_number_stops_and_names_step_batch_and_remedy(tmp_path
 
 
 def test_a_learning_rate_far_too_high_is_told_and_leaves_no_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", -1)
-    monkeypatch.setattr(runs, "CHECKPOINT_SHARE", math.inf)
+    monkeypatch.setattr(records, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(records, "CHECKPOINT_SHARE", math.inf)
     with pytest.raises(TrainingFailedError, match="learning_rate .now 1e.30"):
         trained(tiny(learning_rate=1e30, batch_norm=False), tmp_path)
     assert not list(tmp_path.iterdir())
@@ -210,20 +212,20 @@ def test_the_rate_is_constant_or_half_a_cosine():
 
 
 def test_a_complete_run_is_not_trained_again(dataset, tmp_path, capsys, monkeypatch):
-    record = experiments.complete(tiny(), dataset, tmp_path, None, "cpu")
+    record = experiment.complete(tiny(), dataset, tmp_path, None, "cpu")
     before = {path: path.stat().st_mtime_ns for path in record.iterdir()}
     capsys.readouterr()
-    monkeypatch.setattr(experiments, "train", None)
-    assert experiments.complete(tiny(), dataset, tmp_path, None, "cpu") == record
+    monkeypatch.setattr(experiment, "train", None)
+    assert experiment.complete(tiny(), dataset, tmp_path, None, "cpu") == record
     assert {path: path.stat().st_mtime_ns for path in record.iterdir()} == before
     assert capsys.readouterr().out.endswith(f"{record.name}: complete, not trained again\n")
     elsewhere = tmp_path / "fresh"
-    assert experiments.complete(tiny(), dataset, elsewhere, tmp_path, "cpu") == record
+    assert experiment.complete(tiny(), dataset, elsewhere, tmp_path, "cpu") == record
     assert not elsewhere.exists()
 
 
 def test_without_its_last_file_exactly_that_run_is_trained_again_and_alike(dataset, tmp_path):
-    first, other = (experiments.complete(tiny(seed=seed), dataset, tmp_path, None, "cpu")
+    first, other = (experiment.complete(tiny(seed=seed), dataset, tmp_path, None, "cpu")
                     for seed in (0, 1))
     compared = ("counts.npz", "history.csv", "config.json", "model.safetensors", "samples.npz")
     before = [(first / name).read_bytes() for name in compared]
@@ -231,43 +233,43 @@ def test_without_its_last_file_exactly_that_run_is_trained_again_and_alike(datas
     (first / "complete.json").unlink()
     (first / "counts.npz").write_bytes(b"")
     for seed in (0, 1):
-        experiments.complete(tiny(seed=seed), dataset, tmp_path, None, "cpu")
+        experiment.complete(tiny(seed=seed), dataset, tmp_path, None, "cpu")
     assert [(first / name).read_bytes() for name in compared] == before
     assert (other / "complete.json").stat().st_mtime_ns == untouched
 
 
 def test_a_record_says_what_was_done_and_holds_no_path(dataset, tmp_path):
-    record = experiments.complete(tiny(), dataset, tmp_path, None, "cpu")
+    record = experiment.complete(tiny(), dataset, tmp_path, None, "cpu")
     text = (record / "config.json").read_text() + (record / "environment.json").read_text()
-    assert not any(str(place) in text for place in (tmp_path, Path.home(), runs.ROOT))
+    assert not any(str(place) in text for place in (tmp_path, Path.home(), files.ROOT))
     assert "/" not in text
-    assert runs.read_json(record / "config.json") == {
+    assert records.read_json(record / "config.json") == {
         "protocol": tiny().as_dict(), "dataset": "synthetic", "fingerprint": dataset.fingerprint}
-    environment = runs.read_json(record / "environment.json")
+    environment = records.read_json(record / "environment.json")
     assert torch.__version__.startswith(environment["torch"]) and environment["device"] == "cpu"
     history = pd.read_csv(record / "history.csv")
     assert history["step"].tolist() == [1, 2, 3, 4] and (history["loss"] > 0).all()
-    counts = runs.read_arrays(record / "counts.npz")
+    counts = records.read_arrays(record / "counts.npz")
     assert counts["test_names"].tolist() == [sample.name for sample in dataset.test]
     assert counts["validation_true_positives"].shape == (2, 110)
 
 
 def test_a_repository_without_a_commit_has_none_in_its_records(monkeypatch, tmp_path):
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    monkeypatch.setattr(runs, "ROOT", tmp_path)
-    environment = experiments.describe_environment(HERE, build(tiny()),
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    environment = experiment.describe_environment(HERE, build(tiny()),
                                                    Sampler(squares(), tiny()), {})
-    assert environment["commit"] == experiments.COMMIT
-    assert experiments.current_commit() is None
+    assert environment["commit"] == experiment.COMMIT
+    assert experiment.current_commit() is None
 
 
 def test_samples_are_kept_of_synthetic_images_only(dataset, tmp_path):
-    record = experiments.complete(tiny(), dataset, tmp_path, None, "cpu")
-    samples = runs.read_arrays(record / "samples.npz")
+    record = experiment.complete(tiny(), dataset, tmp_path, None, "cpu")
+    samples = records.read_arrays(record / "samples.npz")
     assert samples["predictions"].dtype == np.uint8
     assert samples["predictions"].shape == (len(samples["names"]), 32, 32)
     photos = datasets.Dataset("photos", "plain", "f", squares(), squares(), squares())
-    record = experiments.complete(tiny(), photos, tmp_path, None, "cpu")
+    record = experiment.complete(tiny(), photos, tmp_path, None, "cpu")
     assert not (record / "samples.npz").exists() and (record / "complete.json").exists()
 
 
@@ -275,7 +277,7 @@ def test_a_test_part_without_a_single_crack_is_no_obstacle(tmp_path):
     protocol = tiny(counts=[5, 1, 1])
     dataset = datasets.load("synthetic", protocol, tmp_path)
     assert not dataset.test[0].mask.any(), "the seventh synthetic image shows none"
-    assert runs.is_complete(experiments.complete(protocol, dataset, tmp_path, None, "cpu"))
+    assert records.is_complete(experiment.complete(protocol, dataset, tmp_path, None, "cpu"))
 
 
 def test_a_prediction_that_is_black_everywhere_is_warned_of_with_advice():
@@ -283,17 +285,17 @@ def test_a_prediction_that_is_black_everywhere_is_warned_of_with_advice():
               for name, value in (("pixels", 9), ("true_positives", 0), ("false_positives", 0),
                                   ("false_negatives", 2))}
     with pytest.warns(UserWarning, match="is empty, whatever the threshold.*Likely causes"):
-        experiments.warn_if_degenerate(counts)
+        experiment.warn_if_degenerate(counts)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        experiments.warn_if_degenerate(counts | {"validation_true_positives": np.array([[1]])})
+        experiment.warn_if_degenerate(counts | {"validation_true_positives": np.array([[1]])})
 
 
 def test_the_fpn_trains_evaluates_and_is_recorded(tmp_path):
     protocol = preset("smoke", "roads", FPN_SIZE)
     dataset = datasets.load("synthetic", protocol, tmp_path)
-    record = experiments.complete(protocol, dataset, tmp_path, None, "cpu")
-    environment = runs.read_json(record / "environment.json")
+    record = experiment.complete(protocol, dataset, tmp_path, None, "cpu")
+    environment = records.read_json(record / "environment.json")
     assert environment["pretrained_encoder"] is False
     assert environment["precision"] == decide(protocol, "cpu").precision
-    assert "test_true_positives_by_width" not in runs.read_arrays(record / "counts.npz")
+    assert "test_true_positives_by_width" not in records.read_arrays(record / "counts.npz")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from crackutils import datasets, experiments
+from crackutils import data as datasets
+from crackutils import experiment
 from crackutils.protocol import preset
 
 # a pass over one picture was measured to need 345 to 400 MiB, however many pictures there are
@@ -29,7 +30,7 @@ def main() -> None:
     pictures, root, how = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     # the first run loads what is loaded once a process
     small = datasets.load("synthetic", PROTOCOL, root)
-    experiments.complete(PROTOCOL, small, root, None, "cpu")
+    experiment.complete(PROTOCOL, small, root, None, "cpu")
     limit = allocated() + ROOM
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     dataset = datasets.load(pictures, PROTOCOL, root)
@@ -39,7 +40,7 @@ def main() -> None:
     print(f"decoded: {decoded:.0f} MiB, room: {ROOM / 2**20:.0f} MiB")
     if how == "all":
         np.concatenate([array.reshape(-1) for array in arrays])
-    record = experiments.complete(PROTOCOL, dataset, root, None, "cpu")
+    record = experiment.complete(PROTOCOL, dataset, root, None, "cpu")
     print(f"complete: {(record / 'complete.json').exists()}")
 
 

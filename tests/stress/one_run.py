@@ -18,14 +18,15 @@ from pathlib import Path
 
 import torch
 
-from crackutils import datasets, experiments, runs, training
+from crackutils import data as datasets
+from crackutils import experiment, files, records, training
 from crackutils.protocol import preset
 
 PROTOCOL = preset("quick", overrides={
     "counts": [12, 3, 3], "image_size": [96, 96], "tile": [64, 64], "batch": 4, "steps": 60,
     "augmentation": "flips", "loss": "relu", "weight": 0.97, "precision": "float32"})
 BETWEEN_CHECKPOINTS = 4  # steps
-MAKE = experiments.make
+MAKE = experiment.make
 
 
 def kill_this_process() -> None:
@@ -66,29 +67,29 @@ def harm_checkpoint(kind: str, step: int, fraction: float) -> None:
 
 def kill_in_record(done: int) -> None:
     """Die when so many files of the record are written."""
-    real, written = runs.write_atomically, []
+    real, written = files.write_atomically, []
 
     def write_atomically(path, content):
-        if path.name == runs.CHECKPOINT:
+        if path.name == records.CHECKPOINT:
             return real(path, content)
         if len(written) == done:
             kill_this_process()
         written.append(path)
         real(path, content)
 
-    runs.write_atomically = write_atomically
+    files.write_atomically = write_atomically
 
 
 def prepare(kind: str, step: int, fraction: float) -> None:
     """Frequent checkpoints, and the harm that was ordered."""
-    runs.CHECKPOINT_SECONDS, runs.CHECKPOINT_SHARE = -1, math.inf
+    records.CHECKPOINT_SECONDS, records.CHECKPOINT_SHARE = -1, math.inf
     training.FETCH_EVERY = BETWEEN_CHECKPOINTS
     if kind in ("step", "other"):
         kill_after(step, rank=int(kind == "other"))
     elif kind == "record":
         kill_in_record(step)
     elif kind == "evaluation":
-        experiments.evaluate = lambda *_: kill_this_process()
+        experiment.evaluate = lambda *_: kill_this_process()
     elif kind in ("write", "full"):
         harm_checkpoint(kind, step, fraction)
 
@@ -110,9 +111,9 @@ def main() -> None:
     protocol = PROTOCOL
     if devices > 1:
         protocol = replace(protocol, batch_norm=False)
-    experiments.make = Prepared(kind, step, float(fraction))
+    experiment.make = Prepared(kind, step, float(fraction))
     dataset = datasets.load("synthetic", protocol, root.parent / "data")
-    print(experiments.complete(protocol, dataset, root, None, "cpu", devices))
+    print(experiment.complete(protocol, dataset, root, None, "cpu", devices))
 
 
 if __name__ == "__main__":

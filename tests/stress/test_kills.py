@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from crackutils import runs
+from crackutils import files
 
 KILLS = int(os.environ.get("KILLS", "25"))
 STEPS = 60  # of `one_run.py`
 SCRIPT = Path(__file__).with_name("one_run.py")
 COMPARED = ("model.safetensors", "counts.npz", "history.csv", "samples.npz")
-REPORT = runs.ROOT / "runs" / "stress" / "kills.csv"
+REPORT = files.ROOT / "runs" / "stress" / "kills.csv"
 
 
 def start(root: Path, kind: str = "none", step: int = 0, fraction: float = 0, devices: int = 1):
@@ -34,7 +34,7 @@ def start(root: Path, kind: str = "none", step: int = 0, fraction: float = 0, de
 def files(root: Path) -> dict[str, bytes]:
     """What a complete run has left, and nothing else."""
     records = list((root / "quick" / "synthetic" / "records").iterdir())
-    assert len(records) == 1 and runs.is_complete(records[0])
+    assert len(records) == 1 and records.is_complete(records[0])
     names = {path.name for path in records[0].iterdir()}
     assert names == {*COMPARED, "config.json", "environment.json", "complete.json"}
     return {name: (records[0] / name).read_bytes() for name in COMPARED}

@@ -1,0 +1,1 @@
+"""The papers' figures, their audit, and what notebooks show of the records."""

@@ -1,0 +1,296 @@
+"""What records say, as curves and bars; panels without a record say "not run"."""
+
+import functools
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from crackutils import files, metrics, records
+from crackutils.losses import LOSSES, NAMES, WEIGHTED, label, weight_label
+from crackutils.papers import crack_tables, published
+from crackutils.papers.crack_tables import BCE_THRESHOLD, Source
+from crackutils.papers.road_tables import paper_rows
+
+WIDTH = 7.2  # inches: the text of a printed page
+STYLE = {**sns.axes_style("ticks"), "font.family": "DejaVu Sans", "font.size": 8,
+         **dict.fromkeys(("axes.labelsize", "axes.titlesize", "xtick.labelsize", "ytick.labelsize",
+                          "legend.fontsize"), 8), "figure.titlesize": 9, "figure.dpi": 100,
+         "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8,
+         "xtick.major.width": 0.8, "ytick.major.width": 0.8, "lines.linewidth": 1.4,
+         "legend.handlelength": 2.6, "legend.frameon": False,
+         "figure.constrained_layout.use": True, "pdf.fonttype": 42}
+BLUE, _, GREEN, RED, PURPLE, *_, SKY = sns.color_palette("colorblind")
+LOOKS = {"mse": ("0.4", "--", "o"), "balanced_step": (BLUE, "-.", "s"),
+         "squared_balanced_step": (PURPLE, (0, (6, 1, 1, 1, 1, 1)), "D"), "step": (GREEN, ":", "^"),
+         "relu": (RED, "-", "v"), "bce": ("black", (0, (1, 1)), "X")}
+WEIGHT_LINES = ("-", "--", "-.", ":")  # for a family's weights, with shades of viridis
+TABLE_OF = dict(zip(WEIGHTED, (4, 5, 6, 7)))
+FIRST_CURVE = 3  # Figs. 3-6, in the order of the functions
+FIRST_PICTURES = 9  # Figs. 9-12, likewise
+SETTINGS = ((4, 5), (4, 7), (5, 5), (5, 7))  # levels and kernel of Fig. 8
+
+
+def drawn(function: Callable) -> Callable:
+    """Draw in the house style; closed for pyplot, so that a notebook shows the figure once."""
+    @functools.wraps(function)
+    def in_style(*arguments, **options):
+        with matplotlib.rc_context(STYLE):
+            figure = function(*arguments, **options)
+            if figure is not None:
+                figure.draw_without_rendering()  # ticks take their style when they are first drawn
+                pyplot.close(figure)
+        return figure
+    return in_style
+
+
+def figures_folder(source: Source, runs_folder: str | Path) -> Path:
+    """`<runs>/<protocol>/<dataset>/figures`, whichever root the records come from."""
+    root = files.resolve(runs_folder, "runs")
+    return records.records_folder(root, source.protocol.name, source.dataset).parent / "figures"
+
+
+def save(figure: Figure | None, folder: Path, name: str) -> tuple[Path, ...]:
+    """Write NAME.pdf and NAME.png, the same bytes each time; returns their paths (none of None)."""
+    if figure is None:
+        return ()
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = folder / f"{name}.pdf", folder / f"{name}.png"
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(paths[0], dpi=200, metadata={"CreationDate": None})
+        figure.savefig(paths[1], dpi=160)
+    return paths
+
+
+def crack_runs() -> list[tuple[str, float | None]]:
+    """Loss and weight of every run of paper A, BCE added at the end."""
+    return [(loss, weight) for loss in ("mse", *WEIGHTED, "bce")
+            for weight in crack_tables.published_weights(loss)]
+
+
+def chosen_rows() -> list[tuple[str, float | None, float]]:
+    """Loss, weight and threshold of Table 8, BCE added at the end."""
+    rows = published.table(8).to_dict("records")
+    return [(row["loss"], crack_tables.none_if_missing(row["weight"]), row["threshold"])
+            for row in rows] + [("bce", None, BCE_THRESHOLD)]
+
+
+def not_run(axis: Axes, text: str = "not run") -> None:
+    """Say in the middle of an axes why it is empty."""
+    axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center")
+
+
+# Curves of the losses
+
+def weighting_curves(loss: str, weight: float | None) -> pd.DataFrame:
+    """`error` from -1 to 1, the loss of one pixel with that error, and its `weight` on error^2.
+
+    No weight at error 0 (0/0): there the steps jump.
+    """
+    error = torch.arange(-100, 101, dtype=torch.float64) / 100
+    target = (error > 0).double()
+    loss_of_pixel = np.array([LOSSES[loss](p, y, weight=weight).item()
+                              for p, y in zip(target - error, target)])
+    squared = error.numpy() ** 2
+    with np.errstate(invalid="ignore"):
+        return pd.DataFrame({"error": error.numpy(), "loss": loss_of_pixel,
+                             "weight": loss_of_pixel / squared})
+
+
+@drawn
+def weighting(loss: str, weight: float = 0.5) -> Figure:
+    """Fig. 3, 4, 5 or 6 of paper A: one function's weight and weighted squared error by error."""
+    number = FIRST_CURVE + WEIGHTED.index(loss)
+    return _weighting([(loss, weight)], f"Fig. {number}: {NAMES[loss]}, w = {weight:g}")
+
+
+@drawn
+def weighting_overview(weight: float = 0.5) -> Figure:
+    """Figs. 3-6 of paper A in one: the four functions on the same axes."""
+    return _weighting([(loss, weight) for loss in WEIGHTED],
+                      f"Figs. 3–6: the four weighting functions, w = {weight:g}")
+
+
+def _weighting(rows: list[tuple], heading: str) -> Figure:
+    figure, panels = pyplot.subplots(1, 2, figsize=(WIDTH, 2.9))
+    for place, (loss, weight) in enumerate([("mse", None), *rows]):
+        curves = weighting_curves(loss, weight)
+        colour, line, _ = LOOKS[loss]
+        for panel, column in zip(panels, ("weight", "loss")):
+            panel.plot(curves["error"], curves[column], color=colour, linestyle=line,
+                       linewidth=2.6 - 0.4 * place, label=NAMES[loss])  # none hides another
+    for panel, text in zip(panels, ("weight on the squared error", "weighted squared error")):
+        panel.axvline(0, color="0.85", linewidth=0.8, zorder=0)
+        panel.set(xlabel="error = label − prediction\n"
+                         "(below 0 a false alarm, above 0 a missed crack)", ylabel=text,
+                  ylim=(0, None), xticks=(-1, -0.5, 0, 0.5, 1))
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.suptitle(heading)
+    return figure
+
+
+def pooled_counts(source: Source, loss: str, weight) -> dict[str, np.ndarray] | None:
+    """The test counts of all seeds as if of one set of images; None without a record."""
+    seeds = source.counts(loss, weight)
+    if not seeds:
+        return None
+    tests = {name: np.concatenate([counts[name] for counts in seeds])
+             for name in seeds[0] if name.startswith("test_")}
+    return {"thresholds": seeds[0]["thresholds"], "width_edges": seeds[0]["width_edges"], **tests}
+
+
+def training_loss(source: Source, loss: str, weight) -> pd.DataFrame | None:
+    """`step`, `loss` (mean over seeds) and `smooth` (its running mean over a 20th of the steps)."""
+    histories = [pd.read_csv(folder / "history.csv")
+                 for _, folder in source.records(loss, weight)]
+    if not histories:
+        return None
+    history = pd.concat(histories).groupby("step", as_index=False)["loss"].mean()
+    window = max(1, len(history) // 20)
+    return history.assign(smooth=history["loss"].rolling(window, 1, center=True).mean())
+
+
+@drawn
+def loss_curves(source: Source) -> Figure:
+    """Training loss by step for every run of a paper (not printed there), a panel a family."""
+    def curve(panel, loss, weight, look):
+        history = training_loss(source, loss, weight)
+        if history is None:
+            return False
+        panel.plot(history["step"], history["loss"], color=look["color"], alpha=0.25, linewidth=0.6)
+        panel.plot(history["step"], history["smooth"], **look)
+        panel.set_yscale("log", subs=(2, 5))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter("{x:g}")
+        return True
+    rows = crack_runs() if source.protocol.task == "cracks" else [
+        (row.loss, row.weight) for row in paper_rows(source.protocol)]
+    return _families(rows, curve, "training loss", "step", "Training loss by step (log scale)")
+
+
+@drawn
+def f1_by_threshold(source: Source) -> Figure:
+    """Test F1 by threshold for every run of paper A, a panel a function; Table 8's threshold."""
+    def curve(panel, loss, weight, look):
+        counts = pooled_counts(source, loss, weight)
+        if counts is not None:
+            panel.plot(counts["thresholds"], metrics.scores(counts, "test")["f1_score"], **look)
+        panel.set(ylim=(0, 1), xlim=(0, 1))
+        return counts is not None
+    figure = _families(crack_runs(), curve, "F1", "threshold", "F1 by threshold, test part "
+                       "(grey line: the paper's threshold of Table 8)")
+    thresholds = {loss: threshold for loss, _, threshold in chosen_rows()[:-1]}
+    for panel, loss in zip(figure.axes, ("mse", *WEIGHTED)):
+        panel.axvline(thresholds[loss], color="0.6", linewidth=1, zorder=0)
+    return figure
+
+
+def _families(rows: list[tuple], curve: Callable, ylabel: str, xlabel: str,
+              heading: str) -> Figure:
+    """A panel a loss, a line a weight, drawn by `curve`, which returns False without a record."""
+    families = {loss: [w for other, w in rows if other == loss] for loss, _ in rows}
+    columns = 3 if len(families) > 4 else 2
+    figure, axes = pyplot.subplots(math.ceil(len(families) / columns), columns, squeeze=False,
+                                   figsize=(WIDTH, 4.8), sharex=True)
+    for panel, (loss, weights) in zip(axes.flat, families.items()):
+        panel.set_title(NAMES[loss])
+        shades = sns.color_palette("viridis", len(weights) + 1)
+        for weight, shade, line in zip(weights, shades, WEIGHT_LINES):
+            name = NAMES[loss] if weight is None else weight_label(loss, weight)
+            name = f"w = {name}" if loss in WEIGHTED else name
+            look = {"color": shade, "linestyle": line, "label": name}
+            if not curve(panel, loss, weight, look):
+                panel.plot([], [], **{**look, "label": f"{name}: not run"})
+        if not any(line.get_xdata().size for line in panel.lines):
+            not_run(panel)
+        elif len(weights) > 1:
+            panel.legend(labelspacing=0.2, frameon=True, edgecolor="none")
+    figure.supxlabel(xlabel, fontsize=8)
+    figure.supylabel(ylabel, fontsize=8)
+    figure.suptitle(heading)
+    return figure
+
+
+@drawn
+def precision_recall(source: Source) -> Figure:
+    """Precision by recall over all thresholds for Table 8's weights and BCE, test part.
+
+    Filled: at the paper's threshold; hollow: the paper's own points (Tables 1 and 8).
+    """
+    figure, axis = pyplot.subplots(figsize=(WIDTH, 4.6))
+    _iso_f1(axis)
+    for loss, weight, threshold in chosen_rows():
+        colour, line, marker = LOOKS[loss]
+        look = dict(color=colour, linestyle=line, marker=marker, markersize=6)
+        counts = pooled_counts(source, loss, weight)
+        if counts is None:
+            axis.plot([], [], **look, label=f"{label(loss, weight)}: not run")
+            continue
+        scores = metrics.scores(counts, "test")
+        # where nothing is found, precision says nothing
+        precision = np.where(scores["recall"] > 0, scores["precision"], np.nan)
+        axis.plot(scores["recall"], precision, **look, label=label(loss, weight),
+                  markevery=[metrics.at_threshold(counts, threshold)])
+    for row in pd.concat([published.table(1), published.table(8)]).to_dict("records"):
+        colour, _, marker = LOOKS[row["loss"]]
+        axis.plot(row["recall"], row["precision"], marker, color=colour, fillstyle="none",
+                  markersize=7)
+    axis.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="recall", ylabel="precision", aspect="equal")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right center",
+                  title="filled: at Table 8's threshold\nhollow: the paper's own points")
+    figure.suptitle("Precision and recall over all thresholds, test part; weights of Table 8")
+    return figure
+
+
+def _iso_f1(axis: Axes) -> None:
+    """Lines of equal F1 = f, P = f R / (2 R - f), named at the right."""
+    for f1 in (0.2, 0.4, 0.6, 0.8, 0.9):
+        recall = np.linspace(f1 / (2 - f1), 1, 100)
+        axis.plot(recall, f1 * recall / (2 * recall - f1), color="0.85", linewidth=0.8, zorder=0)
+        axis.text(1.01, f1 / (2 - f1), f"F1 {f1:g}", color="0.4", va="center")
+
+
+@drawn
+def recall_by_width(source: Source) -> Figure | None:
+    """Test recall by crack width for Table 8's rows and BCE at their thresholds: paper A's claim.
+
+    None, and a printed sentence, where the data's crack widths are not known.
+    """
+    figure, axis = pyplot.subplots(figsize=(WIDTH, 3.4))
+    ticks = None
+    for place, (loss, weight, threshold) in enumerate(chosen_rows()):
+        colour, line, marker = LOOKS[loss]
+        counts = pooled_counts(source, loss, weight)
+        if counts is not None and "test_positives_by_width" not in counts:
+            print("The crack widths of these data are not known: no recall by width.")
+            pyplot.close(figure)
+            return None
+        found, ticks = ([], ticks) if counts is None else _widths(counts, threshold)
+        name = f"{label(loss, weight)} at {threshold:g}" + (": not run" if counts is None else "")
+        axis.plot(np.arange(len(found)) + 0.03 * (place - 2.5), found, color=colour,
+                  linestyle=line, marker=marker, markersize=5, label=name)
+    if ticks is None:
+        not_run(axis)
+    axis.set(xticks=range(len(ticks or [])), xticklabels=ticks or [], ylim=(0, 1.02),
+             xlabel="local crack width (share of the crack pixels)", ylabel="recall")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right center")
+    figure.suptitle("Recall by crack width, test part; weights and thresholds of Table 8")
+    return figure
+
+
+def _widths(counts: dict[str, np.ndarray], threshold: float) -> tuple[np.ndarray, list[str]]:
+    """Recall of each width class (NaN for one without pixels) and the classes' names."""
+    found = metrics.recall_by_width(counts, "test")[:, metrics.at_threshold(counts, threshold)]
+    present = counts["test_positives_by_width"].astype(np.int64).sum(axis=0)
+    shares = present / max(present.sum(), 1)
+    names = zip(crack_tables.width_labels(counts["width_edges"]), shares)
+    return (np.where(present > 0, found, np.nan),
+            [f"{name}\n({share:.0%})" for name, share in names])

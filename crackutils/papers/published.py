@@ -1,0 +1,248 @@
+"""The papers' published figures and their audit: what the printed numbers imply.
+
+`table` and `iou_table` read `data/published/`; all else computes from those figures, or from the
+losses themselves, whether what the papers say adds up (notebook 02 prints the verdicts). Paper A
+is Sohn, Kim and Hwang (JKSCI 25(10), 2020, cracks), paper B the one on the drivable area.
+"""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import torch
+
+from crackutils.files import ROOT
+from crackutils.losses import LOSSES, loss_from_logits
+
+PUBLISHED = ROOT / "data" / "published"
+TABLES = (1, 4, 5, 6, 7, 8)
+ROUNDING = 0.0005  # half a unit of the third decimal: what a printed figure leaves open
+CLASS_WEIGHTED = ("mse", "balanced_step", "squared_balanced_step", "step")
+PIXELWISE = (*CLASS_WEIGHTED, "relu", "bce")
+Interval = tuple[float, float]
+
+
+def table(number: int) -> pd.DataFrame:
+    """Table 1, 4, 5, 6, 7 or 8 of paper A, as printed; the weight of MSE is NaN."""
+    if number not in TABLES:
+        raise ValueError(f"Paper A has figures in Tables 1 and 4 to 8, got {number!r}.")
+    return pd.read_csv(PUBLISHED / f"table{number}.csv", dtype={"weight": float})
+
+
+def iou_table() -> pd.DataFrame:
+    """Paper B's IoU table in its order; weight as a pair or None, IoU as a fraction."""
+    rows = pd.read_csv(PUBLISHED / "iou_table.csv", dtype={"weight": str})
+    rows["weight"] = pd.Series([tuple(json.loads(weight)) if isinstance(weight, str) else None
+                                for weight in rows["weight"]], dtype=object)
+    return rows
+
+
+def distinct_rows() -> pd.DataFrame:
+    """The 20 measurements of paper A: Tables 1, 4, 5, 6 and 7 (Table 8 repeats five of them)."""
+    return pd.concat([table(number).assign(table=number) for number in (1, 4, 5, 6, 7)],
+                     ignore_index=True)
+
+
+def best_by_f1(rows: pd.DataFrame) -> pd.DataFrame:
+    """The row of the highest F1 of each loss, in the order in which the losses appear."""
+    return rows.loc[rows.groupby("loss", sort=False)["f1_score"].idxmax()].reset_index(drop=True)
+
+
+# Printed figures: what their rounding to three decimals leaves open
+
+def f1(precision: float, recall: float) -> float:
+    """The harmonic mean 2 P R / (P + R) (paper A, Table 3)."""
+    return 2 * precision * recall / (precision + recall)
+
+
+def f1_interval(precision: float, recall: float, *, rounding: float = ROUNDING) -> Interval:
+    """Lowest and highest F1 that the printed P and R allow: F1 rises with both of them."""
+    return (f1(precision - rounding, recall - rounding),
+            f1(precision + rounding, recall + rounding))
+
+
+def f1_bounds(precision: float, recall: float, printed: float, *,
+              rounding: float = ROUNDING) -> Interval:
+    """Lowest and highest F1 that printed P, R *and* F1 allow; low > high: they contradict."""
+    return common_interval([f1_interval(precision, recall, rounding=rounding),
+                            (printed - rounding, printed + rounding)])
+
+
+def common_interval(intervals: list[Interval]) -> Interval:
+    """What all the intervals share; low > high where they share nothing."""
+    lows, highs = zip(*intervals, strict=True)
+    return max(lows), min(highs)
+
+
+def crack_share(precision: float, recall: float, accuracy: float) -> float:
+    """The share of crack pixels that accuracy, precision and recall fix together.
+
+    With share s, TP = R s, FN = (1 - R) s and FP = R s (1/P - 1), so that
+    1 - accuracy = FN + FP = s (1 - 2 R + R / P).
+    """
+    return (1 - accuracy) / (1 - 2 * recall + recall / precision)
+
+
+def crack_share_interval(precision: float, recall: float, accuracy: float,
+                         f1_score: float | None = None, *,
+                         rounding: float = ROUNDING) -> Interval:
+    """Every crack share that figures within their rounding allow (for P and R above 1/2).
+
+    Exact: the share falls with accuracy and rises with P and R; along a curve of constant F1 it
+    is (1 - accuracy) F1 / (2 R (1 - F1)), monotone in R. So the extremes lie at corners of the
+    rounding box or where a limit of F1 cuts its edges; (inf, -inf) where there is no such point.
+    """
+    limits = [(value - rounding, value + rounding) for value in (precision, recall)]
+    points = [(p, r) for p in limits[0] for r in limits[1]]
+    if f1_score is not None:
+        bounds = (f1_score - rounding, f1_score + rounding)
+        points = [point for point in points if bounds[0] <= f1(*point) <= bounds[1]]
+        points += _crossings(limits, bounds)
+    shares = [crack_share(*point, accuracy + side * rounding)
+              for point in points for side in (-1, 1)]
+    return min(shares, default=math.inf), max(shares, default=-math.inf)
+
+
+def _crossings(limits: list[Interval], bounds: Interval) -> list[tuple[float, float]]:
+    """Where F1 meets a bound on an edge of the box: F = 2 a b / (a + b), so b = F a / (2 a - F)."""
+    found = []
+    for bound in bounds:
+        for axis, (low, high) in ((0, limits[1]), (1, limits[0])):
+            for fixed in limits[axis]:
+                other = bound * fixed / (2 * fixed - bound)
+                if low <= other <= high:
+                    found.append((fixed, other) if axis == 0 else (other, fixed))
+    return found
+
+
+def f1_at_recall(recall: float, curve: pd.DataFrame) -> float:
+    """F1 that a model reaches at a recall by mixing two of its printed thresholds; NaN outside.
+
+    Mixing makes recall and false alarms per crack pixel, R (1/P - 1), linear between two points
+    (Davis and Goadrich 2006), and F1 = 2 R / (R + 1 + false alarms).
+    """
+    curve = curve.sort_values("recall")
+    alarms = curve["recall"] * (1 / curve["precision"] - 1)
+    mixed = np.interp(recall, curve["recall"], alarms, left=np.nan, right=np.nan)
+    return float(2 * recall / (recall + 1 + mixed))
+
+
+def gain_bounds(row: pd.Series, curve: pd.DataFrame) -> Interval:
+    """How far the F1 of a row lies above a loss's precision-recall curve at the same recall.
+
+    At least: its lowest F1 less the highest that the curve's best point can mean (if that point
+    is the best of the whole curve). At most: its printed F1 less `f1_at_recall`; NaN outside.
+    """
+    columns = ["precision", "recall", "f1_score"]
+    best = curve.loc[curve["f1_score"].idxmax(), columns]
+    return (f1_bounds(*row[columns])[0] - f1_bounds(*best)[1],
+            row["f1_score"] - f1_at_recall(row["recall"], curve))
+
+
+# The losses: what they are, and where they put the threshold
+
+def class_weights(loss: str, weight: float | None = None) -> tuple[float, float]:
+    """What an error on a crack and on background counts, against the squared error.
+
+    Evaluated at the prediction 1/2; for labels 0 and 1 and predictions inside (0, 1) the sign of
+    the error is the class, so these two numbers are the whole loss (paper A, section II.1.2).
+    """
+    if loss not in CLASS_WEIGHTED:
+        raise ValueError(f"{loss!r} is no class-weighted squared error: expected one of "
+                         f"{', '.join(CLASS_WEIGHTED)}.")
+    half = torch.tensor([0.5], dtype=torch.float64)
+    crack, background = (LOSSES[loss](half, torch.full_like(half, label), weight=weight).item()
+                         / 0.25 for label in (1.0, 0.0))
+    return crack, background
+
+
+def class_ratio(loss: str, weight: float | None = None) -> float:
+    """k, crack weight : background weight (paper A, section II.1.2); infinite at Squared(1)."""
+    crack, background = class_weights(loss, weight)
+    return crack / background if background else math.inf
+
+
+def as_balanced_step(loss: str, weight: float | None = None) -> tuple[float, float]:
+    """(scale, v) with loss = scale * Balanced Step(v), exactly.
+
+    Squared(w) = (1 + w^2) Balanced(2w / (1 + w^2)), Step(w) = (1 + w/2) Balanced(w / (2 + w)).
+    Balanced Step(v) is twice the expectile loss with tau = (1 + v) / 2.
+    """
+    crack, background = class_weights(loss, weight)
+    return (crack + background) / 2, (crack - background) / (crack + background)
+
+
+def posterior(loss: str, prediction, weight: float | None = None) -> np.ndarray:
+    """The crack probability q for which a prediction in (0, 1) is the best answer.
+
+    The expected loss q L(p, 1) + (1 - q) L(p, 0) is flat at p: q = L0' / (L0' - L1'), with the
+    slopes taken from the loss. For class weight k: q = p / (p + k (1 - p)); for ReLU
+    q = 2 p / (2 + 3 w (1 - p)^2); for BCE q = p.
+    """
+    if loss not in PIXELWISE:
+        raise ValueError(f"{loss!r} has no best prediction of one pixel: expected one of "
+                         f"{', '.join(PIXELWISE)}.")
+    crack, background = (_slope(loss, prediction, label, weight) for label in (1.0, 0.0))
+    return background / (background - crack)
+
+
+def optimal_prediction(loss: str, q, weight: float | None = None) -> np.ndarray:
+    """p*(q): the prediction with the lowest expected loss where cracks have probability q.
+
+    `posterior` inverted by bisection; k q / (k q + 1 - q) for class weight k.
+    """
+    q = np.asarray(q, dtype=float)
+    low, high = np.zeros_like(q), np.ones_like(q)
+    for _ in range(40):
+        middle = (low + high) / 2
+        below = posterior(loss, middle, weight) < q
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return (low + high) / 2
+
+
+def best_threshold(loss: str, best_f1: float, weight: float | None = None) -> float:
+    """Where the F1-best threshold t* falls if the net predicts p*(q): at p*(F* / 2).
+
+    The F1-best cut of the posterior is half the best F1 (Lipton, Elkan, Naryanaswamy 2014).
+    """
+    return float(optimal_prediction(loss, best_f1 / 2, weight))
+
+
+def logit_gradient(loss: str, prediction: float, label: float, weight=None) -> float:
+    """Size of one pixel's gradient at the logit: 2 |e| p (1 - p) for MSE, |e| for BCE."""
+    probability = torch.tensor([prediction], dtype=torch.float32)
+    logits = torch.logit(probability).requires_grad_()
+    loss_from_logits(loss, logits, torch.full_like(logits, label), weight=weight).backward()
+    return abs(logits.grad.item())
+
+
+def _slope(loss: str, prediction, label: float, weight) -> np.ndarray:
+    """dL/dp at every prediction, for one label."""
+    values = torch.tensor(np.asarray(prediction, dtype=float), requires_grad=True)
+    LOSSES[loss](values, torch.full_like(values, label), weight=weight).backward()
+    return values.grad.numpy() * values.numel()
+
+
+# Paper B
+
+def iou_difference(first: str, second: str) -> float:
+    """IoU of one label of paper B's table less that of another, in percentage points."""
+    iou = iou_table().set_index("label")["iou"]
+    return round(100 * (iou[first] - iou[second]), 2)
+
+
+def dice_share(loss: str, weight: tuple[float, float] | None) -> float | None:
+    """The share of Dice in BCE-Dice(a:b), b / (a + b); 1 for Dice, 0 for BCE, None for others."""
+    if loss == "bce_dice":
+        return weight[1] / sum(weight)
+    return {"dice": 1.0, "bce": 0.0}.get(loss)
+
+
+def tversky_index(soft_iou, both: float):
+    """The Tversky index with alpha = beta = c, from the soft IoU J alone: J / (J + c (1 - J)).
+
+    J = TP / (TP + FP + FN) of the same soft counts: the index rises with J and with nothing else,
+    so equal weights cannot trade false alarms for misses (paper B, Fig. 1; c = 1/2 is Dice).
+    """
+    return soft_iou / (soft_iou + both * (1 - soft_iou))
