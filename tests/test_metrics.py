@@ -260,3 +260,18 @@ def test_degenerate_predictions_are_told(level, expected):
                               "validation") == expected
     varied = np.float32([[level, 0.3, 0.4, 0.35]])
     assert metrics.degenerate(counts_of((varied, mask)), "validation") is None
+
+
+def test_the_validation_threshold_is_applied_to_the_test_part():
+    """F1 on validation is best at .4 (2/3), where the test part has TP 1, FP 3, FN 1: F1 2/6."""
+    counts = {"thresholds": np.array([0.2, 0.4, 0.6]),
+              "validation_pixels": np.array([10]), "test_pixels": np.array([10]),
+              "validation_true_positives": np.array([[2, 2, 0]]),
+              "validation_false_positives": np.array([[4, 2, 0]]),
+              "validation_false_negatives": np.array([[0, 0, 2]]),
+              "test_true_positives": np.array([[2, 1, 1]]),
+              "test_false_positives": np.array([[5, 3, 0]]),
+              "test_false_negatives": np.array([[0, 1, 1]])}
+    threshold, scores = metrics.at_validation_threshold(counts)
+    assert threshold == 0.4 and scores["f1_score"] == pytest.approx(2 / 6)
+    assert scores["precision"] == 1 / 4 and scores["recall"] == 1 / 2
