@@ -130,10 +130,10 @@ def run_train(given: argparse.Namespace) -> int:
     from crackutils.data import load
     from crackutils.experiment import complete
     from crackutils.files import resolve
-    from crackutils.models import with_encoder_at_hand
+    from crackutils.models import with_available_weights
     from crackutils.protocol import preset
 
-    protocol = with_encoder_at_hand(preset(given.protocol, given.task, overrides_of(given)))
+    protocol = with_available_weights(preset(given.protocol, given.task, overrides_of(given)))
     runs = resolve(given.runs, "runs")
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's, on this machine
     machines = int(os.environ.get("WORLD_SIZE", "1")) // processes

@@ -12,11 +12,9 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from crackutils import losses
 from crackutils.batches import Sampler
-from crackutils.device import Hardware, synchronised
-from crackutils.losses import loss_from_logits, loss_of_probabilities
-from crackutils.models import probability
+from crackutils.device import Hardware, synchronises_batch_norm
+from crackutils.losses import loss_from_logits
 from crackutils.protocol import Protocol
 from crackutils.records import Checkpoints
 
@@ -101,7 +99,7 @@ def set_switches(hardware: Hardware) -> None:
 def set_up(fabric: Fabric, model: nn.Module, protocol: Protocol, hardware: Hardware) -> tuple:
     """The network as Fabric runs it, its optimiser, and the optimiser as Fabric runs it."""
     model.to(memory_format=hardware.tensor_format)
-    if hardware.ranks > 1 and synchronised(protocol):
+    if hardware.ranks > 1 and synchronises_batch_norm(protocol):
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=protocol.learning_rate, fused=True)
     network, fabric_optimizer = fabric.setup(model, optimizer)
@@ -124,25 +122,13 @@ def one_step(fabric: Fabric, network, optimizer, batch: tuple[Tensor, Tensor], p
         # the gradients, which Fabric makes, is then the gradient of one process
         logits, targets = (fabric.all_gather(one, sync_grads=one.requires_grad).flatten(0, 1)
                            for one in (logits, targets))
-    loss = charge(logits, targets, protocol)
+    loss = loss_from_logits(protocol.loss, logits, targets, weight=protocol.weight,
+                            smoothing=protocol.smoothing, output=protocol.output,
+                            pooling=protocol.pooling)
     optimizer.zero_grad()
     fabric.backward(loss)
     optimizer.step()
     return loss.detach()
-
-
-def charge(logits: Tensor, targets: Tensor, protocol: Protocol) -> Tensor:
-    """The protocol's loss: of the batch, or (`pooling="image"`) the mean of each image's own."""
-    if protocol.pooling == "image" and len(logits) > 1:
-        return torch.stack([charge(one, target, protocol) for one, target in
-                            zip(logits.split(1), targets.split(1))]).mean()
-    options = {"weight": protocol.weight, "smoothing": protocol.smoothing}
-    if protocol.classes == "three":
-        return losses.class_loss_from_logits(protocol.loss, logits, targets, **options)
-    if protocol.output == "clipped":
-        return loss_of_probabilities(protocol.loss, probability(logits, "clipped"), targets,
-                                     **options)
-    return loss_from_logits(protocol.loss, logits, targets, **options)
 
 
 def restore(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: dict | None) -> Trained:

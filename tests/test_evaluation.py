@@ -81,7 +81,7 @@ def test_blending_is_that_of_monai(size):
 
     protocol = preset("smoke")
     network = build(protocol).eval()
-    network.network.head.weight.data *= 1e4  # so that tiles disagree
+    network.network.head[0].weight.data *= 1e4  # so that tiles disagree
     images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
     ours = predict(network, images, protocol, HERE, fabric_for(HERE))
     with torch.inference_mode():
@@ -110,7 +110,7 @@ def test_blending_weights_are_a_gaussian_around_the_centre():
 def test_a_network_sees_no_more_than_a_tile():
     protocol = preset("smoke")
     network = build(protocol)
-    network.network.head.weight.data *= 1e4  # the first weights hardly let a far pixel through
+    network.network.head[0].weight.data *= 1e4  # the first weights hardly let a far pixel through
     large = sample(32, 64)  # tiles start at 0, 16 and 32: columns 0 to 15 lie in the first alone
     changed = Sample("b", large.image.copy(), large.mask, None)
     changed.image[:, 32:] = 255 - changed.image[:, 32:]

@@ -11,7 +11,7 @@ import torch
 
 from crackutils import files, records
 from crackutils.device import Hardware
-from crackutils.protocol import Protocol, as_list, preset, preset_of_runs
+from crackutils.protocol import Protocol, preset
 
 SMOKE = preset("smoke")
 FINGERPRINT = "f" * 64
@@ -69,65 +69,6 @@ def test_a_weight_of_one_finds_the_record_of_one_point_nought(tmp_path, one, oth
     record = write(tmp_path, one)
     assert records.find({"runs": tmp_path}, other, "synthetic", FINGERPRINT)[1] == record
     assert records.find({"runs": tmp_path}, other, "synthetic", "another") is None
-
-
-@pytest.mark.parametrize("field, value", [
-    ("steps", 0), ("steps", 2.5), ("steps", True), ("batch", 0), ("batch", "4"),
-    ("first_filters", 0), ("widest", -1), ("seed", -1), ("mask_threshold", 0),
-    ("counts", [6, 3]), ("image_size", 64), ("tile", "32"), ("learning_rate", 0),
-    ("learning_rate", float("nan")), ("learning_rate", float("inf")), ("learning_rate", "1e-3"),
-    ("batch_norm", "no"), ("synchronised_batch_norm", 1),
-    ("levels", 5.0), ("kernel", 7.0),
-    *((field, "other") for field in ("loss", "framing", "augmentation", "architecture", "levels",
-                                     "kernel", "upsampling", "output", "encoder_weights",
-                                     "schedule", "precision", "memory_format"))])
-def test_a_bad_value_is_refused_with_field_and_value(field, value):
-    text = refusal(preset, "smoke", overrides={field: value})
-    shown = tuple(value) if isinstance(value, list) else value
-    assert field in text and repr(shown) in text
-
-
-@pytest.mark.parametrize("field, value, number", [("counts", [6, 0, 3], 0),
-                                                  ("tile", [32, 32.0], 32.0)])
-def test_a_bad_number_among_several_is_refused(field, value, number):
-    text = refusal(preset, "smoke", overrides={field: value})
-    assert field in text and f"got {number!r}" in text
-
-
-def test_unknown_names_are_refused_with_what_is_known():
-    assert "'huge'" in (text := refusal(preset, "huge")) and "smoke, quick, cpu, paper" in text
-    assert "'boats'" in refusal(preset, "smoke", "boats")
-    text = refusal(preset, "smoke", overrides={"step": 3, "name": "x"})
-    assert "name, step" in text and "learning_rate" in text
-    assert "-y 'overrides: {steps: 100}'" in refusal(preset, "smoke", overrides="steps: 3")
-
-
-@pytest.mark.parametrize("task", ["cracks", "roads"])
-@pytest.mark.parametrize("field, value", [("loss", "bce"), ("weight", 0.5), ("seed", 1)])
-def test_what_a_notebooks_parameters_set_is_refused_in_overrides(task, field, value):
-    with pytest.raises(ValueError, match=f"overrides can't set {field}: each run"):
-        preset_of_runs("smoke", task, {field: value})
-    assert preset_of_runs("smoke", task, {"steps": 3}) == preset("smoke", task, {"steps": 3})
-
-
-def test_overrides_replace_fields_and_lists_become_tuples():
-    protocol = preset("smoke", overrides={"steps": 7, "tile": [16, 24], "loss": "tversky",
-                                          "weight": [0.3, 0.7]})
-    assert (protocol.steps, protocol.tile, protocol.weight) == (7, (16, 24), (0.3, 0.7))
-    assert (protocol.batch, protocol.name, protocol.task) == (4, "smoke", "cracks")
-
-
-@pytest.mark.parametrize("task, name", [(task, name) for task in ("cracks", "roads")
-                                        for name in ("smoke", "quick", "cpu", "paper")])
-def test_a_protocol_comes_back_from_its_plain_values(task, name):
-    protocol = preset(name, task)
-    assert Protocol.from_dict(protocol.as_dict()) == protocol
-
-
-def test_a_string_where_a_list_belongs_is_refused_with_the_hint():
-    text = refusal(as_list, "weights", "[0.97]")
-    assert "weights" in text and "'[0.97]'" in text and "-y 'weights: [...]'" in text
-    assert as_list("weights", [0.97]) == [0.97]
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
