@@ -162,7 +162,6 @@ def test_without_imagenet_weights_a_warning_says_so_and_the_protocol_does(monkey
     with pytest.warns(UserWarning, match="No ImageNet weights could be had.*random.*OSError"):
         found = models.with_encoder_at_hand(wanted)
     assert found == dataclasses.replace(wanted, encoder_weights=None)
-    assert found.run_id("f") != wanted.run_id("f"), "another run, under another name"
     assert torch.equal(torch.get_rng_state(), state)
 
 
