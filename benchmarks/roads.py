@@ -17,7 +17,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where nothing is installed
 from crackutils import data as datasets
 from crackutils import experiment, files, records
-from crackutils.models import with_encoder_at_hand
+from crackutils.models import with_available_weights
 from crackutils.papers import road_tables
 from crackutils.protocol import Protocol, preset_of_runs
 
@@ -50,7 +50,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     given, begun = arguments(), time.monotonic()
     fields = yaml.safe_load(given.overrides)
-    protocol = with_encoder_at_hand(preset_of_runs(given.protocol, "roads", fields))
+    protocol = with_available_weights(preset_of_runs(given.protocol, "roads", fields))
     root = files.resolve(given.runs, "runs")
     dataset = datasets.load(given.data, protocol, root)
     part, parts = map(int, given.part.split("/"))

@@ -152,7 +152,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     from crackutils.data import load
     from crackutils.device import decide
     from crackutils.experiment import complete
-    from crackutils.models import with_encoder_at_hand
+    from crackutils.models import with_available_weights
 
     protocol = protocol_of(arguments, arguments.protocol)
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's, on this machine
@@ -162,7 +162,7 @@ def run_train(arguments: argparse.Namespace) -> int:
         decide(protocol, *hardware)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    protocol, runs = with_encoder_at_hand(protocol), resolve(arguments.runs, "runs")
+    protocol, runs = with_available_weights(protocol), resolve(arguments.runs, "runs")
     print(complete(protocol, load(arguments.data, protocol, runs), runs, None, *hardware))
     return 0
 
