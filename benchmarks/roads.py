@@ -37,7 +37,7 @@ def arguments() -> argparse.Namespace:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="a folder of road scenes, or synthetic")
     parser.add_argument("--protocol", default="cpu", help="smoke, quick, cpu or paper")
-    parser.add_argument("--runs", help="where the records are written (default: runs of the repository)")
+    parser.add_argument("--runs", help="where the records are written (default: runs/)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--seeds", type=int, default=5, help="of the paper's losses")
     parser.add_argument("--minutes", type=float, default=1e9, help="no run is begun after these")
