@@ -144,7 +144,7 @@ def test_an_image_is_counted_once_whatever_the_number_of_processes(dataset, monk
         evaluation.evaluate(build(run), parts, run, hardware, process)
 
 
-def test_the_second_of_two_programs_waits_says_so_and_trains_nothing(dataset, tmp_path, capsys,
+def test_the_second_of_two_programs_waits_for_the_run_and_trains_nothing(dataset, tmp_path, capsys,
                                                                      monkeypatch):
     run = protocol()
     first = made(run, dataset, tmp_path / "elsewhere")

@@ -101,7 +101,7 @@ def test_a_run_that_was_cut_short_ends_as_an_uncut_one(tmp_path, monkeypatch, ca
     assert same(resumed, whole) and all_losses == losses
 
 
-def test_a_loss_that_is_no_number_stops_and_names_step_batch_and_remedy(tmp_path, monkeypatch):
+def test_a_loss_of_nan_stops_the_run_with_step_batch_and_remedy(tmp_path, monkeypatch):
     real = training.loss_from_logits
     calls = []
 
@@ -119,7 +119,7 @@ def test_a_loss_that_is_no_number_stops_and_names_step_batch_and_remedy(tmp_path
     assert "learning_rate (now 0.001)" in text and "precision=float32" in text
 
 
-def test_a_learning_rate_far_too_high_is_told_and_leaves_no_checkpoint(tmp_path, monkeypatch):
+def test_a_learning_rate_far_too_high_is_an_error_and_leaves_no_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "CHECKPOINT_SECONDS", -1)
     monkeypatch.setattr(records, "CHECKPOINT_SHARE", math.inf)
     with pytest.raises(TrainingFailedError, match="learning_rate .now 1e.30"):
