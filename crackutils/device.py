@@ -1,8 +1,10 @@
 """Device, precision, memory layout and processes of a run: decided here, applied by Fabric."""
 
 import logging
+import multiprocessing
 import os
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -153,6 +155,7 @@ def launch(hardware: Hardware, work: Callable[[Fabric], None]) -> None:
 
 def _start(rank: int, hardware: Hardware, work: Callable[[Fabric], None], port: int) -> None:
     """The process number `rank` of several on this machine."""
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     # Fabric reads the process's place from here
     os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1",
                    "MASTER_PORT": str(port), "WORLD_SIZE": str(hardware.devices)}
@@ -161,3 +164,12 @@ def _start(rank: int, hardware: Hardware, work: Callable[[Fabric], None], port: 
     fabric = fabric_for(hardware)
     fabric.launch()
     work(fabric)
+
+
+def _exit_with_parent() -> None:
+    """End this process when its parent has ended, however that was.
+
+    PyTorch only interrupts it then, and an interrupt is ignored in jobs in the background.
+    """
+    multiprocessing.parent_process().join()
+    os._exit(1)

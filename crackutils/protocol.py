@@ -7,14 +7,13 @@ versions of the software describe a run completely.
 """
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args, get_origin
 
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
-from crackutils.losses import THREE_CLASS, check_weight, weight_text
+from crackutils.losses import THREE_CLASS, check_weight
 
 # The types of the fields. pydantic checks a value by its type, strictly: 2.0 and True are no whole
 # numbers. The text at the end is what an error message says was expected.
@@ -137,15 +136,6 @@ class Protocol:
     def with_run(self, loss: str, weight, seed: int) -> "Protocol":
         """The same protocol with another loss, weight and seed."""
         return dataclasses.replace(self, loss=loss, weight=weight, seed=seed)
-
-    def run_id(self, fingerprint: str) -> str:
-        """The name of a run's record, `loss-weight-seed-hash`.
-
-        The hash has 8 hexadecimal digits and depends on every field and on the data's fingerprint.
-        """
-        text = json.dumps([self.as_dict(), fingerprint], sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-        return f"{self.loss}-{weight_text(self.weight)}-{self.seed}-{digest}"
 
 
 VALIDATORS = {field.name: TypeAdapter(field.type, config=ConfigDict(strict=True))
