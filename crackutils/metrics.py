@@ -161,6 +161,18 @@ def best_threshold(counts: dict[str, np.ndarray], part: str) -> float:
     return float(counts["thresholds"][scores(counts, part)["f1_score"].argmax()])
 
 
+def at_validation_threshold(counts: dict[str, np.ndarray]) -> tuple[float, dict[str, float]]:
+    """The threshold of the best pooled F1 on the validation part, and the test scores there.
+
+    The scores are those of `scores`: precision, recall, accuracy, F1 and IoU. The threshold is
+    `best_threshold` of the validation part, so the test part has no say in it.
+    """
+    threshold = best_threshold(counts, "validation")
+    index = at_threshold(counts, threshold)
+    test = scores(counts, "test")
+    return threshold, {name: float(values[index]) for name, values in test.items()}
+
+
 def degenerate(counts: dict[str, np.ndarray], part: str) -> str | None:
     """"empty" or "full" if the part's prediction is so at every threshold, "constant" if it jumps
     from full to empty (one probability everywhere), else None."""
