@@ -12,8 +12,10 @@ PART = ".part"
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def resolve(folder: str | Path, default: str) -> Path:
-    """A folder a user gave, against the working directory; `default` against the repository."""
+def resolve(folder: str | Path | None, default: str) -> Path:
+    """A folder that a user gave, against the working directory; None is the repository's own."""
+    if folder is None:
+        return ROOT / default
     return (ROOT / default if str(folder) == default else Path(folder).expanduser()).resolve()
 
 
