@@ -9,7 +9,7 @@ import contextlib
 import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +78,19 @@ def matches(record: Path, protocol: Protocol, fingerprint: str | None) -> bool:
         and fingerprint in (None, config["fingerprint"])
 
 
+
+
+def environments_differ(folders: Iterable[Path]) -> str | None:
+    """One sentence if these records differ in precision, device or version of PyTorch, else None."""
+    environments = [read_json(folder / "environment.json") for folder in folders]
+    differing = []
+    for field in ("precision", "device", "torch"):
+        values = {str(environment[field]) for environment in environments if field in environment}
+        if len(values) > 1:
+            differing.append(f"{field} ({', '.join(sorted(values))})")
+    if not differing:
+        return None
+    return f"These {len(environments)} records differ in {' and '.join(differing)}."
 
 
 def write_json(path: Path, content: dict) -> None:
