@@ -81,7 +81,7 @@ def matches(record: Path, protocol: Protocol, fingerprint: str | None) -> bool:
 
 
 def environments_differ(folders: Iterable[Path]) -> str | None:
-    """One sentence if these records differ in precision, device or version of PyTorch, else None."""
+    """One sentence if these records differ in precision, device or PyTorch version, else None."""
     environments = [read_json(folder / "environment.json") for folder in folders]
     differing = []
     for field in ("precision", "device", "torch"):
