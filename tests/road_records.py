@@ -9,7 +9,7 @@ from crackutils.papers import road_tables, verdicts
 from crackutils.papers.source import Source
 from crackutils.protocol import preset
 
-ROADS = preset("smoke", "roads")
+ROADS = preset("smoke", "roads", {"precision": "float32"})
 NAMES = [f"v_{frame:03d}" for frame in range(62)] + [f"x{number}y" for number in range(5)]
 HISTORY = pd.DataFrame({"step": [1, 2], "loss": [0.5, 0.4], "validation_iou": [0.1, 0.2]})
 

@@ -18,8 +18,8 @@ from crackutils.papers.source import Source
 from crackutils.protocol import preset
 
 matplotlib.use("Agg")
-SMOKE = preset("smoke", "cracks")
-ROADS = preset("smoke", "roads")
+FLOAT32 = {"precision": "float32"}
+SMOKE, ROADS = preset("smoke", "cracks", FLOAT32), preset("smoke", "roads", FLOAT32)
 HISTORY = pd.DataFrame({"step": [1, 2, 3, 4], "loss": [0.4, 0.3, 0.2, 0.1]})
 
 
@@ -314,8 +314,8 @@ def test_each_of_several_seeds_is_a_point_on_its_bar(tmp_path):
     source = Source(ROADS, "synthetic", {"runs": tmp_path}, (0, 1))
     points = next(line for line in road_figures.iou_bars(source).axes[0].lines
                   if line.get_label() == "each seed")
-    expected = road_tables.iou_table(source).set_index("label").loc["Dice", "iou_of_each_seed"].split()
-    assert points.get_xdata().tolist() == [float(value) for value in expected]
+    row = road_tables.iou_table(source).set_index("label").loc["Dice"]
+    assert points.get_xdata().tolist() == list(map(float, row["iou_of_each_seed"].split()))
     assert points.get_ydata().tolist() == [1, 1]
 
 

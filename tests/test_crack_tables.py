@@ -16,7 +16,8 @@ from crackutils.papers import crack_tables, road_tables, verdicts
 from crackutils.papers.source import Source, reading_source
 from crackutils.protocol import preset
 
-SMOKE, ROADS = preset("smoke"), preset("smoke", "roads")
+FLOAT32 = {"precision": "float32"}
+SMOKE, ROADS = preset("smoke", overrides=FLOAT32), preset("smoke", "roads", FLOAT32)
 FIGURES = ["precision", "recall", "accuracy", "f1_score"]
 PIXELS, POSITIVES = 1000, 200
 HISTORY = pd.DataFrame({"step": [1], "loss": [1.0]})
@@ -129,7 +130,8 @@ def test_each_row_says_where_its_record_lies(filled):
 def test_without_results_every_row_lies_under_runs(filled, tmp_path):
     write(tmp_path / "runs", SMOKE.with_run("relu", 0.97, 0),
           part("test", falling(149, 1), falling(300, 2)))
-    source = reading_source("smoke", "cracks", "synthetic", str(tmp_path / "runs"), "", [0])
+    source = reading_source("smoke", "cracks", "synthetic", str(tmp_path / "runs"), "", [0],
+                            FLOAT32)
     for number in ROWS:
         table = crack_tables.crack_table(number, source)
         assert table["source"].str.startswith("runs/smoke/").all()
@@ -230,9 +232,8 @@ def test_a_table_of_records_from_different_environments_warns(tmp_path, field, o
                          (crack_tables.recall_by_width, cracks), (road_tables.iou_table, roads),
                          (road_tables.by_sequence, roads), (road_tables.by_classes, roads),
                          (verdicts.verdicts, roads), (verdicts.pairs, roads)):
-        with pytest.warns(UserWarning, match=field) as caught:
+        with pytest.warns(UserWarning, match=f"differ.*{other}"):
             made(source)
-        assert other in str(caught[0].message)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             made(replace(source, seeds=(0,)))

@@ -65,7 +65,7 @@ def selected_on_validation(loss: str, source: Source) -> dict:
     `threshold_selected` is their mean. Empty while a weight or a seed has no record, since then
     nothing was chosen from.
     """
-    best, choice = -1.0, {}
+    best, chosen = -1.0, {}
     for weight in published_weights(loss):
         counts_of_seeds = source.counts(loss, weight)
         if len(counts_of_seeds) < len(source.seeds):
@@ -74,11 +74,8 @@ def selected_on_validation(loss: str, source: Source) -> dict:
                               for counts in counts_of_seeds.values()])
         if validation > best:
             best = validation
-            figures = at_validation_thresholds_of(counts_of_seeds)
-            choice = {"weight_selected": weight}
-            for name in ("threshold", *FIGURES):
-                choice[f"{name}_selected"] = figures[name]
-    return choice
+            chosen = {"weight": weight, **at_validation_thresholds_of(counts_of_seeds)}
+    return {f"{name}_selected": chosen[name] for name in ("weight", "threshold", *FIGURES)}
 
 
 def at_validation_thresholds(source: Source) -> pd.DataFrame:
@@ -123,8 +120,8 @@ def recall_by_width(source: Source) -> pd.DataFrame:
                 continue
             threshold, scores = metrics.at_validation_threshold(counts)
             recalls = metrics.recall_by_width(counts, "test")
-            values.append([scores["precision"], *recalls[:, metrics.at_threshold(counts,
-                                                                                 threshold)]])
+            index = metrics.at_threshold(counts, threshold)
+            values.append([scores["precision"], *recalls[:, index]])
             used[seed] = counts
         if not used:
             continue
@@ -234,10 +231,8 @@ def paper_beside_ours(table: pd.DataFrame) -> pd.DataFrame:
 
 def interval_texts(table: pd.DataFrame, figure: str) -> list[str]:
     """A figure's intervals as text, one for each row, empty where there is none."""
-    texts = []
-    for low, high in zip(table[f"{figure}_low"], table[f"{figure}_high"]):
-        texts.append("" if np.isnan(low) else f"{low:.3f} to {high:.3f}")
-    return texts
+    return ["" if np.isnan(low) else f"{low:.3f} to {high:.3f}"
+            for low, high in zip(table[f"{figure}_low"], table[f"{figure}_high"])]
 
 
 def selection(table8: pd.DataFrame) -> pd.DataFrame:

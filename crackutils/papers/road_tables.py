@@ -5,7 +5,7 @@ A run has *collapsed* if it predicts everything or nothing as road; all others h
 """
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -61,9 +61,8 @@ def table_rows(source: Source) -> list[Row]:
 def runs_to_train(protocol: Protocol, loss: str, weights: list) -> list[tuple]:
     """(loss, weight) of the runs that notebook 07's parameters ask for.
 
-    No loss: the paper's seven. A loss with weights: these. A loss alone: with its weights in the
-    paper, else with those of `ADDED_RUNS`, else without a weight. `ValueError` for weights without
-    a loss.
+    Without a loss the paper's seven; a loss with these weights; a loss alone with its weights in
+    the paper, else in `ADDED_RUNS`, else without one. `ValueError` for weights without a loss.
     """
     rows = paper_rows(protocol)
     if not loss and weights:
@@ -140,16 +139,13 @@ def iou_table(source: Source) -> pd.DataFrame:
 
     IoU is a fraction, of the test part at threshold .5, the mean over the runs that converged: a
     mean over converged and collapsed runs would describe neither. (If all collapsed, it is the mean
-    over all.)
+    over all.) Rows without a record are empty; runs that are not in the paper come last.
 
-    - `..._low`, `..._high`: the 95 % interval over the test frames, and over the seeds from two
-      converged runs on;
-    - `seeds`, `missing_seeds`: see `crack_tables.seeds_used`; `collapsed`: how many of the `seeds`
-      runs collapsed; `iou_of_each_seed`: their `iou` in the order of the seeds;
-    - `threshold_selected`, `iou_selected`: each run at its validation-chosen threshold, the mean;
-    - `encoder`: what the encoders started from.
-
-    Rows without a record are empty; runs that are not in the paper come last. `ValueError` if the
+    `..._low` and `..._high` limit the 95 % interval over the test frames, and over the seeds from
+    two converged runs on. `seeds` and `missing_seeds` are those of `crack_tables.seeds_used`,
+    `collapsed` says how many of these runs collapsed, `iou_of_each_seed` has the `iou` of each.
+    `threshold_selected` and `iou_selected` are the means over the runs, each at its
+    validation-chosen threshold; `encoder` is what the encoders started from. `ValueError` if the
     runs were tested on different frames.
     """
     rows = table_rows(source)
@@ -185,13 +181,10 @@ def iou_row(source: Source, loss: str, weight, counts_of_seeds: dict[int, Counts
     return line
 
 
-def iou_of_each_seed(wanted: tuple[int, ...], counts_of_seeds: dict[int, Counts]) -> str:
+def iou_of_each_seed(wanted: tuple[int, ...], found: dict[int, Counts]) -> str:
     """The pooled IoU of each seed at threshold .5, separated by spaces; "–" where there is none."""
-    texts = []
-    for seed in wanted:
-        counts = counts_of_seeds.get(seed)
-        texts.append(NO_RUN if counts is None else f"{pooled_iou(counts):.3f}")
-    return " ".join(texts)
+    return " ".join(f"{pooled_iou(found[seed]):.3f}" if seed in found else NO_RUN
+                    for seed in wanted)
 
 
 def encoders(folders: list) -> str:
@@ -230,14 +223,12 @@ def by_sequence(source: Source) -> pd.DataFrame:
 
     Empty where no video is that long. `ValueError` for runs on different frames.
     """
-    lines, runs = [], []
-    every_run = []
-    for row in table_rows(source):
+    lines, every_run, rows = [], [], table_rows(source)
+    for row in rows:
         counts_of_seeds = source.counts(row.loss, row.weight)
         if not counts_of_seeds:
             continue
         every_run += counts_of_seeds.values()
-        runs.append((row.loss, row.weight))
         line = {"label": row.label, **seeds_used(source.seeds, counts_of_seeds),
                 "collapsed": sum(map(collapsed, counts_of_seeds.values()))}
         used = converged_or_all(list(counts_of_seeds.values()))
@@ -247,16 +238,16 @@ def by_sequence(source: Source) -> pd.DataFrame:
                 line[f"{video} ({len(frames)} frames)"] = round(float(np.mean(scores)), 3)
         lines.append(line)
     check_same_frames(every_run)
-    warn_of_mixed_environments(source, runs)
+    warn_of_mixed_environments(source, [(row.loss, row.weight) for row in rows])
     table = pd.DataFrame(lines)
     return table if table.shape[1] > 4 else pd.DataFrame()
 
 
 def by_classes(source: Source) -> pd.DataFrame:
-    """One network each for two classes, direct area alone and three classes (BCE, cross entropy).
+    """Every definition of IoU for networks that were trained for direct and alternative area as
+    one class, for direct area alone (both BCE) and for three classes (cross entropy).
 
-    Every definition of IoU, each network against the labels it was trained for; direct and
-    alternative area are one class in the first.
+    Each is scored against the labels it was trained for.
     """
     titles = {"binary": "binary: direct + alternative", "direct": "binary: direct only",
               "three": "three classes"}
@@ -271,36 +262,31 @@ def by_classes(source: Source) -> pd.DataFrame:
     return pd.DataFrame(lines).round(3)
 
 
-@dataclass(frozen=True)
-class OpenChoice:
-    """Something that paper B leaves open about a loss: the default here, and the alternative.
-
-    The alternative differs by `fields` of the protocol, or by its weight.
-    """
+class OpenChoice(NamedTuple):
+    """Something that paper B leaves open about a loss. The alternative to the default here differs
+    by `fields` of the protocol, or by its weight."""
 
     title: str
     loss: str
-    weight: tuple[float, float] | None = None
-    seed: int = 0
-    fields: dict = field(default_factory=dict)
-    other_weight: tuple[float, float] | None = None
+    weight: tuple[float, float] | None
+    seed: int
+    fields: dict
+    other_weight: tuple[float, float] | None
 
 
 OPEN_CHOICES = (
-    OpenChoice("Dice: smoothing 0, or 1", "dice", fields={"smoothing": 1.0}),
-    OpenChoice("Dice: soft counts of the batch, or of each image", "dice",
-               fields={"pooling": "image"}),
-    OpenChoice("BCE-Dice (1:1): a sum, or normalised (0.5:0.5)", "bce_dice", (1, 1),
-               other_weight=(0.5, 0.5)),
-    OpenChoice("Dice, another seed: the preset's learning rate, or 1e-4", "dice", seed=1,
-               fields={"learning_rate": 1e-4}))
+    OpenChoice("Dice: smoothing 0, or 1", "dice", None, 0, {"smoothing": 1.0}, None),
+    OpenChoice("Dice: soft counts of the batch, or of each image", "dice", None, 0,
+               {"pooling": "image"}, None),
+    OpenChoice("BCE-Dice (1:1): a sum, or normalised (0.5:0.5)", "bce_dice", (1, 1), 0, {},
+               (0.5, 0.5)),
+    OpenChoice("Dice, another seed: the preset's learning rate, or 1e-4", "dice", None, 1,
+               {"learning_rate": 1e-4}, None))
 
 
 def by_open_choice(source: Source) -> pd.DataFrame:
     """The IoU of one run with the default of each open choice, and of one with the alternative.
-
-    Choices of which either run has no record are left out.
-    """
+    Choices of which either run has no record are left out."""
     lines = []
     for choice in OPEN_CHOICES:
         default = replace(source, seeds=(choice.seed,))
@@ -315,10 +301,8 @@ def by_open_choice(source: Source) -> pd.DataFrame:
 
 
 def everything_is_road(source: Source) -> float:
-    """The IoU of a prediction that calls every pixel road: the share of road pixels.
-
-    Taken from any record of the source; NaN without one.
-    """
+    """The IoU of calling every pixel road, which is the share of road pixels; NaN without a
+    record."""
     for row in table_rows(source):
         for counts in source.counts(row.loss, row.weight).values():
             total = metrics.pooled(counts, "test")
@@ -339,9 +323,9 @@ def by_label_convention(source: Source) -> pd.DataFrame:
     """Which mistake with the labels could explain a published IoU: every definition of IoU of
     constant predictions, and of one network against labels that are read by a wrong convention.
 
-    The network is that of BCE (for three classes, of cross entropy), the first seed's. For two
-    classes it is also scored with prediction and labels inverted, as if it had been trained so.
-    For three classes its likeliest class counts, without a threshold. Empty without a record.
+    The network is that of BCE (for three classes, of cross entropy), the first seed's. Of two
+    classes it is also scored with prediction and labels inverted, as if it had been trained so; of
+    three its likeliest class counts, without a threshold. Empty without a record.
     """
     three = source.protocol.classes == "three"
     counts_of_seeds = source.counts("cross_entropy" if three else "bce", None)
@@ -380,8 +364,8 @@ def with_classes(source: Source, classes: str) -> Source:
 
 
 def with_encoder_as_trained(source: Source) -> Source:
-    """The source of the runs from random weights, where ImageNet's were wanted but could not be
-    had when the runs were trained (`models.with_encoder_at_hand`); else the same source."""
+    """The source of the runs from random weights, where ImageNet's were wanted but were not
+    available when the runs were trained (`models.with_available_weights`); else the same source."""
     if source.protocol.encoder_weights is None or any(
             source.records(row.loss, row.weight) for row in paper_rows(source.protocol)):
         return source

@@ -57,7 +57,7 @@ class Source:
         return sorted(runs, key=str)
 
     def _accepts(self, loss: str, weight) -> bool:
-        """Whether the protocol can be run with this loss (for three classes, not all can)."""
+        """Whether the protocol can be run with this loss: for three classes, not all can."""
         try:
             self.protocol.with_run(loss, weight, 0)
         except ValueError:

@@ -35,9 +35,7 @@ IoUs = dict[str, np.ndarray]  # by label: the mean IoU, or bootstrap draws of it
 
 def difference(first: str, second: str) -> Callable[[IoUs], np.ndarray]:
     """A function that subtracts the IoU of the second label from that of the first."""
-    def subtract(iou: IoUs) -> np.ndarray:
-        return iou[first] - iou[second]
-    return subtract
+    return lambda iou: iou[first] - iou[second]
 
 
 def lead(iou: IoUs) -> np.ndarray:
@@ -46,8 +44,8 @@ def lead(iou: IoUs) -> np.ndarray:
 
 
 def rise_with_dice(iou: IoUs) -> np.ndarray:
-    """How far IoU rises from BCE-Dice(1:1) to (0.25:1), on the line fitted to the three BCE-Dice
-    rows by their share of Dice (least squares)."""
+    """The rise of IoU from BCE-Dice(1:1) to (0.25:1), on the least-squares line through the three
+    BCE-Dice rows by their share of Dice."""
     shares = np.array(list(DICE_SHARES.values()))
     centred = shares - shares.mean()
     slope = sum(centre * iou[label] for label, centre in zip(DICE_SHARES, centred))
@@ -125,11 +123,10 @@ def judge_spread(draws: IoUs, means: IoUs) -> tuple[str, float]:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of paper B's conclusion and how it is judged.
+    """A sentence of paper B's conclusion and the figure that decides on it.
 
-    `figure` names the figure that decides, `compute` takes it from the IoU of each label. `printed`
-    is the figure in the paper's text in IoU points, where that differs from the paper's own table.
-    `judge` decides where an interval of the figure would not do.
+    `compute` takes the figure from the IoU of each label. `printed` is the figure in the paper's
+    text (IoU points), where its own table has another; `judge` decides where an interval won't do.
     """
 
     sentence: str
