@@ -120,10 +120,10 @@ def test_measured_figures_are_the_arithmetic_at_the_papers_threshold(filled, num
         assert abs(beside[3] - expected[3]) > 1e-4
 
 
-def test_each_row_says_where_its_record_lies(filled):
+def test_each_row_says_where_its_record_lies(filled, tmp_path):
     sources = crack_tables.crack_table(7, filled)["source"]
     assert sources.iloc[0] == "runs/smoke/synthetic/records/" \
-        + SMOKE.with_run("relu", 0.5, 0).run_id("f")
+        + records.record_folder(tmp_path, SMOKE.with_run("relu", 0.5, 0), "synthetic", "f").name
     assert [text.split("/")[0] for text in sources] == ["runs", "runs", "results", "runs"]
 
 
