@@ -226,6 +226,9 @@ def test_a_table_of_records_from_different_environments_warns(tmp_path, field, o
               environment=environment)
         write(tmp_path / "runs", ROADS.with_run("bce", None, seed), with_widths(seed),
               environment=environment)
+    write(tmp_path / "runs", ROADS.with_run("dice", None, 0), with_widths(0))
+    write(tmp_path / "runs", replace(ROADS, smoothing=1.0).with_run("dice", None, 0),
+          with_widths(0), environment=MEASURED | {field: other})
     cracks, roads = (source_of(tmp_path, protocol, (0, 1)) for protocol in (SMOKE, ROADS))
     for made, source in ((lambda source: crack_tables.crack_table(8, source), cracks),
                          (crack_tables.at_validation_thresholds, cracks),
@@ -237,6 +240,8 @@ def test_a_table_of_records_from_different_environments_warns(tmp_path, field, o
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             made(replace(source, seeds=(0,)))
+    with pytest.warns(UserWarning, match=f"differ.*{other}"):
+        road_tables.by_open_choice(roads)
 
 
 def test_known_faults_of_the_records_are_listed_once_each(tmp_path):

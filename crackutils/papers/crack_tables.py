@@ -41,7 +41,7 @@ def crack_table(number: int, source: Source) -> pd.DataFrame:
         if number == 8:
             line |= selected_on_validation(row["loss"], source)
         lines.append(line)
-    warn_of_mixed_environments(source, runs)
+    warn_of_mixed_environments(source.folders(runs))
     return in_column_order(pd.DataFrame(lines), ["loss", "weight", "threshold"], FIGURES)
 
 
@@ -92,7 +92,7 @@ def at_validation_thresholds(source: Source) -> pd.DataFrame:
             lines.append({"loss": loss, "weight": weight,
                           **at_validation_thresholds_of(counts_of_seeds),
                           **seeds_used(source.seeds, counts_of_seeds)})
-    warn_of_mixed_environments(source, runs)
+    warn_of_mixed_environments(source.folders(runs))
     return pd.DataFrame(lines).round(3)
 
 
@@ -129,7 +129,7 @@ def recall_by_width(source: Source) -> pd.DataFrame:
         lines.append({"loss": loss, "weight": weight, **dict(zip(names, np.mean(values, axis=0))),
                       **seeds_used(source.seeds, used)})
         runs.append((loss, weight))
-    warn_of_mixed_environments(source, runs)
+    warn_of_mixed_environments(source.folders(runs))
     return pd.DataFrame(lines).round(3)
 
 

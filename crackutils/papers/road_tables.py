@@ -151,7 +151,7 @@ def iou_table(source: Source) -> pd.DataFrame:
     rows = table_rows(source)
     counts_of_rows = [source.counts(row.loss, row.weight) for row in rows]
     check_same_frames([counts for seeds in counts_of_rows for counts in seeds.values()])
-    warn_of_mixed_environments(source, [(row.loss, row.weight) for row in rows])
+    warn_of_mixed_environments(source.folders((row.loss, row.weight) for row in rows))
     lines = []
     for row, counts_of_seeds in zip(rows, counts_of_rows):
         is_pair = isinstance(row.weight, tuple)
@@ -238,7 +238,7 @@ def by_sequence(source: Source) -> pd.DataFrame:
                 line[f"{video} ({len(frames)} frames)"] = round(float(np.mean(scores)), 3)
         lines.append(line)
     check_same_frames(every_run)
-    warn_of_mixed_environments(source, [(row.loss, row.weight) for row in rows])
+    warn_of_mixed_environments(source.folders((row.loss, row.weight) for row in rows))
     table = pd.DataFrame(lines)
     return table if table.shape[1] > 4 else pd.DataFrame()
 
@@ -251,14 +251,15 @@ def by_classes(source: Source) -> pd.DataFrame:
     """
     titles = {"binary": "binary: direct + alternative", "direct": "binary: direct only",
               "three": "three classes"}
-    lines = []
+    lines, folders = [], []
     for classes, title in titles.items():
         other = with_classes(source, classes)
         run = other.protocol.loss, None
-        warn_of_mixed_environments(other, [run])
+        folders += other.folders([run])
         row = iou_row(other, *run, other.counts(*run))
         lines.append({"trained for": title,
                       **{name: row[name] for name in (*IOUS, "seeds", "missing_seeds")}})
+    warn_of_mixed_environments(folders)
     return pd.DataFrame(lines).round(3)
 
 
@@ -287,7 +288,7 @@ OPEN_CHOICES = (
 def by_open_choice(source: Source) -> pd.DataFrame:
     """The IoU of one run with the default of each open choice, and of one with the alternative.
     Choices of which either run has no record are left out."""
-    lines = []
+    lines, folders = [], []
     for choice in OPEN_CHOICES:
         default = replace(source, seeds=(choice.seed,))
         alternative = replace(default, protocol=replace(source.protocol, **choice.fields))
@@ -297,6 +298,9 @@ def by_open_choice(source: Source) -> pd.DataFrame:
             lines.append({"open choice": choice.title, "seed": choice.seed,
                           "default": pooled_iou(first[choice.seed]),
                           "alternative": pooled_iou(second[choice.seed])})
+            folders += default.folders([(choice.loss, choice.weight)])
+            folders += alternative.folders([(choice.loss, choice.other_weight)])
+    warn_of_mixed_environments(folders)
     return pd.DataFrame(lines).round(3)
 
 
@@ -331,16 +335,16 @@ def by_label_convention(source: Source) -> pd.DataFrame:
     counts_of_seeds = source.counts("cross_entropy" if three else "bce", None)
     if not counts_of_seeds:
         return pd.DataFrame()
-    first = next(iter(counts_of_seeds.values()))
+    seed, counts = next(iter(counts_of_seeds.items()))
     # images x labels x predictions
-    confusions = metrics.confusions(metrics.images_at(first, "test", THRESHOLD))
+    confusions = metrics.confusions(metrics.images_at(counts, "test", THRESHOLD))
     classes = ("background", "direct area", "alternative area") if three else ("background", "road")
     lines = []
 
     def add(prediction: str, convention: str, confusions: np.ndarray) -> None:
         scores = metrics.iou_variants(metrics.of_confusions(confusions))
         lines.append({"prediction": prediction, "label_convention": convention,
-                      **{name: float(score[0]) for name, score in scores.items()}})
+                      **{name: float(score[0]) for name, score in scores.items()}, "seed": seed})
 
     for column, name in enumerate(classes):
         constant = np.zeros_like(confusions)

@@ -64,21 +64,23 @@ class Source:
             return False
         return True
 
+    def folders(self, runs: Iterable[tuple]) -> list[Path]:
+        """The folders of all records of these (loss, weight)."""
+        return [folder for run in runs for _, folder in self.records(*run).values()]
+
     def known_faults(self) -> list[str]:
         """What is known to be wrong with the records: each sentence once, sorted."""
         faults = set()
-        for run in self.trained():
-            for _, folder in self.records(*run).values():
-                faults.update(records.read_json(folder / "config.json").get("known_faults", []))
+        for folder in self.folders(self.trained()):
+            faults.update(records.read_json(folder / "config.json").get("known_faults", []))
         return sorted(faults)
 
 
-def warn_of_mixed_environments(source: Source, runs: Iterable[tuple]) -> None:
-    """Warn if the records of these (loss, weight) differ in precision, device or PyTorch version.
+def warn_of_mixed_environments(folders: list[Path]) -> None:
+    """Warn if the records in one table differ in precision, device or version of PyTorch.
 
-    Differences between them may then come from the machines instead of the losses.
+    Differences between its rows may then come from the machines instead of the losses.
     """
-    folders = [folder for run in runs for _, folder in source.records(*run).values()]
     sentence = records.environments_differ(folders)
     if sentence is not None:
         warnings.warn(sentence, stacklevel=3)

@@ -224,7 +224,7 @@ def common_runs(source: Source, converged: bool) -> dict[str, dict[int, Counts]]
     `converged` leaves out a seed with which the run of any row collapsed.
     """
     rows = paper_rows(source.protocol)
-    warn_of_mixed_environments(source, [(row.loss, row.weight) for row in rows])
+    warn_of_mixed_environments(source.folders((row.loss, row.weight) for row in rows))
     runs = {label: source.counts(row.loss, row.weight)
             for label, row in zip(PUBLISHED["label"], rows)}
     common = []
@@ -274,7 +274,7 @@ def pairs(source: Source) -> pd.DataFrame:
     wider interval that holds for all pairs together (Bonferroni).
     """
     rows = table_rows(source)
-    warn_of_mixed_environments(source, [(row.loss, row.weight) for row in rows])
+    warn_of_mixed_environments(source.folders((row.loss, row.weight) for row in rows))
     runs = {}
     for row in rows:
         runs[row.label] = {seed: counts for seed, counts in
