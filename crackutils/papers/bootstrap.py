@@ -18,10 +18,8 @@ SEED_DRAWS = 10  # draws of the seeds for each draw of the frames: Student's tai
 
 
 def videos(names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The indices of each video's frames, ordered by frame number, by the video's name.
-
-    A picture whose name has no frame number (`split.video_and_frame`) is a video of one frame.
-    """
+    """The indices of each video's frames, ordered by frame number, by the video's name. A picture
+    whose name has no frame number (`split.video_and_frame`) is a video of one frame."""
     frames = defaultdict(list)
     for index, name in enumerate(names):
         video, frame = video_and_frame(name) or (name, 0)

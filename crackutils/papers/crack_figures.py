@@ -42,10 +42,8 @@ FIRST_CURVE = 3  # Figs. 3-6 show the functions in the order of WEIGHTED
 
 
 def house_style(function: Callable) -> Callable:
-    """A decorator: the function draws its figure in `STYLE`.
-
-    The figure is closed for pyplot: a notebook would show it twice otherwise.
-    """
+    """A decorator: the function draws its figure in `STYLE`. The figure is closed for pyplot: a
+    notebook would show it twice otherwise."""
     @functools.wraps(function)
     def in_style(*arguments, **options):
         with matplotlib.rc_context(STYLE):
@@ -64,10 +62,8 @@ def figures_folder(source: Source, runs: str | Path | None) -> Path:
 
 
 def save(figure: Figure | None, folder: Path, name: str) -> tuple[Path, ...]:
-    """Write NAME.pdf and NAME.png, the same bytes each time, and return their paths.
-
-    Nothing is written if the figure is None.
-    """
+    """Write NAME.pdf and NAME.png, the same bytes each time, and return their paths. Nothing is
+    written if the figure is None."""
     if figure is None:
         return ()
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,9 +96,7 @@ def write_not_run(axis: Axes, text: str = "not run") -> None:
 
 def weighting_curves(loss: str, weight: float | None) -> pd.DataFrame:
     """`error` from -1 to 1, the `loss` of one pixel with that error, and its `weight` on error^2.
-
-    The weight at error 0 is NaN (0/0); the step functions jump there.
-    """
+    The weight at error 0 is NaN (0/0); the step functions jump there."""
     error = torch.arange(-100, 101, dtype=torch.float64) / 100
     target = (error > 0).double()
     loss_of_pixel = np.array([LOSSES[loss](p, y, weight=weight).item()
@@ -115,11 +109,9 @@ def weighting_curves(loss: str, weight: float | None) -> pd.DataFrame:
 
 @house_style
 def weighting(loss: str, weight: float = 0.5) -> Figure:
-    """Fig. 3, 4, 5 or 6 of paper A: one weighting function beside MSE.
-
-    The paper does not say whether its figures show the weight on the squared error or the weighted
-    squared error: the left panel has the one, the right panel the other.
-    """
+    """Fig. 3, 4, 5 or 6 of paper A: one weighting function beside MSE. The paper does not say
+    whether its figures show the weight on the squared error or the weighted squared error, so the
+    left panel shows the weight, the right panel the weighted squared error."""
     number = FIRST_CURVE + WEIGHTED.index(loss)
     return _weighting([(loss, weight)], f"Fig. {number}: {NAMES[loss]}, w = {weight:g}")
 
@@ -163,9 +155,7 @@ def pooled_counts(source: Source, loss: str, weight) -> Counts | None:
 
 def training_loss(source: Source, loss: str, weight) -> pd.DataFrame | None:
     """`step`, `loss` (mean over seeds) and `smooth` (its running mean over a 20th of the steps).
-
-    None without a record.
-    """
+    None without a record."""
     histories = [pd.read_csv(folder / "history.csv")
                  for _, folder in source.records(loss, weight).values()]
     if not histories:
@@ -188,9 +178,8 @@ def loss_curves(source: Source) -> Figure:
         panel.yaxis.set_major_formatter("{x:g}")
         panel.yaxis.set_minor_formatter("{x:g}")
         return True
-    if source.protocol.task == "cracks":
-        runs = crack_runs()
-    else:
+    runs = crack_runs()
+    if source.protocol.task == "roads":
         runs = [(row.loss, row.weight) for row in paper_rows(source.protocol)]
     return _panel_for_each_loss(runs, curve, "training loss", "step",
                                 "Training loss by step (log scale)")
@@ -198,10 +187,8 @@ def loss_curves(source: Source) -> Figure:
 
 @house_style
 def f1_by_threshold(source: Source) -> Figure:
-    """Test F1 by threshold for every run of paper A, one panel for each loss.
-
-    A grey line marks the paper's threshold in Table 8.
-    """
+    """Test F1 by threshold for every run of paper A, one panel for each loss. A grey line marks the
+    paper's threshold in Table 8."""
     def curve(panel, loss, weight, look):
         counts = pooled_counts(source, loss, weight)
         if counts is not None:
@@ -219,10 +206,8 @@ def f1_by_threshold(source: Source) -> Figure:
 
 def _panel_for_each_loss(runs: list[tuple], curve: Callable, ylabel: str, xlabel: str,
                          heading: str) -> Figure:
-    """One panel for each loss, one line for each weight.
-
-    `curve(panel, loss, weight, look)` draws a line, or returns False if there is no record.
-    """
+    """One panel for each loss, one line for each weight. `curve(panel, loss, weight, look)` draws a
+    line, or returns False if there is no record."""
     weights_of = defaultdict(list)
     for loss, weight in runs:
         weights_of[loss].append(weight)
@@ -251,7 +236,6 @@ def _panel_for_each_loss(runs: list[tuple], curve: Callable, ylabel: str, xlabel
 @house_style
 def precision_recall(source: Source) -> Figure:
     """Precision by recall of the test part over all thresholds, for Table 8's weights and BCE.
-
     Filled markers: at the paper's threshold. Hollow markers: the paper's own figures (Tables 1, 8).
     """
     figure, axis = pyplot.subplots(figsize=(WIDTH, 4.6))
@@ -289,11 +273,9 @@ def _iso_f1(axis: Axes) -> None:
 
 @house_style
 def recall_by_width(source: Source) -> Figure | None:
-    """Test recall by crack width for Table 8's rows and BCE at their thresholds.
-
-    Paper A's claim is about fine cracks; its tables pool all widths. Returns None and prints a
-    sentence if the crack widths of the data are not known.
-    """
+    """Test recall by crack width for Table 8's rows and BCE at their thresholds. Paper A's claim is
+    about fine cracks; its tables pool all widths. Returns None and prints a sentence if the crack
+    widths of the data are not known."""
     figure, axis = pyplot.subplots(figsize=(WIDTH, 3.4))
     ticks = None
     for place, (loss, weight, threshold) in enumerate(chosen_rows()):

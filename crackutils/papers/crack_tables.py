@@ -60,11 +60,9 @@ def crack_row(loss: str, weight, threshold: float, source: Source) -> dict:
 
 def selected_on_validation(loss: str, source: Source) -> dict:
     """The weight of a loss with the highest mean F1 on the validation part, and its test figures.
-
     Each seed has its own validation-chosen threshold (`metrics.at_validation_threshold`);
     `threshold_selected` is their mean. Empty while a weight or a seed has no record, since then
-    nothing was chosen from.
-    """
+    nothing was chosen from."""
     best, chosen = -1.0, {}
     for weight in published_weights(loss):
         counts_of_seeds = source.counts(loss, weight)
@@ -80,10 +78,8 @@ def selected_on_validation(loss: str, source: Source) -> dict:
 
 def at_validation_thresholds(source: Source) -> pd.DataFrame:
     """Every loss and weight at its own validation-chosen threshold: figures of the test part.
-
     `loss, weight, threshold, precision, recall, accuracy, f1_score`, the mean over the seeds, from
-    two seeds on with 95 % t-intervals, and `seeds`, `missing_seeds` as in `seeds_used`.
-    """
+    two seeds on with 95 % t-intervals, and `seeds`, `missing_seeds` as in `seeds_used`."""
     lines, runs = [], []
     for loss in CRACK_LOSSES:
         for weight in published_weights(loss):
@@ -106,11 +102,9 @@ def at_validation_thresholds_of(counts_of_seeds: dict[int, dict]) -> dict:
 
 
 def recall_by_width(source: Source) -> pd.DataFrame:
-    """Recall by crack width of Table 8's rows and BCE, each at its validation-chosen threshold.
-
-    One row a loss and weight, with `precision`, `seeds` and `missing_seeds`: the mean over the
-    seeds. Rows without a record, or whose crack widths are not known, are left out.
-    """
+    """Recall by crack width of Table 8's rows and BCE, each at its validation-chosen threshold. One
+    row a loss and weight, with `precision`, `seeds` and `missing_seeds`: the mean over the seeds.
+    Rows without a record, or whose crack widths are not known, are left out."""
     lines, runs = [], []
     for row in [*published.table(8).to_dict("records"), {"loss": "bce", "weight": None}]:
         loss, weight = row["loss"], none_if_missing(row["weight"])
@@ -146,10 +140,8 @@ def published_weights(loss: str) -> list:
 # What tables of both papers have in common
 
 def mean_and_interval(names: tuple[str, ...], values: list[list[float]]) -> dict:
-    """The mean over seeds of several figures (`values`: seeds x figures), NaN without a seed.
-
-    From two seeds on also `..._low` and `..._high`, the 95 % t-interval of the mean.
-    """
+    """The mean over seeds of several figures (`values`: seeds x figures), NaN without a seed. From
+    two seeds on also `..._low` and `..._high`, the 95 % t-interval of the mean."""
     if not values:
         return dict.fromkeys(names, np.nan)
     array = np.array(values)
@@ -190,10 +182,8 @@ def none_if_missing(weight):
 
 
 def write(table: pd.DataFrame, source: Source, name: str) -> Path | None:
-    """Write `tables/<name>.csv` beside the records in `runs` and return its path.
-
-    Only `runs` is written to: None, and no file, for a source that has `results` alone.
-    """
+    """Write `tables/<name>.csv` beside the records in `runs` and return its path. Only `runs` is
+    written to: None, and no file, for a source that has `results` alone."""
     if "runs" not in source.roots:
         return None
     folder = records.records_folder(source.roots["runs"], source.protocol.name,
@@ -208,9 +198,7 @@ def write(table: pd.DataFrame, source: Source, name: str) -> Path | None:
 
 def paper_beside_ours(table: pd.DataFrame) -> pd.DataFrame:
     """The columns to read, to three digits: each figure of the paper beside ours, then the seeds.
-
-    F1 or IoU come first, intervals follow our figure. Works on a table read back from its file.
-    """
+    F1 or IoU come first, intervals follow our figure. Works on a table read back from its file."""
     keys = ["label"] if "label" in table else ["loss", "weight", "threshold"]
     figures = [name for name in table if f"{name}_published" in table]
     figures.sort(key=lambda name: name not in ("f1_score", "iou"))

@@ -45,10 +45,8 @@ class Picture(NamedTuple):
 
 
 def kept_pictures(source: Source, runs: str | Path | None) -> list[Picture]:
-    """The synthetic test images whose predictions are kept in records, as the network saw them.
-
-    For photographs the list is empty, and a sentence says so: they are never put into a figure.
-    """
+    """The synthetic test images whose predictions are kept in records, as the network saw them. For
+    photographs the list is empty, and a sentence says so: they are never put into a figure."""
     if source.dataset != "synthetic":
         print("Only synthetic images are put into figures: the picture grids are left out.")
         return []
@@ -60,10 +58,8 @@ def kept_pictures(source: Source, runs: str | Path | None) -> list[Picture]:
 
 def prediction(source: Source, loss: str, weight, picture: Picture) -> np.ndarray | None:
     """The probabilities (H x W, 0 to 1) of a picture in the first record that keeps them, or None.
-
     A record of another data set, whose pictures only have the same names, is left out with a
-    warning.
-    """
+    warning."""
     for _, folder in source.records(loss, weight).values():
         if records.read_json(folder / "config.json")["fingerprint"] != picture.fingerprint:
             warnings.warn(f"{folder.name} was made from other versions of these images: its "
@@ -165,10 +161,8 @@ def _results(columns: list[tuple], shown: list[Picture], heading: str) -> Figure
 
 def _grid(panels, titles: list[str], names: list[str], heading: str,
           across: int = 4) -> Figure | None:
-    """A figure of pictures in rows and columns, None if there are no pictures.
-
-    `panels` is a list of rows; None in place of a picture is drawn as "not run".
-    """
+    """A figure of pictures in rows and columns, None if there are no pictures. `panels` is a list
+    of rows; None in place of a picture is drawn as "not run"."""
     if not panels or not panels[0]:
         return None
     height, width = panels[0][0].shape[:2]

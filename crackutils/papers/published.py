@@ -26,19 +26,15 @@ Interval = tuple[float, float]
 
 def table(number: int) -> pd.DataFrame:
     """Table 1, 4, 5, 6, 7 or 8 of paper A as printed: `loss, weight, threshold` and four figures.
-
-    The weight of MSE is NaN. `ValueError` for another number.
-    """
+    The weight of MSE is NaN. `ValueError` for another number."""
     if number not in TABLES:
         raise ValueError(f"Paper A has figures in Tables 1 and 4 to 8, got {number!r}.")
     return pd.read_csv(PUBLISHED / f"table{number}.csv", dtype={"weight": float})
 
 
 def iou_table() -> pd.DataFrame:
-    """Paper B's IoU table as printed: `loss, weight, label, iou`.
-
-    The weight is a pair of numbers or None, IoU a fraction.
-    """
+    """Paper B's IoU table as printed: `loss, weight, label, iou`. The weight is a pair of numbers
+    or None, IoU a fraction."""
     rows = pd.read_csv(PUBLISHED / "iou_table.csv", dtype={"weight": str})
     rows["weight"] = pd.Series([tuple(json.loads(weight)) if isinstance(weight, str) else None
                                 for weight in rows["weight"]], dtype=object)
@@ -71,10 +67,8 @@ def f1_interval(precision: float, recall: float, *, rounding: float = ROUNDING) 
 
 def f1_bounds(precision: float, recall: float, printed: float, *,
               rounding: float = ROUNDING) -> Interval:
-    """The lowest and highest F1 that the printed P, R and F1 allow together.
-
-    Low > high means that they contradict one another.
-    """
+    """The lowest and highest F1 that the printed P, R and F1 allow together. Low > high means that
+    they contradict one another."""
     return common_interval([f1_interval(precision, recall, rounding=rounding),
                             (printed - rounding, printed + rounding)])
 
@@ -116,10 +110,8 @@ def crack_share_interval(precision: float, recall: float, accuracy: float,
 
 
 def _crossings(limits: list[Interval], bounds: Interval) -> list[tuple[float, float]]:
-    """The points (P, R) on the edges of a box where F1 equals one of the bounds.
-
-    F = 2 a b / (a + b), so b = F a / (2 a - F).
-    """
+    """The points (P, R) on the edges of a box where F1 equals one of the bounds: there
+    F = 2 a b / (a + b), so b = F a / (2 a - F)."""
     points = []
     for bound in bounds:
         for axis, (low, high) in ((0, limits[1]), (1, limits[0])):
@@ -207,10 +199,8 @@ def posterior(loss: str, prediction, weight: float | None = None) -> np.ndarray:
 
 
 def optimal_prediction(loss: str, q, weight: float | None = None) -> np.ndarray:
-    """p*(q): the prediction with the lowest expected loss if a crack has the probability q.
-
-    The inverse of `posterior`, by bisection; k q / (k q + 1 - q) for class weights of ratio k.
-    """
+    """p*(q): the prediction with the lowest expected loss if a crack has the probability q. The
+    inverse of `posterior`, by bisection; k q / (k q + 1 - q) for class weights of ratio k."""
     q = np.asarray(q, dtype=float)
     low, high = np.zeros_like(q), np.ones_like(q)
     for _ in range(40):

@@ -49,10 +49,8 @@ def iou_bars(source: Source) -> Figure:
 
 
 def validation_curves_of(source: Source, loss: str, weight) -> tuple[pd.DataFrame, list] | None:
-    """Validation IoU by step (rows) and seed (columns), and which of these seeds converged.
-
-    None if no record has the validation IoU by step.
-    """
+    """Validation IoU by step (rows) and seed (columns), and which of these seeds converged. None if
+    no record has the validation IoU by step."""
     curves, converged = {}, []
     counts_of_seeds = source.counts(loss, weight)
     for seed, (_, folder) in source.records(loss, weight).items():
@@ -91,20 +89,15 @@ def validation_curves(source: Source) -> Figure:
 
 def gradient_factor(soft_iou, both: float):
     """-dL/dJ of the Tversky loss with alpha = beta = c: c / (J + c (1 - J))^2, J the soft IoU.
-
     Since L = 1 - J / (J + c (1 - J)), the gradient at every pixel is this factor times the gradient
-    of -J. So c changes the length of the gradient and not its direction.
-    """
+    of -J. So c changes the length of the gradient and not its direction."""
     return both / (soft_iou + both * (1 - soft_iou)) ** 2
 
 
 def measured_factors(both: float, *, steps: int = 9) -> pd.DataFrame:
-    """The factor of `gradient_factor`, measured by automatic differentiation.
-
-    `soft_iou`, `factor` (the length of the gradient of `tversky` divided by that of J, which is the
-    case c = 1) and the `angle` between the two gradients in degrees, for predictions from wrong to
-    right.
-    """
+    """The factor of `gradient_factor`, measured by automatic differentiation. `soft_iou`, `factor`
+    (the length of the gradient of `tversky` divided by that of J, which is the case c = 1) and the
+    `angle` between the two gradients in degrees, for predictions from wrong to right."""
     generator = torch.Generator().manual_seed(0)
     target = (torch.rand(1, 1, 16, 16, generator=generator, dtype=torch.float64) < 0.3).double()
     noise = torch.rand(target.shape, generator=generator, dtype=torch.float64)

@@ -59,11 +59,9 @@ def table_rows(source: Source) -> list[Row]:
 
 
 def runs_to_train(protocol: Protocol, loss: str, weights: list) -> list[tuple]:
-    """(loss, weight) of the runs that notebook 07's parameters ask for.
-
-    Without a loss the paper's seven; a loss with these weights; a loss alone with its weights in
-    the paper, else in `ADDED_RUNS`, else without one. `ValueError` for weights without a loss.
-    """
+    """(loss, weight) of the runs that notebook 07's parameters ask for. Without a loss the paper's
+    seven; a loss with these weights; a loss alone with its weights in the paper, else in
+    `ADDED_RUNS`, else without one. `ValueError` for weights without a loss."""
     rows = paper_rows(protocol)
     if not loss and weights:
         raise ValueError("weights need a loss: add -p loss tversky, or another.")
@@ -79,10 +77,8 @@ def runs_to_train(protocol: Protocol, loss: str, weights: list) -> list[tuple]:
 # Scores of records
 
 def collapsed(counts: Counts) -> bool:
-    """Whether a run predicts more than 99.9 % or less than 0.1 % of the pixels as road.
-
-    It is decided on the validation part, so that the test part has no say in which runs are used.
-    """
+    """Whether a run predicts more than 99.9 % or less than 0.1 % of the pixels as road. It is
+    decided on the validation part, so that the test part has no say in which runs are used."""
     images = metrics.images_at(counts, "validation", THRESHOLD)
     positive = images["true_positives"].sum() + images["false_positives"].sum()
     return not 0.001 < positive / images["pixels"].sum() < 0.999
@@ -166,9 +162,12 @@ def iou_row(source: Source, loss: str, weight, counts_of_seeds: dict[int, Counts
     line = {"source": "", **seeds_used(source.seeds, counts_of_seeds)}
     if not counts_of_seeds:
         return {**dict.fromkeys(IOUS, np.nan), **line}
-    records_of_seeds = source.records(loss, weight).values()
-    line["source"] = " ".join(place for place, _ in records_of_seeds)
-    line["encoder"] = encoders([folder for _, folder in records_of_seeds])
+    places, starts = [], set()
+    for place, folder in source.records(loss, weight).values():
+        places.append(place)
+        environment = read_json(folder / "environment.json")
+        starts.add("ImageNet" if environment.get("pretrained_encoder") else "random")
+    line |= {"source": " ".join(places), "encoder": " and ".join(sorted(starts))}
     line["collapsed"] = sum(map(collapsed, counts_of_seeds.values()))
     line["iou_of_each_seed"] = iou_of_each_seed(source.seeds, counts_of_seeds)
     runs = converged_or_all(list(counts_of_seeds.values()))
@@ -185,15 +184,6 @@ def iou_of_each_seed(wanted: tuple[int, ...], found: dict[int, Counts]) -> str:
     """The pooled IoU of each seed at threshold .5, separated by spaces; "–" where there is none."""
     return " ".join(f"{pooled_iou(found[seed]):.3f}" if seed in found else NO_RUN
                     for seed in wanted)
-
-
-def encoders(folders: list) -> str:
-    """What the encoders of these records started from: "ImageNet", "random", or both."""
-    starts = set()
-    for folder in folders:
-        pretrained = read_json(folder / "environment.json").get("pretrained_encoder")
-        starts.add("ImageNet" if pretrained else "random")
-    return " and ".join(sorted(starts))
 
 
 def encoder_sentence(table: pd.DataFrame) -> str:
@@ -219,10 +209,8 @@ def by_threshold(table: pd.DataFrame) -> pd.DataFrame:
 # Related questions
 
 def by_sequence(source: Source) -> pd.DataFrame:
-    """The pooled IoU at .5 of each test video of 30 frames or more, mean over converged runs.
-
-    Empty where no video is that long. `ValueError` for runs on different frames.
-    """
+    """The pooled IoU at .5 of each test video of 30 frames or more, mean over converged runs. Empty
+    where no video is that long. `ValueError` for runs on different frames."""
     lines, every_run, rows = [], [], table_rows(source)
     for row in rows:
         counts_of_seeds = source.counts(row.loss, row.weight)
@@ -244,11 +232,9 @@ def by_sequence(source: Source) -> pd.DataFrame:
 
 
 def by_classes(source: Source) -> pd.DataFrame:
-    """Every definition of IoU for networks that were trained for direct and alternative area as
-    one class, for direct area alone (both BCE) and for three classes (cross entropy).
-
-    Each is scored against the labels it was trained for.
-    """
+    """Every definition of IoU for networks that were trained for direct and alternative area as one
+    class, for direct area alone (both BCE) and for three classes (cross entropy). Each is scored
+    against the labels it was trained for."""
     titles = {"binary": "binary: direct + alternative", "direct": "binary: direct only",
               "three": "three classes"}
     lines, folders = [], []

@@ -17,10 +17,8 @@ Counts = dict[str, np.ndarray]  # the content of a record's `counts.npz`
 
 @dataclass(frozen=True)
 class Source:
-    """The records of one protocol on one data set, for several seeds.
-
-    `roots` maps "runs" and "results" to folders; a record is looked for in their order.
-    """
+    """The records of one protocol on one data set, for several seeds. `roots` maps "runs" and
+    "results" to folders; a record is looked for in their order."""
 
     protocol: Protocol
     dataset: str
@@ -78,9 +76,7 @@ class Source:
 
 def warn_of_mixed_environments(folders: list[Path]) -> None:
     """Warn if the records in one table differ in precision, device or version of PyTorch.
-
-    Differences between its rows may then come from the machines instead of the losses.
-    """
+    Differences between its rows may then come from the machines instead of the losses."""
     sentence = records.environments_differ(folders)
     if sentence is not None:
         warnings.warn(sentence, stacklevel=3)

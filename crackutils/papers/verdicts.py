@@ -123,11 +123,9 @@ def judge_spread(draws: IoUs, means: IoUs) -> tuple[str, float]:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of paper B's conclusion and the figure that decides on it.
-
-    `compute` takes the figure from the IoU of each label. `printed` is the figure in the paper's
-    text (IoU points), where its own table has another; `judge` decides where an interval won't do.
-    """
+    """A sentence of paper B's conclusion and the figure that decides on it. `compute` takes the
+    figure from the IoU of each label. `printed` is the figure in the paper's text (IoU points),
+    where its own table has another; `judge` decides where an interval won't do."""
 
     sentence: str
     figure: str
@@ -220,9 +218,7 @@ def verdicts_by_variant(source: Source, converged: bool) -> dict[str, pd.DataFra
 
 def common_runs(source: Source, converged: bool) -> dict[str, dict[int, Counts]]:
     """By the paper's label and by seed: the counts of the seeds that every row of the paper has.
-
-    `converged` leaves out a seed with which the run of any row collapsed.
-    """
+    `converged` leaves out a seed with which the run of any row collapsed."""
     rows = paper_rows(source.protocol)
     warn_of_mixed_environments(source.folders((row.loss, row.weight) for row in rows))
     runs = {label: source.counts(row.loss, row.weight)
