@@ -26,9 +26,9 @@ def study(protocol: Protocol, seeds: int) -> list[Protocol]:
     """Every run, in order of importance."""
     rows = [(row.loss, row.weight) for row in road_tables.paper_rows(protocol)]
     papers = [protocol.with_run(*row, seed) for seed in range(seeds) for row in rows]
-    added = [protocol.with_run(*run, 0) for run in road_tables.ADDED]
+    added = [protocol.with_run(*run, 0) for run in road_tables.ADDED_RUNS]
     choices = [replace(protocol.with_run(one.loss, one.other_weight, one.seed), **one.fields)
-               for one in road_tables.OPEN]
+               for one in road_tables.OPEN_CHOICES]
     return papers + added + choices
 
 

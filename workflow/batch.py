@@ -133,7 +133,7 @@ def conclude(plan: list[Stage], protocol: str, runs_root: Path, times: pd.DataFr
     times.to_csv(index.parent / "stages.csv", index=False)
     for table in found:
         print(f"\n{table.parent.parent.name}: {table.stem}")
-        print(crack_tables.beside(pd.read_csv(table)).to_string(index=False, na_rep="",
+        print(crack_tables.paper_beside_ours(pd.read_csv(table)).to_string(index=False, na_rep="",
                                                          float_format="{:.3f}".format))
     print(f"\nreport    {index}")
     for folder in folders:

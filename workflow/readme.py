@@ -14,7 +14,7 @@ import pandas as pd
 from crackutils import files, metrics, records
 from crackutils.losses import NAMES
 from crackutils.papers import crack_tables, road_tables, verdicts
-from crackutils.papers.crack_tables import Source
+from crackutils.papers.source import Source
 from crackutils.protocol import preset
 
 README = files.ROOT / "README.md"
@@ -59,7 +59,8 @@ def own_threshold_f1(origin: Source) -> list[str]:
     """Test F1 of Table 8's rows, each at the threshold that is best on the validation part."""
     cells = []
     for row in crack_tables.crack_table(8, origin).to_dict("records"):
-        for counts in origin.counts(row["loss"], crack_tables.none_if_missing(row["weight"])):
+        weight = crack_tables.none_if_missing(row["weight"])
+        for counts in origin.counts(row["loss"], weight).values():
             threshold = metrics.best_threshold(counts, "validation")
             index = metrics.at_threshold(counts, threshold)
             f1_score = metrics.scores(counts, "test")["f1_score"][index]
@@ -91,16 +92,17 @@ def camvid() -> str:
              "|---|--:|--:|--:|--:|--:|--:|--:|"]
     for row in table.to_dict("records"):
         cells = [figure(row.get(name, math.nan)) for name in ("iou_selected", *others)]
-        lines.append(f"| {row['label']} | {figure(row['iou_published'])} | {row['of_seeds']} "
-                     f"| {with_interval(row)} | {' | '.join(cells)} |")
-    read = road_tables.readings(camvid_source()).set_index(["prediction", "labels"])
-    everything = read.loc[("everything is road", "right")]
+        lines.append(f"| {row['label']} | {figure(row['iou_published'])} "
+                     f"| {row['iou_of_each_seed']} | {with_interval(row)} | {' | '.join(cells)} |")
+    conventions = road_tables.by_label_convention(camvid_source()).set_index(
+        ["prediction", "label_convention"])
+    everything = conventions.loc[("everything is road", "correct")]
     cells = [figure(everything[name]) for name in others]
     lines.append(f"| everything is road | – | – | {figure(everything['iou'])} | – "
                  f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", "† One run that learned: the interval is over the frames alone "
                       "and says nothing about another training.", "",
-                      road_tables.encoder_line(table)])
+                      road_tables.encoder_sentence(table)])
 
 
 def with_interval(row: dict) -> str:
@@ -115,14 +117,14 @@ def with_interval(row: dict) -> str:
 
 def judged() -> str:
     """The verdict on each sentence of paper B's conclusion, without the seeds that collapsed."""
-    rows = verdicts.verdicts(camvid_source(), learned=True).to_dict("records")
+    rows = verdicts.verdicts(camvid_source(), converged=True).to_dict("records")
     lines = [f"| paper B's conclusion | figure, in IoU points | paper | ours, {rows[0]['seeds']} "
              "seeds (95 %) | told from | verdict |", "|---|---|--:|--:|--:|---|"]
     for row in rows:
         between = "" if pd.isna(row["low"]) else f" ({row['low']:.2f} to {row['high']:.2f})"
-        told_from = f"{row['told_from']:.2f}" if row["paper"] > 0 else "–"
+        smallest = f"{row['smallest_detectable']:.2f}" if row["paper"] > 0 else "–"
         lines.append(f"| {row['sentence']} | {row['figure']} | {row['paper']:g} "
-                     f"| {row['ours']:.2f}{between} | {told_from} | {row['verdict']} |")
+                     f"| {row['ours']:.2f}{between} | {smallest} | {row['verdict']} |")
     return "\n".join(lines)
 
 
@@ -132,11 +134,13 @@ def told_apart() -> str:
     alone = table[(table["low"] > 0) | (table["high"] < 0)]
     lines = [f"- {row['first']} − {row['second']}: {row['difference']:+.2f} points "
              f"({row['low']:.2f} to {row['high']:.2f}, {row['seeds']} seeds)"
-             f"{': **told apart**' if row['told'] else ''}" for row in alone.to_dict("records")]
+             f"{': **distinguishable**' if row['distinguishable'] else ''}"
+             for row in alone.to_dict("records")]
     return "\n".join([
-        f"Each loss against each, {len(table)} pairs: {table['told'].sum()} can be told apart at "
-        f"an error of 5 % that all of them share, {len(alone)} have an interval of their own that "
-        f"leaves out 0 (one in twenty would by chance){':' if lines else '.'}", "", *lines])
+        f"Each loss against each, {len(table)} pairs: {table['distinguishable'].sum()} can be "
+        f"distinguished at an error of 5 % that all of them share, {len(alone)} have an interval "
+        f"of their own that leaves out 0 (one in twenty would by chance)"
+        f"{':' if lines else '.'}", "", *lines])
 
 
 def notebooks() -> str:
@@ -229,12 +233,12 @@ def camvid_tables() -> dict[Path, str]:
     return {folder / f"{name}.csv": table.to_csv(index=False) for name, table in (
         ("iou_table", road_tables.iou_table(origin)),
         ("iou_by_sequence", road_tables.by_sequence(origin)),
-        ("iou_by_register", road_tables.by_register(origin)),
-        ("iou_by_readings", road_tables.readings(origin)),
+        ("iou_by_open_choice", road_tables.by_open_choice(origin)),
+        ("iou_by_label_convention", road_tables.by_label_convention(origin)),
         ("pairs", verdicts.pairs(origin)),
         ("verdicts", verdicts.verdicts(origin)),
-        ("verdicts_learned", verdicts.verdicts(origin, learned=True)),
-        ("verdicts_by_definition", verdicts.by_definition(origin, learned=True))) if len(table)}
+        ("verdicts_converged", verdicts.verdicts(origin, converged=True)),
+        ("verdicts_by_definition", verdicts.by_definition(origin, converged=True))) if len(table)}
 
 
 if __name__ == "__main__":
