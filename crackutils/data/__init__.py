@@ -9,7 +9,7 @@ from pathlib import Path
 from crackutils.data.decoding import decode, framed
 from crackutils.data.layouts import Layout, recognise
 from crackutils.data.picture_cache import Part, open_part, store
-from crackutils.data.samples import DataError, Files, Sample, told
+from crackutils.data.samples import DataError, Files, Sample, file_errors
 from crackutils.data.split import parts_of, version_of
 from crackutils.data.synthetic import PARTS, synthetic_folder
 from crackutils.protocol import Protocol
@@ -30,7 +30,7 @@ class Dataset:
     test: Part
 
 
-@told()
+@file_errors()
 def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
     """Read a data set: `"synthetic"` (made under `runs/data` once) or a folder in a known layout.
 
@@ -77,7 +77,7 @@ def fingerprint_of(digests: Iterable[tuple[str, str, str]]) -> str:
     return total.hexdigest()
 
 
-@told()
+@file_errors()
 def folder_fingerprint(folder: Path, protocol: Protocol, runs: Path) -> str:
     """The fingerprint of a folder's data set, without decoding it."""
     parts = parts_of(folder, protocol, runs)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from crackutils.data.decoding import decode, levels_of
 from crackutils.data.layouts import SUFFIXES, UNDIVIDED, Layout, recognise
-from crackutils.data.samples import DataError, Files, told
+from crackutils.data.samples import DataError, Files, file_errors
 from crackutils.data.split import alike, divided, groups_of, positions, reduced
 from crackutils.protocol import Protocol, preset
 
@@ -60,7 +60,7 @@ class Fit:
 def inspect(part: str, files: Files, layout: Layout, protocol: Protocol) -> Facts:
     """The facts of a pair."""
     try:
-        with told():
+        with file_errors():
             contents = [path.read_bytes() if path else None for path in files[1:]]
         sample = decode(files, contents, layout, protocol)
         levels = None if layout.labels else levels_of(files.mask, contents[1])
@@ -308,7 +308,7 @@ def examine(folder: str | Path, protocol: Protocol | None = None) -> list[Findin
     protocol, folder = protocol or preset("paper"), Path(folder).expanduser().resolve()
     try:
         layout = recognise(folder, protocol.layout)
-        with told():
+        with file_errors():
             parts = layout.parts(folder)
             spare = unused(folder, parts)
     except DataError as error:

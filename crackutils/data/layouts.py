@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
-from crackutils.data.samples import DataError, Files, told
+from crackutils.data.samples import DataError, Files, file_errors
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
 LISTS = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
@@ -202,7 +202,7 @@ LAYOUTS = {layout.name: layout for layout in (
            (3,), tuple(range(12))))}
 
 
-@told()
+@file_errors()
 def recognise(folder: Path, asked: str = "auto") -> Layout:
     """The layout of a folder, by the folders in it; `asked` decides where several fit, and only
     there: the same overrides may go to another data set too.

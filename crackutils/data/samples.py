@@ -30,8 +30,8 @@ class DataError(ValueError):
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """What the file system refuses, as a `DataError`; also a decorator, `@told()`."""
+def file_errors() -> Iterator[None]:
+    """Turn an OSError or a UnicodeError into a DataError that names the file; also a decorator."""
     try:
         yield
     except OSError as error:
