@@ -81,12 +81,8 @@ def fingerprint_of(digests: Iterable[tuple[str, str, str]]) -> str:
 def folder_fingerprint(folder: Path, protocol: Protocol, runs: Path) -> str:
     """The fingerprint of a folder's data set, without decoding it."""
     parts = parts_of(folder, protocol, runs)
-    return fingerprint_of((part, files.name, digest_of(contents_of(files)))
+    return fingerprint_of((part, files.name, digest_of(files.contents()))
                           for part in PARTS for files in parts[part])
-
-
-def contents_of(files: Files) -> list[bytes | None]:
-    return [path.read_bytes() if path else None for path in files[1:]]
 
 
 def digest_of(contents: list[bytes | None]) -> str:
@@ -97,7 +93,7 @@ def digest_of(contents: list[bytes | None]) -> str:
 
 def read(files: Files, layout: Layout, protocol: Protocol) -> tuple[Sample, str]:
     """Decode one sample, framed; and the hex digests of its files in a row."""
-    contents = contents_of(files)
+    contents = files.contents()
     least = protocol.tile if protocol.framing == "resize" else None
     sample = decode(files, contents, layout, protocol, least)
     return framed(sample, protocol), digest_of(contents)

@@ -17,7 +17,7 @@ import numpy as np
 import scipy.fft
 from tqdm import tqdm
 
-from crackutils.data.decoding import decode, levels_of
+from crackutils.data.decoding import decode, stored_grey_levels
 from crackutils.data.layouts import SUFFIXES, UNDIVIDED, Layout, recognise
 from crackutils.data.samples import DataError, Files, file_errors
 from crackutils.data.split import alike, divided, groups_of, positions, reduced
@@ -61,9 +61,9 @@ def inspect(part: str, files: Files, layout: Layout, protocol: Protocol) -> Fact
     """The facts of a pair."""
     try:
         with file_errors():
-            contents = [path.read_bytes() if path else None for path in files[1:]]
+            contents = files.contents()
         sample = decode(files, contents, layout, protocol)
-        levels = None if layout.labels else levels_of(files.mask, contents[1])
+        levels = None if layout.labels else stored_grey_levels(files.mask, contents[1])
     except DataError as error:
         return Facts(files.name, part, str(error))
     grey = cv2.cvtColor(sample.image, cv2.COLOR_RGB2GRAY)
