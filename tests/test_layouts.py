@@ -291,7 +291,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("layout, harm, words", DAMAGED.values(), ids=DAMAGED)
-def test_damaged_data_is_refused_in_one_sentence_that_names_the_place(tmp_path, layout, harm, words):
+def test_damaged_data_is_refused_in_one_sentence_with_its_place(tmp_path, layout, harm, words):
     folder = tmp_path / "set"
     MINIATURES[layout](folder)
     harm(folder)
