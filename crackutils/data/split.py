@@ -19,7 +19,7 @@ import scipy.fft
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from crackutils.data.decoding import eight_bits, opened, shown, unreadable
+from crackutils.data.decoding import eight_bits, open_picture, unreadable, upright
 from crackutils.data.layouts import UNDIVIDED, recognise
 from crackutils.data.samples import DataError, Files
 from crackutils.files import write_atomically
@@ -38,10 +38,10 @@ def reduced(grey: np.ndarray) -> np.ndarray:
 
 def preview(path: Path) -> np.ndarray:
     """A picture reduced for comparisons, decoded no larger than needed."""
-    picture = opened(path, path.read_bytes())
+    picture = open_picture(path, path.read_bytes())
     try:
         picture.draft("L", (2 * SIDE, 2 * SIDE))
-        return reduced(np.asarray(eight_bits(path, shown(path, picture)).convert("L")))
+        return reduced(np.asarray(eight_bits(path, upright(path, picture)).convert("L")))
     except DataError:
         raise
     except Exception as error:
