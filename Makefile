@@ -1,4 +1,4 @@
-# make setup | reproduce | test | stress | benchmark | lab | notebooks | readme     (from a bare checkout: python3, make and git are enough)
+# make setup | reproduce | test | stress | benchmark | lab | notebooks | numbers     (from a bare checkout: python3, make and git are enough)
 
 PYTHON ?= python3
 PROTOCOL ?= quick
@@ -13,7 +13,7 @@ KILLS ?= 25
 export NO_ALBUMENTATIONS_UPDATE = 1
 BIN := .venv/bin
 
-.PHONY: setup reproduce test stress benchmark lab notebooks readme
+.PHONY: setup reproduce test stress benchmark lab notebooks numbers
 setup: .venv/installed
 
 .venv/installed: requirements.txt pyproject.toml
@@ -24,7 +24,7 @@ setup: .venv/installed
 
 # trains what has no complete record in RUNS; never looks at results/
 reproduce: setup
-	$(BIN)/python -m workflow.batch --protocol "$(PROTOCOL)" --cracks "$(CRACKS)" \
+	$(BIN)/python -m workflow.reproduce --protocol "$(PROTOCOL)" --cracks "$(CRACKS)" \
 		--roads "$(ROADS)" --device "$(DEVICE)" --runs "$(RUNS)" --parameters "$(PARAMETERS)"
 
 test: setup
@@ -46,7 +46,7 @@ benchmark: setup .venv-peers/installed
 	$(BIN)/python benchmarks/doctor.py
 	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/growth.py
-	$(BIN)/python -m workflow.readme
+	$(BIN)/python -m workflow.numbers
 
 .venv-peers/installed: benchmarks/requirements.txt
 	$(PYTHON) -m venv .venv-peers
@@ -62,5 +62,5 @@ notebooks: setup
 	PYTHONWARNINGS=ignore $(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 	$(BIN)/nbstripout --keep-output --keep-count notebooks/*.ipynb
 
-readme: setup
-	$(BIN)/python -m workflow.readme
+numbers: setup
+	$(BIN)/python -m workflow.numbers

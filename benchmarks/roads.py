@@ -3,7 +3,7 @@
 Paper B's seven losses with every seed, then the other losses and the register's other choices with
 one. What has its record is not trained again, and a run that was cut short goes on: where time on a
 machine is limited, call until none is open. Several calls at once, each with a part of the runs
-(`--part 1/2`), share a machine's cores. `make readme` makes the tables of the committed records.
+(`--part 1/2`), share a machine's cores. `make numbers` makes the tables of the committed records.
 """
 
 import argparse

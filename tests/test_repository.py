@@ -11,7 +11,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from workflow import readme
+from workflow import numbers
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted((ROOT / "crackutils").rglob("*.py"))
@@ -187,4 +187,4 @@ def test_no_weights_and_no_photographs_are_kept():
 
 def test_the_readmes_measured_tables_are_computed_from_results():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.filled(text) == text, "run python -m crackutils.readme"
+    assert numbers.filled(text) == text, "run make numbers"

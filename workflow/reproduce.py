@@ -1,4 +1,4 @@
-"""The whole pipeline through papermill: `python -m crackutils.batch --help`.
+"""The whole pipeline through papermill: `python -m workflow.reproduce --help`.
 
 Each stage executes one notebook, a training notebook once for each family of losses. A stage that
 fails is named with its log; the other trainings still run, and no finished run is lost: the next
@@ -142,7 +142,7 @@ def conclude(plan: list[Stage], protocol: str, runs_root: Path, times: pd.DataFr
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m crackutils.batch",
+    parser = argparse.ArgumentParser(prog="python -m workflow.reproduce",
                                      description="Regenerate every table and figure.")
     parser.add_argument("--protocol", default="quick", help="smoke, quick, cpu or paper")
     parser.add_argument("--cracks", default="synthetic", help="a folder of crack photographs")

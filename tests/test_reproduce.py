@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
 from crackutils.protocol import preset
-from workflow import batch, plan, report
+from workflow import plan, report, reproduce
 from workflow.plan import Stage
 
 COMMON = "protocol = 'smoke'\nruns = 'runs'\nresults = ''\nseeds = [0]\ndevice = 'auto'\n" \
@@ -60,13 +60,13 @@ def executed(notebooks, monkeypatch):
         seen.append((stage, folder))
         return Ended()
 
-    monkeypatch.setattr(batch, "start", start)
-    monkeypatch.setattr(batch, "conclude", lambda *_: None)
+    monkeypatch.setattr(reproduce, "start", start)
+    monkeypatch.setattr(reproduce, "conclude", lambda *_: None)
     return seen
 
 
 def refused(words, capsys) -> str:
-    assert batch.main(words) == 2
+    assert reproduce.main(words) == 2
     said = capsys.readouterr().err.strip()
     assert "Traceback" not in said
     return said
@@ -91,13 +91,13 @@ def test_a_stage_with_an_unknown_parameter_is_refused(notebooks):
     plan = [Stage("02_losses_by_hand", "02_losses_by_hand", {"protocol": "quick"}, "synthetic"),
             Stage("05_threshold_sweeps", "05_threshold_sweeps", {"wieght": 1}, "synthetic")]
     with pytest.raises(ValueError, match="05_threshold_sweeps has no parameter wieght: it knows "):
-        batch.check_parameters(plan, {})
+        reproduce.check_parameters(plan, {})
     known = [plan[0], Stage("05_threshold_sweeps", "05_threshold_sweeps", {}, "synthetic")]
-    batch.check_parameters(known, {"seeds": [0]})  # one notebook that knows it is enough
+    reproduce.check_parameters(known, {"seeds": [0]})  # one notebook that knows it is enough
 
 
 def test_an_empty_mapping_of_overrides_changes_nothing(executed):
-    assert batch.main(["--protocol", "smoke", "-y", "overrides:"]) == 0
+    assert reproduce.main(["--protocol", "smoke", "-y", "overrides:"]) == 0
     assert {"levels": 5, "kernel": 5} in [stage.parameters.get("overrides")
                                           for stage, _ in executed]
 
@@ -108,7 +108,7 @@ def test_every_notebook_gets_what_it_knows_and_its_own_folder(executed, tmp_path
         (photos / name).mkdir(parents=True)
         for number in range(8):
             Image.new("L", (8, 8), level).save(photos / name / f"{number}.png")
-    assert batch.main(["--protocol", "smoke", "--cracks", str(photos), "--runs",
+    assert reproduce.main(["--protocol", "smoke", "--cracks", str(photos), "--runs",
                        str(tmp_path / "r"), "-y", "{seeds: [0, 1], overrides: {steps: 3}}"]) == 0
     by_name = {stage.name: (stage.parameters, folder) for stage, folder in executed}
     order = sorted(by_name, key=lambda name: (name[:2], name == "07_drivable_area"))
@@ -132,7 +132,7 @@ def road_stages(executed):
 
 
 def test_roads_are_trained_for_direct_area_and_three_classes_too(executed, tmp_path):
-    assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path),
+    assert reproduce.main(["--protocol", "smoke", "--runs", str(tmp_path),
                        "-y", "overrides: {output: clipped}"]) == 0
     found = road_stages(executed)
     assert set(found) == {"tversky", "dice", "bce_dice", "bce", "direct", "three"}
@@ -146,7 +146,7 @@ def test_roads_are_trained_for_direct_area_and_three_classes_too(executed, tmp_p
 
 
 def test_three_classes_asked_for_are_all_that_roads_are_trained_for(executed, tmp_path):
-    assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path),
+    assert reproduce.main(["--protocol", "smoke", "--runs", str(tmp_path),
                        "-y", "overrides: {classes: three}"]) == 0
     assert set(road_stages(executed)) == {"tversky", "dice", "bce_dice", "cross_entropy"}
 
@@ -155,13 +155,13 @@ def test_three_classes_asked_for_are_all_that_roads_are_trained_for(executed, tm
                                           ("bdd100k_legacy", True)])
 def test_only_layouts_with_two_kinds_of_area_are_trained_for_them(layout, both, executed, tmp_path):
     MINIATURES[layout](tmp_path / "roads")
-    assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path / "r"), "--roads",
+    assert reproduce.main(["--protocol", "smoke", "--runs", str(tmp_path / "r"), "--roads",
                        str(tmp_path / "roads")]) == 0
     assert ({"direct", "three"} <= set(road_stages(executed))) == both
 
 
 def test_figure_8_is_trained_for_synthetic_pictures_with_one_seed(executed, tmp_path):
-    assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path),
+    assert reproduce.main(["--protocol", "smoke", "--runs", str(tmp_path),
                        "-y", "{seeds: [4, 1], overrides: {steps: 3}}"]) == 0
     stages = [stage for stage, _ in executed if "figure8" in stage.name]
     assert all(stage.parameters["seeds"] == [4] and stage.trainings == 1 for stage in stages)
@@ -175,8 +175,8 @@ def test_a_failing_training_is_named_with_its_log_and_the_others_still_run(
     plan = [Stage("04_train_cracks-mse", "04_train_cracks", {"seeds": "[0]"}, "synthetic", 1),
             Stage("04_train_cracks-bce", "04_train_cracks", {"seeds": [0]}, "synthetic", 1),
             Stage("05_threshold_sweeps", "05_threshold_sweeps", {}, "synthetic")]
-    monkeypatch.setattr(batch, "stages", lambda *_: plan)
-    assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path / "r")]) == 1
+    monkeypatch.setattr(reproduce, "stages", lambda *_: plan)
+    assert reproduce.main(["--protocol", "smoke", "--runs", str(tmp_path / "r")]) == 1
     said = capsys.readouterr()
     folder = tmp_path / "r" / "smoke" / "synthetic" / "notebooks"
     log = folder / "04_train_cracks-mse.log"
@@ -203,9 +203,9 @@ def test_only_two_kernels_at_one_port_are_tried_again(tmp_path, monkeypatch, sai
         begun.append(stage)
         return Ended(1)
 
-    monkeypatch.setattr(batch, "start", fails)
+    monkeypatch.setattr(reproduce, "start", fails)
     stage = Stage("a", "b", {}, "synthetic")
-    [(ended, _, error)] = batch.execute([stage], lambda _: tmp_path, 1)
+    [(ended, _, error)] = reproduce.execute([stage], lambda _: tmp_path, 1)
     assert ended == stage and error == line and len(begun) == tries
 
 
@@ -220,11 +220,11 @@ def test_two_stages_run_at_once_and_none_outlives_an_interruption(
     def interrupted(seconds):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(batch, "start", sleeps)
-    monkeypatch.setattr(batch, "stages", lambda *_: [
+    monkeypatch.setattr(reproduce, "start", sleeps)
+    monkeypatch.setattr(reproduce, "stages", lambda *_: [
         Stage(name, "04_train_cracks", {}, "synthetic", 1) for name in "abc"])
-    monkeypatch.setattr(batch.time, "sleep", interrupted)
-    assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path), "--jobs", "2"]) == 130
+    monkeypatch.setattr(reproduce.time, "sleep", interrupted)
+    assert reproduce.main(["--protocol", "smoke", "--runs", str(tmp_path), "--jobs", "2"]) == 130
     assert "the same command goes on" in capsys.readouterr().err
     assert len(processes) == 2 and all(process.returncode for process in processes)
 

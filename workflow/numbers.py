@@ -1,4 +1,4 @@
-"""The README's measured numbers, computed from `results/`: `python -m crackutils.readme` rewrites
+"""The README's measured numbers, computed from `results/`: `python -m workflow.numbers` rewrites
 them, and a test compares.
 
 Each stands between `<!-- name -->` and `<!-- /name -->`.
