@@ -1,8 +1,11 @@
-"""The whole pipeline through papermill: `python -m workflow.reproduce --help`.
+"""The command behind `make reproduce`: execute the notebooks of both papers and write a report.
 
-Each stage executes one notebook, a training notebook once for each family of losses. A stage that
-fails is named with its log; the other trainings still run, and no finished run is lost: the next
-call goes on where this one stopped.
+    python -m workflow.reproduce --help
+
+A stage is one execution of a notebook by papermill. The training notebooks are executed once for
+each loss, and before the notebooks that read the records of the trained networks. If a stage fails,
+the command names it and its log, and the other trainings still run. Finished records are kept: the
+same command, started again, trains only what is missing.
 """
 
 import argparse
@@ -12,39 +15,155 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
+import papermill
 import torch
 import yaml
 
 from crackutils import files
 from crackutils.data.layouts import recognise
 from crackutils.device import decide
-from crackutils.papers import crack_tables
-from crackutils.protocol import as_list, preset_of_runs
-from workflow import plan as planned
+from crackutils.papers import crack_tables, road_tables
+from crackutils.protocol import as_list, preset, preset_of_runs
 from workflow import report
-from workflow.plan import Stage, check_parameters, stages
 
-# the tables of the stages that write them
-WRITES = {"05_threshold_sweeps": "table*.csv", "07_drivable_area": "iou_table*.csv"}
-# set by the command line or by the plan of stages, so not by -y
-OWN_OPTIONS = {"protocol", "data", "roads", "runs", "results", "device", "loss", "weights"}
+NOTEBOOKS = files.ROOT / "notebooks"
+CRACK_LOSSES = ("mse", "bce", "balanced_step", "squared_balanced_step", "step", "relu")
+# the networks that Fig. 8 of paper A compares
+FIGURE_8 = [{"levels": levels, "kernel": kernel} for levels in (4, 5) for kernel in (5, 7)]
+# the tables that a notebook writes
+TABLES = {"05_threshold_sweeps": "table*.csv", "07_drivable_area": "iou_table*.csv"}
+# parameters that other options of the command line set, so -y must not
+RESERVED = {"protocol", "data", "roads", "runs", "results", "device", "loss", "weights"}
 
 
-def checked_place(data: str, layout: str) -> str:
-    """"synthetic", or a folder's whole path once it is seen to hold a data set."""
-    if data != "synthetic":
-        data = str(Path(data).expanduser().resolve())
-        recognise(Path(data), layout).parts(Path(data))
-    return data
+@dataclass(frozen=True)
+class Stage:
+    """One execution of a notebook.
+
+    `name` is the name of the executed notebook and of its log, `dataset` the folder below
+    `<runs>/<protocol>/` that they are written to. `trainings` is the number of networks that the
+    stage trains; a stage that trains none reads the records of those before it.
+    """
+
+    name: str
+    notebook: str
+    parameters: dict
+    dataset: str
+    trainings: int = 0
+
+
+def stages(protocol: str, cracks: str, roads: str, shared: dict) -> list[Stage]:
+    """All stages in their order. `cracks` and `roads` are "synthetic" or a data folder.
+
+    A notebook gets those of the `shared` parameters that it has. `ValueError` if a stage sets a
+    parameter that its notebook does not have: papermill itself would only warn.
+    """
+    both = {"data": cracks, "roads": roads}
+    crack_dataset, road_dataset = dataset_name(cracks), dataset_name(roads)
+    planned = [Stage("01_data", "01_data", both, crack_dataset),
+               Stage("02_losses_by_hand", "02_losses_by_hand", {}, crack_dataset),
+               Stage("03_audit", "03_audit", {}, crack_dataset),
+               *crack_trainings(protocol, cracks, shared),
+               Stage("05_threshold_sweeps", "05_threshold_sweeps", {"data": cracks}, crack_dataset),
+               *road_trainings(protocol, roads, shared),
+               Stage("07_drivable_area", "07_drivable_area", {"data": roads}, road_dataset),
+               Stage("08_figures", "08_figures", both, crack_dataset)]
+    result = []
+    for stage in planned:
+        known = parameter_names(NOTEBOOKS / f"{stage.notebook}.ipynb")
+        if unknown := set(stage.parameters) - known:
+            raise ValueError(f"{stage.notebook} has no parameter {', '.join(sorted(unknown))}: "
+                             f"it has {', '.join(sorted(known))}.")
+        given = {"protocol": protocol, **shared, **stage.parameters}
+        parameters = {name: value for name, value in given.items() if name in known}
+        result.append(replace(stage, parameters=parameters))
+    return result
+
+
+def crack_trainings(protocol: str, cracks: str, shared: dict) -> list[Stage]:
+    """Notebook 04 for each loss of paper A, and for the networks of Fig. 8.
+
+    Fig. 8 shows pictures, and those are recorded of synthetic data only.
+    """
+    dataset, seeds = dataset_name(cracks), shared.get("seeds", [0])
+    result = []
+    for loss in CRACK_LOSSES:
+        parameters = {"data": cracks, "loss": loss, "weights": []}
+        trainings = len(seeds) * len(crack_tables.published_weights(loss))
+        result.append(Stage(f"04_train_cracks-{loss}", "04_train_cracks", parameters, dataset,
+                            trainings))
+    if cracks != "synthetic":
+        return result
+    overrides = shared.get("overrides") or {}
+    for fields in FIGURE_8:
+        replaced = overrides | fields
+        if preset(protocol, "cracks", replaced) == preset(protocol, "cracks", overrides):
+            continue  # the stage of ReLU weighting trains this network
+        parameters = {"data": cracks, "loss": "relu", "weights": [0.97], "seeds": seeds[:1],
+                      "overrides": replaced}
+        result.append(Stage(f"04_train_cracks-figure8-{fields['levels']}x{fields['kernel']}",
+                            "04_train_cracks", parameters, dataset, 1))
+    return result
+
+
+def road_trainings(protocol: str, roads: str, shared: dict) -> list[Stage]:
+    """Notebook 07 for each loss of paper B.
+
+    If the labels distinguish direct from alternative area, two more stages follow: BCE for direct
+    area alone, and cross entropy for three classes.
+    """
+    dataset, seeds = dataset_name(roads), shared.get("seeds", [0])
+    overrides = shared.get("overrides") or {}
+    losses = [row.loss for row in road_tables.paper_rows(preset(protocol, "roads", overrides))]
+    result = []
+    for loss in dict.fromkeys(losses):
+        result.append(Stage(f"07_drivable_area-{loss}", "07_drivable_area",
+                            {"data": roads, "loss": loss}, dataset,
+                            len(seeds) * losses.count(loss)))
+    layout = overrides.get("layout", "auto")
+    if roads != "synthetic" and len(recognise(Path(roads), layout).positive) != 2:
+        return result
+    if "classes" in overrides:
+        return result
+    for classes, loss, fields in (
+            ("direct", "bce", {"classes": "direct"}),
+            ("three", "cross_entropy", {"classes": "three", "output": "sigmoid"})):
+        parameters = {"data": roads, "loss": loss, "overrides": overrides | fields}
+        result.append(Stage(f"07_drivable_area-{classes}", "07_drivable_area", parameters, dataset,
+                            len(seeds)))
+    return result
+
+
+def dataset_name(data: str) -> str:
+    """The name of a data set's folder below `<runs>/<protocol>/`."""
+    return "synthetic" if data == "synthetic" else Path(data).expanduser().resolve().name
+
+
+@cache
+def parameter_names(notebook: Path) -> set[str]:
+    """The names in a notebook's `parameters` cell."""
+    return set(papermill.inspect_notebook(str(notebook)))
+
+
+def check_shared(plan: list[Stage], shared: dict) -> None:
+    """`ValueError` if no notebook has one of the shared parameters."""
+    known = set()
+    for stage in plan:
+        known |= parameter_names(NOTEBOOKS / f"{stage.notebook}.ipynb")
+    if unknown := set(shared) - known:
+        raise ValueError(f"No notebook has a parameter {', '.join(sorted(unknown))}: expected some "
+                         f"of {', '.join(sorted(known))}.")
 
 
 def start(stage: Stage, folder: Path, threads: int) -> subprocess.Popen:
-    """Execute a stage's notebook in a process of its own; what it says goes to its log."""
+    """Execute a stage's notebook in a process of its own, whose output goes to the stage's log."""
     folder.mkdir(parents=True, exist_ok=True)
-    source, executed = planned.NOTEBOOKS / f"{stage.notebook}.ipynb", folder / f"{stage.name}.ipynb"
+    source, executed = NOTEBOOKS / f"{stage.notebook}.ipynb", folder / f"{stage.name}.ipynb"
     command = [sys.executable, "-m", "papermill", str(source), str(executed), "--kernel", "python3",
                "--no-progress-bar", "--stdout-file", "-", "--stderr-file", "-",
                "-y", yaml.safe_dump(stage.parameters)]
@@ -55,7 +174,8 @@ def start(stage: Stage, folder: Path, threads: int) -> subprocess.Popen:
 
 def execute(phase: list[Stage], folder_of: Callable[[Stage], Path],
             jobs: int) -> Iterator[tuple[Stage, float, str | None]]:
-    """Run stages, `jobs` at once; yields each that ended: its begin, the last line of its error."""
+    """Run stages, `jobs` at a time. Yields each stage when it has ended, with the time it began
+    and, if it failed, the last line of its log."""
     threads = max(1, torch.get_num_threads() // jobs)
     waiting, running = [(stage, 1) for stage in phase], {}
     try:
@@ -67,37 +187,39 @@ def execute(phase: list[Stage], folder_of: Callable[[Stage], Path],
                 running[process] = stage, attempt, time.monotonic()
             for process in [process for process in running if process.poll() is not None]:
                 stage, attempt, begun = running.pop(process)
-                said = (folder_of(stage) / f"{stage.name}.log").read_text(
+                log = (folder_of(stage) / f"{stage.name}.log").read_text(
                     encoding="utf-8", errors="replace").strip()
-                # two kernels that start at once can be given one port: worth one more try
-                if process.returncode and "Address already in use" in said and attempt == 1:
+                # two kernels that start at the same moment can be given the same port
+                if process.returncode and "Address already in use" in log and attempt == 1:
                     waiting.insert(0, (stage, 2))
                     continue
-                last = said.splitlines()[-1] if said else f"ended with {process.returncode}"
+                last = log.splitlines()[-1] if log else f"ended with {process.returncode}"
                 yield stage, begun, last if process.returncode else None
             time.sleep(0.1)
     finally:
-        for process in running:  # interrupted: nothing is left running
+        for process in running:
             process.terminate()
         for process in running:
             process.wait()
 
 
-def run(plan: list[Stage], protocol: str, runs_root: Path,
+def run(plan: list[Stage], protocol: str, runs: Path,
         jobs: int) -> tuple[list[str], pd.DataFrame]:
-    """Execute the plan; returns the failures, and when each stage began and how long it took.
+    """Execute the plan. Returns the failures, and when each stage began and how long it took.
 
-    Stages that only read wait for the trainings before them, and are left out if one failed.
+    Stages that only read wait for the trainings before them, and are not run if one of those
+    failed.
     """
     failures, times, started = [], [], time.monotonic()
 
     def folder_of(stage: Stage) -> Path:
-        return runs_root / protocol / stage.dataset / "notebooks"
+        return runs / protocol / stage.dataset / "notebooks"
 
     for trains, phase in itertools.groupby(plan, key=lambda stage: stage.trainings > 0):
         phase = sorted(phase, key=lambda stage: -stage.trainings)  # the longest first
         if failures and not trains:
-            print("\n".join(f"{stage.name}: not run, a stage before it failed" for stage in phase))
+            for stage in phase:
+                print(f"{stage.name}: not run, a stage before it failed")
             continue
         for stage, begun, error in execute(phase, folder_of, jobs):
             seconds, place = time.monotonic() - begun, folder_of(stage) / stage.name
@@ -112,29 +234,34 @@ def run(plan: list[Stage], protocol: str, runs_root: Path,
 
 
 def time_left(plan: list[Stage], times: list[tuple], spent: float) -> str:
-    """What the stages that did not end will take: reading costs about a third of a training."""
+    """An estimate of the time that the remaining stages take, from the time `spent` so far.
+
+    A stage costs as much as its trainings, and a third of a training for the notebook itself.
+    """
     weights = {stage.name: stage.trainings + 0.3 for stage in plan}
     done = sum(weights[name] for name, *_ in times)
     minutes = spent * (sum(weights.values()) - done) / done / 60
     return f"about {minutes:.0f} min" if minutes > 1 else "a minute or less"
 
 
-def conclude(plan: list[Stage], protocol: str, runs_root: Path, times: pd.DataFrame) -> None:
-    """Write the report and the stages' times, print the tables, say where everything lies."""
-    root = runs_root / protocol
+def conclude(plan: list[Stage], protocol: str, runs: Path, times: pd.DataFrame) -> None:
+    """Write the report and the stages' times, print the tables, and say where everything lies."""
+    root = runs / protocol
     folders = list(dict.fromkeys(root / stage.dataset for stage in plan))
-    notebooks = [root / stage.dataset / "notebooks" / f"{stage.name}.ipynb" for stage in plan]
-    # an earlier run may have left tables of the other paper in a data set's folder
-    found = [path for stage in plan if stage.name in WRITES
-             for path in sorted((root / stage.dataset / "tables").glob(WRITES[stage.name]))]
-    figures = [path for folder in folders for path in sorted((folder / "figures").glob("*.png"))]
+    notebooks, tables, figures = [], [], []
+    for stage in plan:
+        notebooks.append(root / stage.dataset / "notebooks" / f"{stage.name}.ipynb")
+        if stage.name in TABLES:  # an earlier call may have left tables of other stages there
+            tables += sorted((root / stage.dataset / "tables").glob(TABLES[stage.name]))
+    for folder in folders:
+        figures += sorted((folder / "figures").glob("*.png"))
     index = report.write_report(root / "report", f"Both papers at protocol {protocol}", notebooks,
-                                found, figures)
+                                tables, figures)
     times.to_csv(index.parent / "stages.csv", index=False)
-    for table in found:
+    for table in tables:
         print(f"\n{table.parent.parent.name}: {table.stem}")
         print(crack_tables.beside(pd.read_csv(table)).to_string(index=False, na_rep="",
-                                                         float_format="{:.3f}".format))
+                                                                float_format="{:.3f}".format))
     print(f"\nreport    {index}")
     for folder in folders:
         for name in ("tables", "figures", "notebooks", "records"):
@@ -142,17 +269,25 @@ def conclude(plan: list[Stage], protocol: str, runs_root: Path, times: pd.DataFr
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m workflow.reproduce",
-                                     description="Regenerate every table and figure.")
-    parser.add_argument("--protocol", default="quick", help="smoke, quick, cpu or paper")
-    parser.add_argument("--cracks", default="synthetic", help="a folder of crack photographs")
-    parser.add_argument("--roads", default="synthetic", help="a folder of road scenes")
-    parser.add_argument("--runs", default="runs", help="where records and tables are written")
-    parser.add_argument("--results", default="", help="where finished records may be taken from")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    """The command line, parsed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m workflow.reproduce",
+        description="Train every network of both papers and make every table and figure.")
+    parser.add_argument("--protocol", default="quick",
+                        help="the preset: smoke, quick (default), cpu or paper")
+    parser.add_argument("--cracks", default="synthetic", metavar="FOLDER",
+                        help="a folder of crack photographs (default: synthetic ones)")
+    parser.add_argument("--roads", default="synthetic", metavar="FOLDER",
+                        help="a folder of road scenes (default: synthetic ones)")
+    parser.add_argument("--runs", metavar="FOLDER", default="runs",
+                        help="where records and tables are written (default: the repository's "
+                        "runs/)")
+    parser.add_argument("--results", default="", metavar="FOLDER",
+                        help="finished records that are used instead of training (default: none)")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
     parser.add_argument("--jobs", type=int, choices=range(1, 65), metavar="N",
-                        help="notebooks at once (default: 2 on a CPU of two cores or more, 1 on "
-                        "a GPU)")
+                        help="how many notebooks are executed at a time (default: 2 on a CPU of "
+                        "two cores or more, 1 on a GPU)")
     parser.add_argument("-y", "--parameters", default="", metavar="YAML",
                         help="more notebook parameters, such as 'seeds: [0, 1, 2]'")
     return parser.parse_args(words)
@@ -163,8 +298,8 @@ def checked(given: argparse.Namespace) -> tuple[list[Stage], int]:
     extra = yaml.safe_load(given.parameters) or {}
     if not isinstance(extra, dict):
         raise ValueError(f"-y must be a mapping like 'seeds: [0, 1]', got {given.parameters}")
-    if own := OWN_OPTIONS & set(extra):
-        raise ValueError(f"{', '.join(sorted(own))} can't be set by -y: the command decides, "
+    if reserved := RESERVED & set(extra):
+        raise ValueError(f"{', '.join(sorted(reserved))} can't be set by -y: the command decides, "
                          "see --help.")
     for task in ("cracks", "roads"):
         protocol = preset_of_runs(given.protocol, task, extra.get("overrides"))
@@ -174,11 +309,19 @@ def checked(given: argparse.Namespace) -> tuple[list[Stage], int]:
               "device": given.device, **extra}
     places = [checked_place(data, protocol.layout) for data in (given.cracks, given.roads)]
     plan = stages(given.protocol, *places, shared)
-    check_parameters(plan, shared)
-    # two small networks, a core each, train faster than one after the other on both cores: the
-    # whole of `quick` took 9.6 minutes, and 13.4 one at a time
+    check_shared(plan, shared)
+    # Two small networks, one core each, train faster than one after the other on both cores: the
+    # whole of `quick` took 9.6 minutes, and 13.4 one at a time.
     shares = device == "cuda" or extra.get("devices", 1) != 1
     return plan, given.jobs or (1 if shares else min(2, torch.get_num_threads()))
+
+
+def checked_place(data: str, layout: str) -> str:
+    """"synthetic", or the absolute path of a folder that was seen to hold a data set."""
+    if data != "synthetic":
+        data = str(Path(data).expanduser().resolve())
+        recognise(Path(data), layout).parts(Path(data))
+    return data
 
 
 def main(words: list[str] | None = None) -> int:
