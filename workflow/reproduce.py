@@ -9,18 +9,21 @@ same command, started again, trains only what is missing.
 """
 
 import argparse
+import contextlib
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
 import papermill
+import psutil
 import torch
 import yaml
 
@@ -39,6 +42,16 @@ FIGURE_8 = [{"levels": levels, "kernel": kernel} for levels in (4, 5) for kernel
 TABLES = {"05_threshold_sweeps": "table*.csv", "07_drivable_area": "iou_table*.csv"}
 # parameters that other options of the command line set, so -y must not
 RESERVED = {"protocol", "data", "roads", "runs", "results", "device", "loss", "weights"}
+STOP_SECONDS = 10  # to end by itself, for a process that was asked to
+# Papermill; on Linux it is sent SIGTERM when this command dies, however that happens.
+PAPERMILL = """import ctypes, os, signal, sys
+if sys.platform == "linux":
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+    if os.getppid() != {parent}:
+        sys.exit("the command that started papermill has died")
+from papermill.cli import papermill
+papermill()"""
 
 
 @dataclass(frozen=True)
@@ -150,26 +163,58 @@ def parameter_names(notebook: Path) -> set[str]:
     return set(papermill.inspect_notebook(str(notebook)))
 
 
-def check_shared(plan: list[Stage], shared: dict) -> None:
-    """`ValueError` if no notebook has one of the shared parameters."""
+def unknown_parameters(plan: list[Stage], shared: dict) -> str:
+    """A sentence about the shared parameters that no notebook has; empty if there are none."""
     known = set()
     for stage in plan:
         known |= parameter_names(NOTEBOOKS / f"{stage.notebook}.ipynb")
-    if unknown := set(shared) - known:
-        raise ValueError(f"No notebook has a parameter {', '.join(sorted(unknown))}: expected some "
-                         f"of {', '.join(sorted(known))}.")
+    unknown = sorted(set(shared) - known)
+    if not unknown:
+        return ""
+    return (f"No notebook has a parameter {', '.join(unknown)}: expected some of "
+            f"{', '.join(sorted(known))}.")
+
+
+def printable(text: str) -> str:
+    """The text with its control characters escaped, all but line ends: logs and names of folders
+    must not drive the terminal."""
+    return "".join(character if character.isprintable() or character == "\n"
+                   else character.encode("unicode_escape").decode()
+                   for character in text)
 
 
 def start(stage: Stage, folder: Path, threads: int) -> subprocess.Popen:
     """Execute a stage's notebook in a process of its own, whose output goes to the stage's log."""
     folder.mkdir(parents=True, exist_ok=True)
     source, executed = NOTEBOOKS / f"{stage.notebook}.ipynb", folder / f"{stage.name}.ipynb"
-    command = [sys.executable, "-m", "papermill", str(source), str(executed), "--kernel", "python3",
-               "--no-progress-bar", "--stdout-file", "-", "--stderr-file", "-",
-               "-y", yaml.safe_dump(stage.parameters)]
+    command = [sys.executable, "-c", PAPERMILL.format(parent=os.getpid()),
+               str(source), str(executed), "--kernel", "python3", "--no-progress-bar",
+               "--stdout-file", "-", "--stderr-file", "-", "-y", yaml.safe_dump(stage.parameters)]
     with open(folder / f"{stage.name}.log", "w", encoding="utf-8") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log,
+        # in a session of its own: Ctrl-C reaches this command alone, which then ends papermill
+        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True,
                                 env=os.environ | {"OMP_NUM_THREADS": str(threads)})
+
+
+def stop(processes: Iterable[subprocess.Popen]) -> None:
+    """End processes with all that they started.
+
+    A signal to papermill or its process group would not reach a kernel, which is the leader of a
+    session of its own, nor the processes that share a training with it.
+    """
+    tree = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            papermill_process = psutil.Process(process.pid)
+            tree += [*papermill_process.children(recursive=True), papermill_process]
+    for process in tree:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(tree, timeout=STOP_SECONDS)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=STOP_SECONDS)
 
 
 def execute(phase: list[Stage], folder_of: Callable[[Stage], Path],
@@ -187,20 +232,20 @@ def execute(phase: list[Stage], folder_of: Callable[[Stage], Path],
                 running[process] = stage, attempt, time.monotonic()
             for process in [process for process in running if process.poll() is not None]:
                 stage, attempt, begun = running.pop(process)
+                if process.returncode == 0:
+                    yield stage, begun, None
+                    continue
                 log = (folder_of(stage) / f"{stage.name}.log").read_text(
                     encoding="utf-8", errors="replace").strip()
                 # two kernels that start at the same moment can be given the same port
-                if process.returncode and "Address already in use" in log and attempt == 1:
+                if "Address already in use" in log and attempt == 1:
                     waiting.insert(0, (stage, 2))
                     continue
                 last = log.splitlines()[-1] if log else f"ended with {process.returncode}"
-                yield stage, begun, last if process.returncode else None
+                yield stage, begun, last
             time.sleep(0.1)
     finally:
-        for process in running:
-            process.terminate()
-        for process in running:
-            process.wait()
+        stop(running)
 
 
 def run(plan: list[Stage], protocol: str, runs: Path,
@@ -221,15 +266,16 @@ def run(plan: list[Stage], protocol: str, runs: Path,
             for stage in phase:
                 print(f"{stage.name}: not run, a stage before it failed")
             continue
-        for stage, begun, error in execute(phase, folder_of, jobs):
-            seconds, place = time.monotonic() - begun, folder_of(stage) / stage.name
-            times.append((stage.name, round(begun - started, 1), round(seconds, 1)))
-            left = time_left(plan, times, time.monotonic() - started)
-            print(f"[{len(times):2}/{len(plan)}] {stage.name}: "
-                  f"{'FAILED' if error else f'{seconds:.0f} s'}, {left} left", flush=True)
-            if error is not None:
-                failures.append(f"{stage.name}: {error}\n  log: {place}.log\n"
-                                f"  notebook: {place}.ipynb")
+        with contextlib.closing(execute(phase, folder_of, jobs)) as ended:
+            for stage, begun, error in ended:
+                seconds, place = time.monotonic() - begun, folder_of(stage) / stage.name
+                times.append((stage.name, round(begun - started, 1), round(seconds, 1)))
+                left = time_left(plan, times, time.monotonic() - started)
+                print(f"[{len(times):2}/{len(plan)}] {stage.name}: "
+                      f"{'FAILED' if error else f'{seconds:.0f} s'}, {left} left", flush=True)
+                if error is not None:
+                    failures.append(f"{stage.name}: {error}\n  log: {place}.log\n"
+                                    f"  notebook: {place}.ipynb")
     return failures, pd.DataFrame(times, columns=["stage", "begun", "seconds"])
 
 
@@ -259,13 +305,13 @@ def conclude(plan: list[Stage], protocol: str, runs: Path, times: pd.DataFrame) 
                                 tables, figures)
     times.to_csv(index.parent / "stages.csv", index=False)
     for table in tables:
-        print(f"\n{table.parent.parent.name}: {table.stem}")
+        print(f"\n{printable(table.parent.parent.name)}: {table.stem}")
         print(crack_tables.beside(pd.read_csv(table)).to_string(index=False, na_rep="",
                                                                 float_format="{:.3f}".format))
-    print(f"\nreport    {index}")
+    print(f"\nreport    {printable(str(index))}")
     for folder in folders:
         for name in ("tables", "figures", "notebooks", "records"):
-            print(f"{name:9} {folder / name}")
+            print(f"{name:9} {printable(str(folder / name))}")
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
@@ -279,7 +325,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
                         help="a folder of crack photographs (default: synthetic ones)")
     parser.add_argument("--roads", default="synthetic", metavar="FOLDER",
                         help="a folder of road scenes (default: synthetic ones)")
-    parser.add_argument("--runs", metavar="FOLDER", default="runs",
+    parser.add_argument("--runs", metavar="FOLDER",
                         help="where records and tables are written (default: the repository's "
                         "runs/)")
     parser.add_argument("--results", default="", metavar="FOLDER",
@@ -293,11 +339,18 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def checked(given: argparse.Namespace) -> tuple[list[Stage], int]:
-    """Plan and jobs of a command line, after every check that needs no training: `ValueError`s."""
-    extra = yaml.safe_load(given.parameters) or {}
+def checked(given: argparse.Namespace) -> tuple[str, str, dict, int]:
+    """The command line's two data sets, the parameters that all notebooks share, and the jobs.
+
+    `ValueError` or `OSError` for arguments that can't be right.
+    """
+    try:
+        extra = yaml.safe_load(given.parameters) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"-y must be YAML like 'seeds: [0, 1]', got {given.parameters!r}: "
+                         f"{error}") from error
     if not isinstance(extra, dict):
-        raise ValueError(f"-y must be a mapping like 'seeds: [0, 1]', got {given.parameters}")
+        raise ValueError(f"-y must be a mapping like 'seeds: [0, 1]', got {given.parameters!r}.")
     if reserved := RESERVED & set(extra):
         raise ValueError(f"{', '.join(sorted(reserved))} can't be set by -y: the command decides, "
                          "see --help.")
@@ -305,44 +358,81 @@ def checked(given: argparse.Namespace) -> tuple[list[Stage], int]:
         protocol = preset_of_runs(given.protocol, task, extra.get("overrides"))
         device = decide(protocol, given.device).device
     as_list("seeds", extra.get("seeds", [0]))
-    shared = {"runs": str(files.resolve(given.runs, "runs")), "results": given.results,
+    cracks, roads = (checked_data(data, protocol.layout) for data in (given.cracks, given.roads))
+    results = str(files.resolve(given.results, "results")) if given.results else ""
+    shared = {"runs": str(files.resolve(given.runs, "runs")), "results": results,
               "device": given.device, **extra}
-    places = [checked_place(data, protocol.layout) for data in (given.cracks, given.roads)]
-    plan = stages(given.protocol, *places, shared)
-    check_shared(plan, shared)
     # Two small networks, one core each, train faster than one after the other on both cores: the
     # whole of `quick` took 9.6 minutes, and 13.4 one at a time.
-    shares = device == "cuda" or extra.get("devices", 1) != 1
-    return plan, given.jobs or (1 if shares else min(2, torch.get_num_threads()))
+    several = device == "cpu" and extra.get("devices", 1) == 1 and torch.get_num_threads() > 1
+    return cracks, roads, shared, given.jobs or (2 if several else 1)
 
 
-def checked_place(data: str, layout: str) -> str:
-    """"synthetic", or the absolute path of a folder that was seen to hold a data set."""
-    if data != "synthetic":
-        data = str(Path(data).expanduser().resolve())
-        recognise(Path(data), layout).parts(Path(data))
-    return data
+def checked_data(data: str, layout: str) -> str:
+    """"synthetic", or the full path of a folder; `DataError` unless that holds a data set."""
+    if data == "synthetic":
+        return data
+    folder = Path(data).expanduser().resolve()
+    recognise(folder, layout).parts(folder)
+    return str(folder)
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM, and SIGHUP of a closed terminal, raise `KeyboardInterrupt` as Ctrl-C does.
+
+    The exception's argument is the signal's number. Later signals are ignored: nothing may
+    interrupt the ending of what was started.
+    """
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
+        numbers.append(signal.SIGHUP)
+
+    def interrupt(number, _):
+        for ignored in numbers:
+            signal.signal(ignored, signal.SIG_IGN)
+        raise KeyboardInterrupt(number)
+
+    previous = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def reproduce(given: argparse.Namespace) -> int:
+    """Check the arguments, execute the plan, write the report; returns the exit status."""
+    started = time.monotonic()
+    try:
+        cracks, roads, shared, jobs = checked(given)
+    except (ValueError, OSError) as error:
+        print(printable(str(error)), file=sys.stderr)
+        return 2
+    plan = stages(given.protocol, cracks, roads, shared)
+    if wrong := unknown_parameters(plan, shared):
+        print(printable(wrong), file=sys.stderr)
+        return 2
+    runs = Path(shared["runs"])
+    failures, times = run(plan, given.protocol, runs, jobs)
+    if failures:
+        print("\n" + printable("\n".join(failures)), file=sys.stderr)
+        return 1
+    conclude(plan, given.protocol, runs, times)
+    print(f"total     {time.monotonic() - started:.0f} s")
+    return 0
 
 
 def main(words: list[str] | None = None) -> int:
-    """The command: 0 if all went well, 1 if a stage failed, 2 for arguments that can't be right."""
+    """The exit status: 0 if all went well, 1 if a stage failed, 2 for arguments that can't be
+    right, 128 and the signal's number if the command was interrupted."""
     given = arguments(words)
-    runs_root, started = files.resolve(given.runs, "runs"), time.monotonic()
     try:
-        plan, jobs = checked(given)
-        failures, times = run(plan, given.protocol, runs_root, jobs)
-    except (ValueError, FileNotFoundError, yaml.YAMLError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on from here", file=sys.stderr)
-        return 130
-    if failures:
-        print("\n" + "\n".join(failures), file=sys.stderr)
-        return 1
-    conclude(plan, given.protocol, runs_root, times)
-    print(f"total     {time.monotonic() - started:.0f} s")
-    return 0
+        with ended_by_signals():
+            return reproduce(given)
+    except KeyboardInterrupt as interruption:
+        print("\ninterrupted: the same command resumes the work", file=sys.stderr)
+        return 128 + (interruption.args[0] if interruption.args else signal.SIGINT)
 
 
 if __name__ == "__main__":
