@@ -11,7 +11,9 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 
 from workflow import report
 
-TABLE = "loss,weight,threshold,precision,source,precision_published\nmse,,0.4,0.91234,runs/x,0.949\n"
+TABLE = """loss,weight,threshold,precision,source,precision_published
+mse,,0.4,0.91234,runs/x,0.949
+"""
 
 
 class Elements(HTMLParser):
