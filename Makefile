@@ -68,7 +68,8 @@ benchmark: setup .venv-peers/installed
 lab: setup
 	$(BIN)/jupyter lab notebooks
 
-# for maintainers: execute the committed notebooks anew, and compute the README's numbers anew
+# for maintainers: execute the committed notebooks anew; compute the measured numbers in README.md
+# and docs/ anew from results/
 notebooks: setup
 	rm -rf runs/smoke
 	PYTHONWARNINGS=ignore $(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
