@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from typing import get_args
 
 import miniatures
 import numpy as np
@@ -14,7 +15,7 @@ from crackutils import data as datasets
 from crackutils.data import layouts
 from crackutils.data.layouts import recognise
 from crackutils.data.samples import DataError
-from crackutils.protocol import CHOICES, preset
+from crackutils.protocol import Layout, preset
 
 CRACKS, ROADS = preset("smoke"), preset("smoke", "roads", {"framing": "tiles"})
 PARTS = {"deepcrack": (7, 1, 3), "crack500": (4, 2, 3), "bdd100k": (7, 1, 2),
@@ -119,7 +120,7 @@ def test_a_layout_that_was_asked_for_concerns_only_the_folder_that_is_in_doubt(t
 
 
 def test_every_layout_can_be_asked_for():
-    assert CHOICES["layout"] == ("auto", *layouts.LAYOUTS)
+    assert get_args(Layout) == ("auto", *layouts.LAYOUTS)
 
 
 def test_a_folder_in_a_folder_is_pointed_at(tmp_path):

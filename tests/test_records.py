@@ -1,8 +1,9 @@
-"""Protocols and records: validated, hashed, found, and written whole or not at all."""
+"""Records and checkpoints: named, found, refused, and written whole or not at all."""
 
 import dataclasses
 import errno
 import os
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,11 @@ import torch
 
 from crackutils import files, records
 from crackutils.device import Hardware
-from crackutils.protocol import Protocol, as_list, preset, preset_of_runs
+from crackutils.protocol import Protocol, preset
+from crackutils.records import FORMAT, RecordError, run_id
 
-SMOKE = preset("smoke")
+OPEN = preset("smoke")  # leaves the precision open, as a user's protocol does
+SMOKE = preset("smoke", overrides={"precision": "float32"})
 FINGERPRINT = "f" * 64
 HISTORY = pd.DataFrame({"step": [1, 2], "loss": [0.5, 0.25]})
 CPU = Hardware("cpu", "float32", "channels_first")
@@ -25,7 +28,7 @@ CHANGES = {"name": "quick", "task": "cracks", "loss": "bce", "weight": 0.5, "see
            "upsampling": "bilinear", "output": "clipped", "encoder_weights": "imagenet",
            "layout": "plain", "subset": (3, 2),
            "subset_seed": 1, "steps": 5, "batch": 5, "learning_rate": 1e-4, "schedule": "cosine",
-           "precision": "float32", "memory_format": "channels_last", "classes": "direct",
+           "precision": "bfloat16", "memory_format": "channels_last", "classes": "direct",
            "smoothing": 1.0, "pooling": "image", "validate_every": 5}
 
 
@@ -33,12 +36,35 @@ def write(root, protocol=SMOKE, fingerprint=FINGERPRINT, dataset="synthetic"):
     """A whole record with next to nothing in it."""
     record = records.record_folder(root, protocol, dataset, fingerprint)
     records.save(record, protocol, dataset, fingerprint, {}, HISTORY, {"n": np.array([1])}, None,
-              {"w": torch.ones(2)})
+                 {"w": torch.ones(2)})
     return record
 
 
+def begin(root, protocol=SMOKE, fingerprint=FINGERPRINT):
+    """An unfinished run with a checkpoint."""
+    record = records.record_folder(root, protocol, "synthetic", fingerprint)
+    records.write_config(record, protocol, "synthetic", fingerprint)
+    records.Checkpoints(record, protocol, fingerprint, CPU).save({"losses": [1.0]})
+    return record
+
+
+def edit(record, change) -> None:
+    """Let `change` work on a record's config.json, as another version might have written it."""
+    config = records.read_json(record / "config.json")
+    change(config)
+    records.write_json(record / "config.json", config)
+
+
+def found(root, protocol, fingerprint=FINGERPRINT):
+    """The folder that is found without a warning, or None."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        answer = records.find({"runs": root}, protocol, "synthetic", fingerprint)
+    return answer and answer[1]
+
+
 def refusal(call, *args, **kwargs) -> str:
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(RecordError) as error:
         call(*args, **kwargs)
     text = str(error.value)
     assert text.endswith(".") and "\n" not in text and len(text) > 20
@@ -51,15 +77,27 @@ def test_the_run_id_changes_with_every_field(field):
     values = {field: CHANGES[field]} | ({"weight": None} if field == "loss" else {})
     other = dataclasses.replace(base, **values)
     assert getattr(other, field) != getattr(base, field)
-    assert base.run_id(FINGERPRINT)[-8:] != other.run_id(FINGERPRINT)[-8:]
+    assert run_id(base, FINGERPRINT)[-8:] != run_id(other, FINGERPRINT)[-8:]
+
+
+def test_the_run_id_changes_with_the_format(monkeypatch):
+    before = run_id(SMOKE, FINGERPRINT)
+    monkeypatch.setattr(records, "FORMAT", FORMAT + 1)
+    assert run_id(SMOKE, FINGERPRINT) != before
 
 
 def test_the_run_id_reads_loss_weight_seed_and_hash():
     run = SMOKE.with_run("bce_dice", [0.25, 1.0], 3)
-    assert run.run_id(FINGERPRINT).rsplit("-", 1)[0] == "bce_dice-0.25+1-3"
-    assert SMOKE.run_id(FINGERPRINT).startswith("mse-none-0-")
-    assert SMOKE.run_id("a") != SMOKE.run_id("b")
-    assert len(SMOKE.run_id("a").rsplit("-", 1)[1]) == 8
+    assert run_id(run, FINGERPRINT).rsplit("-", 1)[0] == "bce_dice-0.25+1-3"
+    assert run_id(SMOKE, FINGERPRINT).startswith("mse-none-0-")
+    assert run_id(SMOKE, "a") != run_id(SMOKE, "b")
+    assert len(run_id(SMOKE, "a").rsplit("-", 1)[1]) == 8
+
+
+def test_a_run_whose_precision_is_open_has_no_record(tmp_path):
+    with pytest.raises(ValueError, match="must be decided .float32 or bfloat16., got auto"):
+        write(tmp_path, OPEN)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("one, other", [
@@ -67,98 +105,125 @@ def test_the_run_id_reads_loss_weight_seed_and_hash():
     (SMOKE.with_run("bce_dice", (0.25, 1), 0), SMOKE.with_run("bce_dice", [0.25, 1.0], 0))])
 def test_a_weight_of_one_finds_the_record_of_one_point_nought(tmp_path, one, other):
     record = write(tmp_path, one)
-    assert records.find({"runs": tmp_path}, other, "synthetic", FINGERPRINT)[1] == record
-    assert records.find({"runs": tmp_path}, other, "synthetic", "another") is None
+    assert found(tmp_path, other) == record
+    assert found(tmp_path, other, "another") is None
 
 
-@pytest.mark.parametrize("field, value", [
-    ("steps", 0), ("steps", 2.5), ("steps", True), ("batch", 0), ("batch", "4"),
-    ("first_filters", 0), ("widest", -1), ("seed", -1), ("mask_threshold", 0),
-    ("counts", [6, 3]), ("image_size", 64), ("tile", "32"), ("learning_rate", 0),
-    ("learning_rate", float("nan")), ("learning_rate", float("inf")), ("learning_rate", "1e-3"),
-    ("batch_norm", "no"), ("synchronised_batch_norm", 1),
-    ("levels", 5.0), ("kernel", 7.0),
-    *((field, "other") for field in ("loss", "framing", "augmentation", "architecture", "levels",
-                                     "kernel", "upsampling", "output", "encoder_weights",
-                                     "schedule", "precision", "memory_format"))])
-def test_a_bad_value_is_refused_with_field_and_value(field, value):
-    text = refusal(preset, "smoke", overrides={field: value})
-    shown = tuple(value) if isinstance(value, list) else value
-    assert field in text and repr(shown) in text
+def old_format(config):
+    """A record as format 1 was: no format number, and the precision as the user gave it."""
+    del config["format"]
+    config["protocol"]["precision"] = "auto"
 
 
-@pytest.mark.parametrize("field, value, number", [("counts", [6, 0, 3], 0),
-                                                  ("tile", [32, 32.0], 32.0)])
-def test_a_bad_number_among_several_is_refused(field, value, number):
-    text = refusal(preset, "smoke", overrides={field: value})
-    assert field in text and f"got {number!r}" in text
+def newer_format(config):
+    config["format"] = FORMAT + 1
 
 
-def test_unknown_names_are_refused_with_what_is_known():
-    assert "'huge'" in (text := refusal(preset, "huge")) and "smoke, quick, cpu, paper" in text
-    assert "'boats'" in refusal(preset, "smoke", "boats")
-    text = refusal(preset, "smoke", overrides={"step": 3, "name": "x"})
-    assert "name, step" in text and "learning_rate" in text
-    assert "-y 'overrides: {steps: 100}'" in refusal(preset, "smoke", overrides="steps: 3")
+def without_a_field(config):
+    del config["protocol"]["schedule"]  # whose default is SMOKE's
 
 
-@pytest.mark.parametrize("task", ["cracks", "roads"])
-@pytest.mark.parametrize("field, value", [("loss", "bce"), ("weight", 0.5), ("seed", 1)])
-def test_what_a_notebooks_parameters_set_is_refused_in_overrides(task, field, value):
-    with pytest.raises(ValueError, match=f"overrides can't set {field}: each run"):
-        preset_of_runs("smoke", task, {field: value})
-    assert preset_of_runs("smoke", task, {"steps": 3}) == preset("smoke", task, {"steps": 3})
+def with_a_dropped_field(config):
+    config["protocol"]["dropped"] = 1
 
 
-def test_overrides_replace_fields_and_lists_become_tuples():
-    protocol = preset("smoke", overrides={"steps": 7, "tile": [16, 24], "loss": "tversky",
-                                          "weight": [0.3, 0.7]})
-    assert (protocol.steps, protocol.tile, protocol.weight) == (7, (16, 24), (0.3, 0.7))
-    assert (protocol.batch, protocol.name, protocol.task) == (4, "smoke", "cracks")
+@pytest.mark.parametrize("change", [old_format, newer_format, without_a_field,
+                                    with_a_dropped_field])
+def test_a_record_of_another_version_is_not_used_and_a_warning_says_so(tmp_path, change):
+    for seed in (0, 1):
+        edit(write(tmp_path, SMOKE.with_run("mse", None, seed)), change)
+    unfinished = begin(tmp_path, SMOKE.with_run("mse", None, 2))
+    edit(unfinished, change)
+    folder = records.records_folder(tmp_path, "smoke", "synthetic")
+    for protocol in (SMOKE, OPEN, SMOKE.with_run("mse", None, 2)):
+        with pytest.warns(UserWarning) as caught:
+            assert records.find({"runs": tmp_path}, protocol, "synthetic") is None
+        assert len(caught) == 1
+        text = str(caught[0].message)
+        assert f"2 complete records and 1 unfinished runs in {folder}" in text
+        assert f"format {FORMAT}" in text and caught[0].filename == __file__
+    assert found(tmp_path, SMOKE.with_run("mse", None, 3)) is None  # nothing of this run is there
+    record = write(tmp_path)  # the new record is used, and nothing more is said
+    assert found(tmp_path, OPEN) == record
 
 
-@pytest.mark.parametrize("task, name", [(task, name) for task in ("cracks", "roads")
-                                        for name in ("smoke", "quick", "cpu", "paper")])
-def test_a_protocol_comes_back_from_its_plain_values(task, name):
-    protocol = preset(name, task)
-    assert Protocol.from_dict(protocol.as_dict()) == protocol
+def test_an_unfinished_run_without_a_config_is_of_an_older_format(tmp_path):
+    (begin(tmp_path) / "config.json").unlink()
+    with pytest.warns(UserWarning, match="0 complete records and 1 unfinished runs"):
+        assert records.find({"runs": tmp_path}, OPEN, "synthetic", FINGERPRINT) is None
 
 
-def test_a_string_where_a_list_belongs_is_refused_with_the_hint():
-    text = refusal(as_list, "weights", "[0.97]")
-    assert "weights" in text and "'[0.97]'" in text and "-y 'weights: [...]'" in text
-    assert as_list("weights", [0.97]) == [0.97]
+def test_a_changed_default_does_not_reinterpret_a_record(tmp_path, monkeypatch):
+    record = write(tmp_path)  # with the schedule "constant", today's default
+    values = SMOKE.as_dict()
+    monkeypatch.setattr(Protocol, "as_dict", lambda self: values | {"schedule": "cosine"})
+    assert found(tmp_path, SMOKE) is None  # what SMOKE would be if the default were "cosine"
+    monkeypatch.setattr(Protocol, "as_dict", lambda self: values)
+    assert found(tmp_path, SMOKE) == record
 
 
-def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "counts.npz"
-    files.write_atomically(path, b"old")
-
-    def disk_is_full(descriptor):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(os, "fsync", disk_is_full)
-    with pytest.raises(OSError, match="No space"):
-        files.write_atomically(path, b"new and longer")
-    assert path.read_bytes() == b"old"
-    monkeypatch.undo()
-    with open(path, "rb") as reader:  # a reader of the old file is not disturbed: it is renamed
-        files.write_atomically(path, b"new")
-        assert reader.read() == b"old"
-    assert path.read_bytes() == b"new" and list(tmp_path.iterdir()) == [path]
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_open_precision_takes_either_record_and_a_stated_one_only_its_own(tmp_path, precision):
+    stated = dataclasses.replace(SMOKE, precision=precision)
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[precision]
+    record = write(tmp_path, stated)
+    assert records.read_json(record / "config.json")["protocol"]["precision"] == precision
+    assert found(tmp_path, OPEN) == found(tmp_path, stated) == record
+    assert found(tmp_path, dataclasses.replace(SMOKE, precision=other)) is None
 
 
-def test_two_processes_may_write_one_file_at_once(tmp_path, monkeypatch):
-    path = tmp_path / "table.csv"
+@pytest.mark.parametrize("fingerprint", [None, FINGERPRINT])
+def test_of_both_precisions_float32_is_used_and_a_warning_says_so(tmp_path, fingerprint):
+    both = [write(tmp_path, dataclasses.replace(SMOKE, precision=precision))
+            for precision in ("bfloat16", "float32")]
+    with pytest.warns(UserWarning, match="float32 and in bfloat16.*State precision") as caught:
+        answer = records.find({"runs": tmp_path}, OPEN, "synthetic", fingerprint)
+    assert answer[1] == both[1] and all(record.name in str(caught[0].message) for record in both)
+    assert found(tmp_path, SMOKE) == both[1]
+    assert found(tmp_path, dataclasses.replace(SMOKE, precision="bfloat16")) == both[0]
 
-    def other_process(file):
-        with monkeypatch.context() as patch:
-            patch.setattr(files.os, "getpid", lambda: -1)
-            files.write_atomically(path, b"theirs")
-        file.write(b"ours")
 
-    files.write_atomically(path, other_process)
-    assert path.read_bytes() == b"ours" and list(tmp_path.iterdir()) == [path]
+def test_an_unfinished_run_in_another_precision_is_not_orphaned_silently(tmp_path):
+    run = begin(tmp_path, dataclasses.replace(SMOKE, precision="bfloat16"))
+    record = records.record_folder(tmp_path, SMOKE, "synthetic", FINGERPRINT)
+    with pytest.warns(UserWarning, match=f"{run} is this run, unfinished, in bfloat16"):
+        records.warn_of_other_precision(record, OPEN, FINGERPRINT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        records.warn_of_other_precision(record, SMOKE, FINGERPRINT)  # float32 was asked for
+        records.warn_of_other_precision(record, OPEN, "other data")
+
+
+def test_known_faults_are_printed_once_where_a_record_has_them(tmp_path, capsys):
+    for seed in (0, 1):
+        record = write(tmp_path, SMOKE.with_run("mse", None, seed))
+        edit(record, lambda config: config.update(known_faults=["Labels are shifted.", "Slow."]))
+    write(tmp_path, SMOKE.with_run("mse", None, 2))
+    for _ in range(2):
+        for seed in (2, 0, 1):
+            assert found(tmp_path, SMOKE.with_run("mse", None, seed)) is not None
+    assert capsys.readouterr().out.splitlines() == [
+        "Known fault of records that are used here: Labels are shifted.",
+        "Known fault of records that are used here: Slow."]
+
+
+def test_records_that_were_not_made_alike_are_named_by_what_differs(tmp_path):
+    made = [{"precision": "float32", "torch": "2.15.0", "device": "cpu", "cores": 2},
+            {"precision": "float32", "torch": "2.15.0", "device": "cpu", "cores": 8},
+            {"precision": "bfloat16", "torch": "2.15.0", "device": "cpu"},
+            {"precision": "float32", "torch": "2.14.1", "device": "NVIDIA H100"}, {}]
+    folders = [tmp_path / str(index) for index in range(len(made))]
+    for folder, environment in zip(folders, made):
+        folder.mkdir()
+        records.write_json(folder / "environment.json", environment)
+    assert records.environments_differ([]) is None
+    assert records.environments_differ(folders[:2]) is None
+    assert records.environments_differ(folders[:3]) == (
+        "These records were not made alike: they differ in precision (bfloat16, float32).")
+    assert records.environments_differ(iter(folders[1:4:2])) == (
+        "These records were not made alike: they differ in version of PyTorch (2.14.1, 2.15.0), "
+        "device (NVIDIA H100, cpu).")
+    assert "precision (float32, unknown)" in records.environments_differ(folders[3:])
 
 
 def test_a_record_is_complete_last_and_drops_its_checkpoint(tmp_path, monkeypatch):
@@ -172,14 +237,14 @@ def test_a_record_is_complete_last_and_drops_its_checkpoint(tmp_path, monkeypatc
     assert written == ["config.json", "environment.json", "history.csv", "counts.npz",
                        "model.safetensors", "complete.json"]
     assert sorted(path.name for path in record.iterdir()) == sorted(written)
-    assert record == tmp_path / "smoke" / "synthetic" / "records" / SMOKE.run_id(FINGERPRINT)
+    assert record == tmp_path / "smoke" / "synthetic" / "records" / run_id(SMOKE, FINGERPRINT)
     assert (record / "history.csv").read_text() == "step,loss\n1,0.5\n2,0.25\n"
 
 
 def test_records_are_looked_for_in_runs_first_and_then_in_results(tmp_path):
     roots = {"runs": tmp_path / "a", "results": tmp_path / "b"}
     assert records.find(roots, SMOKE, "synthetic") is None
-    below = f"smoke/synthetic/records/{SMOKE.run_id(FINGERPRINT)}"
+    below = f"smoke/synthetic/records/{run_id(SMOKE, FINGERPRINT)}"
     in_results = write(roots["results"])
     assert records.find(roots, SMOKE, "synthetic") == (f"results/{below}", in_results)
     in_runs = write(roots["runs"])
@@ -204,19 +269,6 @@ def test_two_records_of_one_run_on_different_data_are_refused(tmp_path):
     names = [write(tmp_path, fingerprint=letter * 64).name for letter in "ab"]
     text = refusal(records.find, {"runs": tmp_path}, SMOKE, "synthetic")
     assert all(name in text for name in names) and str(tmp_path) in text
-
-
-def test_a_field_that_is_newer_than_a_record_counts_as_its_default(tmp_path):
-    path = write(tmp_path) / "config.json"
-    config = records.read_json(path)
-    del config["protocol"]["schedule"]  # its default is SMOKE's
-    records.write_json(path, config)
-    roots = {"runs": tmp_path}
-    assert records.find(roots, SMOKE, "synthetic")[1] == path.parent
-    assert records.find(roots, dataclasses.replace(SMOKE, schedule="cosine"), "synthetic") is None
-    config["protocol"]["dropped"] = 1
-    records.write_json(path, config)
-    assert records.find(roots, SMOKE, "synthetic") is None
 
 
 class Malicious:
@@ -315,12 +367,3 @@ def test_arrays_with_objects_are_refused(tmp_path):
     with pytest.raises(ValueError, match="allow_pickle"):
         records.read_arrays(tmp_path / "counts.npz")
     assert not (tmp_path / "harm").exists()
-
-
-def test_folders_resolve_against_the_repository_or_the_working_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert files.resolve("runs", "runs") == files.ROOT / "runs"
-    assert files.resolve("mine", "runs") == tmp_path / "mine"
-    assert files.resolve("~/mine", "runs").is_absolute()
-    assert files.optional("", "results") is None
-    assert files.optional("results", "results") == files.ROOT / "results"
