@@ -162,11 +162,15 @@ class Sampler:
                 image, mask = rotate_and_recolour(image, mask, draw)
             images.append(image)
             masks.append(mask)
-        return torch.stack(images), torch.stack(masks)
+        images, masks = torch.stack(images), torch.stack(masks)
+        if self.device.type == "cuda" and not self.resident:
+            # into memory that the GPU reads without the CPU's help
+            images, masks = images.pin_memory(), masks.pin_memory()
+        return images, masks
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """This process's part of a step on the device, as the network takes it."""
-        return self.on_device(*self.step_pixels(step))
+        return as_tensors(*self.step_pixels(step), self.device)
 
     def batches(self, steps: range) -> Iterator[tuple[Tensor, Tensor]]:
         """`batch(step)` of each step; pixels that are not resident are prepared ahead."""
@@ -177,23 +181,11 @@ class Sampler:
         with ThreadPoolExecutor(min(BATCHES_AHEAD, usable_cores())) as pool:
             waiting = deque()
             for step in steps:
-                waiting.append(pool.submit(self.pinned_pixels, step))
+                waiting.append(pool.submit(self.step_pixels, step))
                 if len(waiting) > BATCHES_AHEAD:
-                    yield self.on_device(*waiting.popleft().result())
+                    yield as_tensors(*waiting.popleft().result(), self.device)
             while waiting:
-                yield self.on_device(*waiting.popleft().result())
-
-    def pinned_pixels(self, step: int) -> tuple[Tensor, Tensor]:
-        """`step_pixels` in memory that a GPU reads without the CPU's help."""
-        images, masks = self.step_pixels(step)
-        if self.device.type == "cuda":
-            return images.pin_memory(), masks.pin_memory()
-        return images, masks
-
-    def on_device(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Images and masks as the network takes them, on the device."""
-        return as_tensors(images.to(self.device, non_blocking=True),
-                          masks.to(self.device, non_blocking=True))
+                yield as_tensors(*waiting.popleft().result(), self.device)
 
 
 def fits(images: Tensor, device: torch.device) -> bool:
@@ -202,6 +194,8 @@ def fits(images: Tensor, device: torch.device) -> bool:
     return images.numel() * 4 / 3 <= MEMORY_SHARE * free
 
 
-def as_tensors(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+def as_tensors(images: Tensor, masks: Tensor,
+               device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
     """uint8 N x H x W x 3 and N x H x W to float32 N x 3 x H x W in [0, 1] and N x 1 x H x W."""
+    images, masks = (pixels.to(device, non_blocking=True) for pixels in (images, masks))
     return images.permute(0, 3, 1, 2).float() / 255, masks.unsqueeze(1).float()
