@@ -10,7 +10,7 @@ from PIL import Image
 from crackutils import data as datasets
 from crackutils.data import synthetic
 from crackutils.data.synthetic import cracks, roads
-from crackutils.papers import crack_tables
+from crackutils.papers.source import reading_source
 from crackutils.protocol import preset
 
 SMOKE = preset("smoke")
@@ -127,7 +127,7 @@ def test_an_image_is_turned_as_its_exif_orientation_says(plain):
 
 def test_a_table_looks_for_the_records_of_the_data_that_was_trained_on(plain, driving):
     for folder, task in ((plain, "cracks"), (driving, "roads")):
-        source = crack_tables.reading_source("smoke", task, folder, "runs", "", [0])
+        source = reading_source("smoke", task, folder, "runs", "", [0])
         trained = load(folder, preset("smoke", task))
         assert source.fingerprint == trained.fingerprint and source.dataset == trained.name
 
