@@ -139,5 +139,5 @@ def camvid(folder: Path) -> dict[str, np.ndarray]:
     return masks
 
 
-MINIATURES = {one.__name__: one for one in (plain, metu, crackforest, deepcrack, crack500, bdd100k,
-                                            bdd100k_legacy, camvid)}
+MINIATURES = {write.__name__: write for write in (
+    plain, metu, crackforest, deepcrack, crack500, bdd100k, bdd100k_legacy, camvid)}

@@ -83,7 +83,7 @@ def test_lists_may_name_files_and_stems_may_hold_dots(plain):
     assert names(load(plain))["train"] == ["IMG_1.2", "b", "c"]
 
 
-def test_a_folder_without_lists_is_split_alike_wherever_it_lies(plain, tmp_path):
+def test_a_folder_without_lists_is_split_in_the_same_way_wherever_it_lies(plain, tmp_path):
     first = names(load(plain))
     assert [len(first[part]) for part in datasets.PARTS] == [7, 1, 2]
     assert sorted(sum(first.values(), [])) == list("abcdefghij")
@@ -104,7 +104,7 @@ def test_bdd100k_counts_direct_and_alternative_as_drivable(driving):
 
 
 @pytest.mark.parametrize("threshold", [96, 128, 160])
-def test_grey_masks_are_crack_from_the_protocols_level_on(plain, threshold):
+def test_grey_masks_are_positive_from_the_protocols_threshold_on(plain, threshold):
     levels = np.linspace(0, 255, 48).astype(np.uint8).reshape(6, 8)
     levels[0, :4] = [95, 127, 128, 160]
     save(plain / "masks" / "a.png", levels)
@@ -125,7 +125,7 @@ def test_an_image_is_turned_as_its_exif_orientation_says(plain):
     assert np.array_equal(sample.mask, mask_of(0, (8, 6)))
 
 
-def test_a_notebook_that_only_reads_looks_for_the_data_that_was_trained_on(plain, driving):
+def test_a_table_looks_for_the_records_of_the_data_that_was_trained_on(plain, driving):
     for folder, task in ((plain, "cracks"), (driving, "roads")):
         source = reading_source("smoke", task, folder, "runs", "", [0])
         trained = load(folder, preset("smoke", task))
@@ -155,7 +155,7 @@ def test_the_fingerprint_changes_with_any_byte_name_or_split(plain, change):
     assert len(before) == 64
 
 
-def test_bdd100k_with_nothing_left_to_train_on_is_refused(driving):
+def test_bdd100k_with_too_few_frames_to_train_on_is_refused(driving):
     for index in range(1, 8):
         (driving / "images" / "100k" / "train" / f"train{index}.jpg").unlink()
         (driving / "labels" / "drivable" / "masks" / "train" / f"train{index}.png").unlink()
@@ -238,7 +238,7 @@ def test_two_folders_of_one_name_keep_a_cache_each(plain, tmp_path):
     assert len(caches) == 2
 
 
-def test_a_synthetic_set_is_made_once_and_alike(tmp_path, monkeypatch):
+def test_a_synthetic_set_is_drawn_once_and_is_the_same_everywhere(tmp_path, monkeypatch):
     folder = synthetic.synthetic_folder(SMOKE, tmp_path / "one")
     again = datasets.load("synthetic", SMOKE, tmp_path / "two").fingerprint
     monkeypatch.setattr(synthetic, "write_cracks", None)
@@ -246,7 +246,7 @@ def test_a_synthetic_set_is_made_once_and_alike(tmp_path, monkeypatch):
     assert datasets.load("synthetic", SMOKE, tmp_path / "one").fingerprint == again
 
 
-def test_a_set_that_could_not_be_finished_leaves_nothing(tmp_path, monkeypatch):
+def test_a_synthetic_set_that_was_interrupted_leaves_nothing(tmp_path, monkeypatch):
     real = cracks.draw
 
     def fails_at_the_fourth(seed, index, size):
@@ -260,7 +260,7 @@ def test_a_set_that_could_not_be_finished_leaves_nothing(tmp_path, monkeypatch):
     assert list((tmp_path / "data").iterdir()) == []
 
 
-def test_of_two_processes_the_first_wins_and_the_second_leaves_nothing(tmp_path, monkeypatch):
+def test_of_two_processes_drawing_a_set_the_second_leaves_nothing(tmp_path, monkeypatch):
     real = synthetic.write_cracks
     rivals = []
 

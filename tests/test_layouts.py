@@ -43,7 +43,7 @@ def test_each_layout_is_recognised_and_read_to_the_exact_pixels(tmp_path, name):
     assert counts == PARTS.get(name, (len(masks) - 3, 1, 2))
 
 
-def test_images_are_turned_as_they_are_shown(tmp_path):
+def test_images_are_turned_as_their_exif_orientation_says(tmp_path):
     miniatures.metu(tmp_path / "set")
     found = samples(load(tmp_path / "set"))
     for name, turns in (("004", -1), ("005", -1), ("006", 2)):
@@ -52,7 +52,7 @@ def test_images_are_turned_as_they_are_shown(tmp_path):
 
 
 @pytest.mark.parametrize("threshold", [96, 128, 160])
-def test_grey_masks_are_cut_where_the_protocol_says(tmp_path, threshold):
+def test_grey_masks_become_classes_at_the_protocols_threshold(tmp_path, threshold):
     miniatures.metu(tmp_path / "set")
     levels = np.linspace(0, 255, SIZE[0] * SIZE[1]).astype(np.uint8).reshape(SIZE)
     save(tmp_path / "set" / "BW" / "001.jpg", levels, quality=95)

@@ -1,7 +1,6 @@
 """The cache of decoded pictures: exact, made once, resumed, shared, bounded, and emptied."""
 
 import multiprocessing
-import os
 import pickle
 import threading
 import time
@@ -225,9 +224,3 @@ def test_pictures_being_decoded_take_bounded_memory(monkeypatch, memory, most):
         with lock:
             held[0] -= 1
     assert expected == 29 and highest[0] <= most
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux alone")
-def test_only_the_cores_that_this_process_may_use_are_counted(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 6})
-    assert picture_cache.usable_cores() == 3

@@ -33,6 +33,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from crackutils.data.samples import WIDTH_UNIT, Files, Sample
+from crackutils.device import usable_cores
 
 try:
     import fcntl
@@ -232,13 +233,6 @@ def whole_entries(cache: Path, kinds: list[str]) -> list[Entry]:
         entries.pop()
     (cache / INDEX).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     return entries
-
-
-def usable_cores() -> int:
-    """Number of cores that this process may use; a job on a cluster often has a part of them."""
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def decode_in_order(samples: Sequence[Files], decode: Callable,
