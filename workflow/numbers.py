@@ -71,7 +71,8 @@ def table8() -> str:
 def table8_f1(origin: Source) -> pd.DataFrame:
     """Table 8 of a source, with a column `own`: the F1 at the threshold that is best on the
     validation part, and that threshold. A row without a record has no figure of ours."""
-    best = crack_tables.best_thresholds(origin)[["loss", "weight", "threshold", "f1_score"]]
+    best = crack_tables.best_thresholds(origin)
+    best = best[["loss", "weight", "threshold", "f1_score"]]
     rows = crack_tables.crack_table(8, origin).merge(
         best, on=["loss", "weight"], how="left", suffixes=("", "_own"), validate="one_to_one")
     own = []
@@ -95,10 +96,11 @@ def camvid_iou() -> str:
     rows = []
     for row in table.to_dict("records"):
         others = [figure(row.get(name, math.nan)) for name in ("iou_selected", *OTHER_IOUS)]
-        rows.append([row["label"], figure(row["iou_published"]), str(row["of_seeds"]),
+        rows.append([row["label"], figure(row["iou_published"]), row.get("of_seeds", "–"),
                      with_interval(row), *others])
     for row in road_tables.readings(camvid_source()).to_dict("records"):
-        if (row["prediction"], row["labels"]) == ("everything is road", "right"):
+        case = row["prediction"], row["labels"]
+        if case == ("everything is road", "right"):
             rows.append([row["prediction"], "–", "–", figure(row["iou"]), "–",
                          *(figure(row[name]) for name in OTHER_IOUS)])
     shown = markdown(["loss", "paper", "pooled IoU of each seed",
@@ -147,9 +149,10 @@ def camvid_pairs() -> str:
         lines.append(f"- {row['first']} − {row['second']}: {row['difference']:+.2f} points "
                      f"({row['low']:.2f} to {row['high']:.2f}, {row['seeds']} seeds){mark}")
     return "\n".join([
-        f"Each loss against each, {len(table)} pairs: {table['told'].sum()} can be told apart at "
-        f"an error of 5 % that all of them share, {len(differing)} have an interval of their own "
-        f"that leaves out 0 (one in twenty would by chance){':' if lines else '.'}", "", *lines])
+        f"Each loss against each, {len(table)} pairs: "
+        f"{table['told'].sum()} can be told apart at an error of 5 % that all of them share, "
+        f"{len(differing)} have an interval of their own that leaves out 0 (one in twenty would "
+        f"by chance){':' if lines else '.'}", "", *lines])
 
 
 def notebook_minutes() -> str:
