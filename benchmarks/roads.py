@@ -28,8 +28,8 @@ def study(protocol: Protocol, seeds: int) -> list[Protocol]:
     """Every run, the most important first."""
     rows = road_tables.paper_rows(protocol)
     runs = [protocol.with_run(row.loss, row.weight, seed) for seed in range(seeds) for row in rows]
-    runs += [protocol.with_run(loss, weight, 0) for loss, weight in road_tables.ADDED]
-    for choice in road_tables.OPEN:
+    runs += [protocol.with_run(loss, weight, 0) for loss, weight in road_tables.ADDED_RUNS]
+    for choice in road_tables.OPEN_CHOICES:
         run = protocol.with_run(choice.loss, choice.other_weight, choice.seed)
         runs.append(replace(run, **choice.fields))
     return runs

@@ -5,7 +5,6 @@ the pixels lie, on a CPU or on a GPU; rotations and brightness are computed on t
 carried from step to step, so a run that is resumed at step n draws what an uncut run drew.
 """
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from crackutils.data.picture_cache import Part
+from crackutils.device import usable_cores
 from crackutils.protocol import Protocol
 
 MAX_ANGLE = 15.0  # degrees
@@ -174,7 +174,7 @@ class Sampler:
             for step in steps:
                 yield self.batch(step)
             return
-        with ThreadPoolExecutor(min(BATCHES_AHEAD, os.cpu_count())) as pool:
+        with ThreadPoolExecutor(min(BATCHES_AHEAD, usable_cores())) as pool:
             waiting = deque()
             for step in steps:
                 waiting.append(pool.submit(self.pinned_pixels, step))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 import platform
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from crackutils import files, metrics, records
 from crackutils.batches import Sampler
 from crackutils.data import Dataset
 from crackutils.data.picture_cache import Part
-from crackutils.device import UNDER_TORCHRUN, Hardware, decide, launch
+from crackutils.device import UNDER_TORCHRUN, Hardware, decide, launch, usable_cores
 from crackutils.evaluation import NoProbabilitiesError, evaluate, positive, predictions
 from crackutils.models import build
 from crackutils.protocol import Protocol
@@ -188,13 +187,6 @@ def peak_memory_mib(hardware: Hardware) -> int | None:
         return round(int(line.split()[1]) / 2**10)
     import resource
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)  # macOS: in bytes
-
-
-def usable_cores() -> int:
-    """The number of CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
 
 
 def environment(hardware: Hardware, sampler: Sampler, code: str | None, seconds: dict) -> dict:

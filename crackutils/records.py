@@ -82,11 +82,10 @@ def find(roots: dict[str, Path], protocol: Protocol, dataset: str,
     `roots` maps a name ("runs", "results") to a folder; the source is the record's path below it,
     with the name in front and without a machine's own folders. A protocol whose precision is "auto"
     takes a record of either precision, float32 (with a warning) if there are both. The fingerprint
-    is None where the data is not at hand, as for tables.
+    may be None where the data is not at hand: then a record of any data of that name fits.
 
     Faults that a record is known to have are printed. If there is no record but some that another
-    version of the program wrote, a warning says so. `RecordError` if several records fit, made
-    from different data of the same name.
+    version of the program wrote, a warning says so. `RecordError` if several records fit.
     """
     folders = {name: records_folder(root, protocol.name, dataset) for name, root in roots.items()}
     for name, folder in folders.items():
@@ -130,25 +129,25 @@ def has_this_format(record: Path, protocol: Protocol) -> bool:
 
 
 def preferred(matching: list[Path]) -> Path:
-    """The one of several complete records of a protocol that counts; see `find`."""
+    """The one of a protocol's complete records that counts; see `find`."""
     configs = {record: read_json(record / CONFIG) for record in matching}
-    names = ", ".join(record.name for record in matching)
-    if len({config["fingerprint"] for config in configs.values()}) > 1:
-        raise RecordError(f"{matching[0].parent} holds {len(matching)} records of one run, made "
-                          f"from different data of the same name: {names}. Keep one.")
-    if len(matching) > 1:
-        warnings.warn(f"{matching[0].parent} holds records of one run in float32 and in bfloat16 "
-                      f"({names}): the one in float32 is used. State precision in overrides to "
-                      "choose.", stacklevel=3)
-        matching = [record for record in matching
-                    if configs[record]["protocol"]["precision"] == "float32"]
-    return matching[0]
+    precisions = {config["protocol"]["precision"] for config in configs.values()}
+    fingerprints = {config["fingerprint"] for config in configs.values()}
+    folder, names = matching[0].parent, ", ".join(record.name for record in matching)
+    if len(fingerprints) > 1 or len(matching) > len(precisions):
+        raise RecordError(f"{folder} holds {len(matching)} records of one run: {names}. They are "
+                          "copies, or made from different data of the same name. Keep one.")
+    if len(matching) == 1:
+        return matching[0]
+    warnings.warn(f"{folder} holds records of one run in float32 and in bfloat16 ({names}): the "
+                  "one in float32 is used. State precision in overrides to choose.", stacklevel=3)
+    return next(record for record, config in configs.items()
+                if config["protocol"]["precision"] == "float32")
 
 
 @functools.cache
 def print_once(sentence: str) -> None:
-    """Print a sentence the first time that it comes up in this process: tables look for many
-    records."""
+    """Print a sentence, but only once in this process: a table looks for many records."""
     print(sentence)
 
 

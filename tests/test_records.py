@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+import shutil
 import warnings
 
 import numpy as np
@@ -265,10 +266,14 @@ def test_records_of_other_protocols_data_and_seeds_are_not_taken(tmp_path):
     assert found is not None and found[1].name.startswith("relu-0.97-0-")
 
 
-def test_two_records_of_one_run_on_different_data_are_refused(tmp_path):
-    names = [write(tmp_path, fingerprint=letter * 64).name for letter in "ab"]
-    text = refusal(records.find, {"runs": tmp_path}, SMOKE, "synthetic")
-    assert all(name in text for name in names) and str(tmp_path) in text
+def test_two_records_of_one_run_are_refused_if_data_differs_or_one_is_a_copy(tmp_path):
+    names = [write(tmp_path / "data", fingerprint=letter * 64).name for letter in "ab"]
+    text = refusal(records.find, {"runs": tmp_path / "data"}, SMOKE, "synthetic")
+    assert all(name in text for name in names) and str(tmp_path / "data") in text
+    record = write(tmp_path / "copies")
+    shutil.copytree(record, record.with_name(f"{record.name}.old"))
+    text = refusal(records.find, {"runs": tmp_path / "copies"}, OPEN, "synthetic", FINGERPRINT)
+    assert f"2 records of one run: {record.name}, {record.name}.old." in text
 
 
 class Malicious:
@@ -292,7 +297,7 @@ def test_a_checkpoint_comes_back_and_code_in_one_is_never_run(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, -1])
-def test_a_damaged_checkpoint_is_told_in_a_sentence(tmp_path, kept):
+def test_a_damaged_checkpoint_is_an_error_of_one_sentence(tmp_path, kept):
     checkpoints = records.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
     checkpoints.save({"model": {"w": torch.arange(300)}, "losses": [0.1]})
     path = tmp_path / "checkpoint.pt"
@@ -331,7 +336,7 @@ def test_a_disk_that_can_not_be_read_is_not_called_a_damaged_checkpoint(tmp_path
         checkpoints.load()
 
 
-def test_checkpoints_are_so_seldom_that_they_cost_two_percent(tmp_path, monkeypatch):
+def test_checkpoints_take_at_most_two_percent_of_the_time(tmp_path, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(records.time, "monotonic", lambda: clock[0])
 
@@ -351,7 +356,7 @@ def test_checkpoints_are_so_seldom_that_they_cost_two_percent(tmp_path, monkeypa
     assert len(times) > 8 and (checkpoints.seconds - 3) / (clock[0] - 133) <= 0.02
 
 
-def test_a_full_disk_is_told_and_the_checkpoint_before_stays(tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_with_advice_and_the_checkpoint_before_stays(tmp_path, monkeypatch):
     checkpoints = records.Checkpoints(tmp_path, SMOKE, FINGERPRINT, CPU)
     checkpoints.save({"losses": [0.5]})
     monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(

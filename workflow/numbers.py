@@ -21,7 +21,7 @@ import pandas as pd
 from crackutils import files, records
 from crackutils.losses import NAMES
 from crackutils.papers import crack_tables, road_tables, verdicts
-from crackutils.papers.crack_tables import Source
+from crackutils.papers.source import Source
 from crackutils.protocol import preset
 
 RESULTS = files.ROOT / "results"
@@ -71,7 +71,7 @@ def table8() -> str:
 def table8_f1(origin: Source) -> pd.DataFrame:
     """Table 8 of a source, with a column `own`: the F1 at the threshold that is best on the
     validation part, and that threshold. A row without a record has no figure of ours."""
-    best = crack_tables.best_thresholds(origin)
+    best = crack_tables.at_validation_thresholds(origin)
     best = best[["loss", "weight", "threshold", "f1_score"]]
     rows = crack_tables.crack_table(8, origin).merge(
         best, on=["loss", "weight"], how="left", suffixes=("", "_own"), validate="one_to_one")
@@ -96,11 +96,11 @@ def camvid_iou() -> str:
     rows = []
     for row in table.to_dict("records"):
         others = [figure(row.get(name, math.nan)) for name in ("iou_selected", *OTHER_IOUS)]
-        rows.append([row["label"], figure(row["iou_published"]), row.get("of_seeds", "–"),
+        rows.append([row["label"], figure(row["iou_published"]), row.get("iou_of_each_seed", "–"),
                      with_interval(row), *others])
-    for row in road_tables.readings(camvid_source()).to_dict("records"):
-        case = row["prediction"], row["labels"]
-        if case == ("everything is road", "right"):
+    for row in road_tables.by_label_convention(camvid_source()).to_dict("records"):
+        case = row["prediction"], row["label_convention"]
+        if case == ("everything is road", "correct"):
             rows.append([row["prediction"], "–", "–", figure(row["iou"]), "–",
                          *(figure(row[name]) for name in OTHER_IOUS)])
     shown = markdown(["loss", "paper", "pooled IoU of each seed",
@@ -108,7 +108,7 @@ def camvid_iou() -> str:
                       "mean of classes", "official (here: recall)"], "lrrrrrrr", rows)
     return "\n".join([shown, "", "† One run that learned: the interval is over the frames alone "
                       "and says nothing about another training.", "",
-                      road_tables.encoder_line(table)])
+                      road_tables.encoder_sentence(table)])
 
 
 def with_interval(row: dict) -> str:
@@ -125,13 +125,13 @@ def with_interval(row: dict) -> str:
 def camvid_verdicts() -> str:
     """The verdict on each sentence of paper B's conclusion, from the seeds with which every loss
     converged."""
-    table = verdicts.verdicts(camvid_source(), learned=True)
+    table = verdicts.verdicts(camvid_source(), converged=True)
     if table.empty:
         return "No verdict: a row of the table has no record."
     rows = []
     for row in table.to_dict("records"):
         interval = "" if pd.isna(row["low"]) else f" ({row['low']:.2f} to {row['high']:.2f})"
-        smallest = f"{row['told_from']:.2f}" if row["paper"] > 0 else "–"
+        smallest = f"{row['smallest_detectable']:.2f}" if row["paper"] > 0 else "–"
         rows.append([row["sentence"], row["figure"], f"{row['paper']:g}",
                      f"{row['ours']:.2f}{interval}", smallest, row["verdict"]])
     seeds = table["seeds"].iloc[0]
@@ -145,14 +145,14 @@ def camvid_pairs() -> str:
     differing = table[(table["low"] > 0) | (table["high"] < 0)]
     lines = []
     for row in differing.to_dict("records"):
-        mark = ": **told apart**" if row["told"] else ""
+        mark = ": **told apart**" if row["distinguishable"] else ""
         lines.append(f"- {row['first']} − {row['second']}: {row['difference']:+.2f} points "
                      f"({row['low']:.2f} to {row['high']:.2f}, {row['seeds']} seeds){mark}")
     return "\n".join([
         f"Each loss against each, {len(table)} pairs: "
-        f"{table['told'].sum()} can be told apart at an error of 5 % that all of them share, "
-        f"{len(differing)} have an interval of their own that leaves out 0 (one in twenty would "
-        f"by chance){':' if lines else '.'}", "", *lines])
+        f"{table['distinguishable'].sum()} can be told apart at an error of 5 % that all of them "
+        f"share, {len(differing)} have an interval of their own that leaves out 0 (one in twenty "
+        f"would by chance){':' if lines else '.'}", "", *lines])
 
 
 def notebook_minutes() -> str:
@@ -246,12 +246,12 @@ def camvid_tables() -> dict[Path, str]:
     origin = camvid_source()
     tables = {"iou_table": road_tables.iou_table(origin),
               "iou_by_sequence": road_tables.by_sequence(origin),
-              "iou_by_register": road_tables.by_register(origin),
-              "iou_by_readings": road_tables.readings(origin),
+              "iou_by_open_choice": road_tables.by_open_choice(origin),
+              "iou_by_label_convention": road_tables.by_label_convention(origin),
               "pairs": verdicts.pairs(origin),
               "verdicts": verdicts.verdicts(origin),
-              "verdicts_learned": verdicts.verdicts(origin, learned=True),
-              "verdicts_by_definition": verdicts.by_definition(origin, learned=True)}
+              "verdicts_converged": verdicts.verdicts(origin, converged=True),
+              "verdicts_by_definition": verdicts.by_definition(origin, converged=True)}
     folder = records.records_folder(RESULTS, *CAMVID).parent / "tables"
     return {folder / f"{name}.csv": table.to_csv(index=False) for name, table in tables.items()
             if len(table)}

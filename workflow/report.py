@@ -9,7 +9,7 @@ import nbformat
 import pandas as pd
 from nbconvert import HTMLExporter
 
-from crackutils.papers.crack_tables import beside
+from crackutils.papers.crack_tables import paper_beside_ours
 
 STYLE = """body {font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem}
 table {border-collapse: collapse; margin: 1rem 0} th, td {padding: .2rem .7rem; text-align: right}
@@ -69,7 +69,7 @@ def address(path: Path, folder: Path) -> str:
 
 def table_html(path: Path) -> str:
     """A table with its data set's name: the columns for readers."""
-    table = beside(pd.read_csv(path)).to_html(index=False, na_rep="", border=0,
+    table = paper_beside_ours(pd.read_csv(path)).to_html(index=False, na_rep="", border=0,
                                               float_format="{:.3f}".format)
     return f"<h3>{html.escape(f'{path.parent.parent.name}: {path.stem}')}</h3>\n{table}"
 
