@@ -39,10 +39,11 @@ reproduce: setup
 		--roads="$$ROADS" --device="$$DEVICE" $(if $(RUNS),--runs="$$RUNS") \
 		--parameters="$$PARAMETERS"
 
+# two files of tests, or two notebooks, at a time, with a thread each
 test: setup
 	$(BIN)/ruff check .
-	$(BIN)/pytest --durations=5 --ignore tests/stress tests
-	$(BIN)/pytest --nbval --nbval-current-env notebooks
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=5 --ignore tests/stress tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --nbval --nbval-current-env notebooks
 
 # what is too long for `make test`: kill -9, full disks, little memory; KILLS=4 for a short one
 stress: setup

@@ -104,8 +104,8 @@ def test_a_stage_with_a_parameter_that_its_notebook_lacks_is_refused(notebooks, 
         reproduce.stages("smoke", "synthetic", "synthetic", {})
 
 
-def test_an_empty_mapping_of_overrides_changes_nothing(executed):
-    assert reproduce.main(["--protocol", "smoke", "-y", "overrides:"]) == 0
+def test_an_empty_mapping_of_overrides_changes_nothing(executed, tmp_path):
+    assert reproduce.main(["--protocol", "smoke", "--runs", str(tmp_path), "-y", "overrides:"]) == 0
     assert {"levels": 5, "kernel": 5} in [stage.parameters.get("overrides")
                                           for stage, _ in executed]
 

@@ -71,7 +71,8 @@ def table8() -> str:
 def table8_f1(origin: Source) -> pd.DataFrame:
     """Table 8 of a source, with a column `own`: the F1 at the threshold that is best on the
     validation part, and that threshold. A row without a record has no figure of ours."""
-    best = crack_tables.at_validation_thresholds(origin)[["loss", "weight", "threshold", "f1_score"]]
+    best = crack_tables.at_validation_thresholds(origin)
+    best = best[["loss", "weight", "threshold", "f1_score"]]
     rows = crack_tables.crack_table(8, origin).merge(
         best, on=["loss", "weight"], how="left", suffixes=("", "_own"), validate="one_to_one")
     own = []
@@ -95,10 +96,11 @@ def camvid_iou() -> str:
     rows = []
     for row in table.to_dict("records"):
         others = [figure(row.get(name, math.nan)) for name in ("iou_selected", *OTHER_IOUS)]
-        rows.append([row["label"], figure(row["iou_published"]), str(row["of_seeds"]),
+        rows.append([row["label"], figure(row["iou_published"]), row.get("iou_of_each_seed", "–"),
                      with_interval(row), *others])
     for row in road_tables.by_label_convention(camvid_source()).to_dict("records"):
-        if (row["prediction"], row["labels"]) == ("everything is road", "right"):
+        case = row["prediction"], row["label_convention"]
+        if case == ("everything is road", "correct"):
             rows.append([row["prediction"], "–", "–", figure(row["iou"]), "–",
                          *(figure(row[name]) for name in OTHER_IOUS)])
     shown = markdown(["loss", "paper", "pooled IoU of each seed",
@@ -129,7 +131,7 @@ def camvid_verdicts() -> str:
     rows = []
     for row in table.to_dict("records"):
         interval = "" if pd.isna(row["low"]) else f" ({row['low']:.2f} to {row['high']:.2f})"
-        smallest = f"{row['told_from']:.2f}" if row["paper"] > 0 else "–"
+        smallest = f"{row['smallest_detectable']:.2f}" if row["paper"] > 0 else "–"
         rows.append([row["sentence"], row["figure"], f"{row['paper']:g}",
                      f"{row['ours']:.2f}{interval}", smallest, row["verdict"]])
     seeds = table["seeds"].iloc[0]
@@ -143,13 +145,14 @@ def camvid_pairs() -> str:
     differing = table[(table["low"] > 0) | (table["high"] < 0)]
     lines = []
     for row in differing.to_dict("records"):
-        mark = ": **told apart**" if row["told"] else ""
+        mark = ": **told apart**" if row["distinguishable"] else ""
         lines.append(f"- {row['first']} − {row['second']}: {row['difference']:+.2f} points "
                      f"({row['low']:.2f} to {row['high']:.2f}, {row['seeds']} seeds){mark}")
     return "\n".join([
-        f"Each loss against each, {len(table)} pairs: {table['told'].sum()} can be told apart at "
-        f"an error of 5 % that all of them share, {len(differing)} have an interval of their own "
-        f"that leaves out 0 (one in twenty would by chance){':' if lines else '.'}", "", *lines])
+        f"Each loss against each, {len(table)} pairs: "
+        f"{table['distinguishable'].sum()} can be told apart at an error of 5 % that all of them "
+        f"share, {len(differing)} have an interval of their own that leaves out 0 (one in twenty "
+        f"would by chance){':' if lines else '.'}", "", *lines])
 
 
 def notebook_minutes() -> str:
@@ -243,11 +246,11 @@ def camvid_tables() -> dict[Path, str]:
     origin = camvid_source()
     tables = {"iou_table": road_tables.iou_table(origin),
               "iou_by_sequence": road_tables.by_sequence(origin),
-              "iou_by_register": road_tables.by_open_choice(origin),
-              "iou_by_readings": road_tables.by_label_convention(origin),
+              "iou_by_open_choice": road_tables.by_open_choice(origin),
+              "iou_by_label_convention": road_tables.by_label_convention(origin),
               "pairs": verdicts.pairs(origin),
               "verdicts": verdicts.verdicts(origin),
-              "verdicts_learned": verdicts.verdicts(origin, converged=True),
+              "verdicts_converged": verdicts.verdicts(origin, converged=True),
               "verdicts_by_definition": verdicts.by_definition(origin, converged=True)}
     folder = records.records_folder(RESULTS, *CAMVID).parent / "tables"
     return {folder / f"{name}.csv": table.to_csv(index=False) for name, table in tables.items()

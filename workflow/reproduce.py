@@ -29,6 +29,7 @@ import yaml
 
 from crackutils import files
 from crackutils.data.layouts import recognise
+from crackutils.data.samples import printable
 from crackutils.device import decide
 from crackutils.papers import crack_tables, road_tables
 from crackutils.protocol import as_list, preset, preset_of_runs
@@ -175,14 +176,6 @@ def unknown_parameters(plan: list[Stage], shared: dict) -> str:
             f"{', '.join(sorted(known))}.")
 
 
-def printable(text: str) -> str:
-    """The text with its control characters escaped, all but line ends: logs and names of folders
-    must not drive the terminal."""
-    return "".join(character if character.isprintable() or character == "\n"
-                   else character.encode("unicode_escape").decode()
-                   for character in text)
-
-
 def start(stage: Stage, folder: Path, threads: int) -> subprocess.Popen:
     """Execute a stage's notebook in a process of its own, whose output goes to the stage's log."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -274,8 +267,9 @@ def run(plan: list[Stage], protocol: str, runs: Path,
                 print(f"[{len(times):2}/{len(plan)}] {stage.name}: "
                       f"{'FAILED' if error else f'{seconds:.0f} s'}, {left} left", flush=True)
                 if error is not None:
-                    failures.append(f"{stage.name}: {error}\n  log: {place}.log\n"
-                                    f"  notebook: {place}.ipynb")
+                    where = printable(str(place))
+                    failures.append(f"{stage.name}: {printable(error)}\n  log: {where}.log\n"
+                                    f"  notebook: {where}.ipynb")
     return failures, pd.DataFrame(times, columns=["stage", "begun", "seconds"])
 
 
@@ -407,7 +401,7 @@ def reproduce(given: argparse.Namespace) -> int:
     try:
         cracks, roads, shared, jobs = checked(given)
     except (ValueError, OSError) as error:
-        print(printable(str(error)), file=sys.stderr)
+        print(*map(printable, str(error).splitlines()), sep="\n", file=sys.stderr)
         return 2
     plan = stages(given.protocol, cracks, roads, shared)
     if wrong := unknown_parameters(plan, shared):
@@ -416,7 +410,7 @@ def reproduce(given: argparse.Namespace) -> int:
     runs = Path(shared["runs"])
     failures, times = run(plan, given.protocol, runs, jobs)
     if failures:
-        print("\n" + printable("\n".join(failures)), file=sys.stderr)
+        print("", *failures, sep="\n", file=sys.stderr)
         return 1
     conclude(plan, given.protocol, runs, times)
     print(f"total     {time.monotonic() - started:.0f} s")
