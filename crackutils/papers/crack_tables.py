@@ -102,9 +102,9 @@ def at_validation_thresholds_of(counts_of_seeds: dict[int, dict]) -> dict:
 
 
 def recall_by_width(source: Source) -> pd.DataFrame:
-    """Recall by crack width of Table 8's rows and BCE, each at its validation-chosen threshold. One
-    row a loss and weight, with `precision`, `seeds` and `missing_seeds`: the mean over the seeds.
-    Rows without a record, or whose crack widths are not known, are left out."""
+    """Recall by crack width of Table 8's rows and BCE, each at its validation-chosen threshold: one
+    row for each loss and weight, the mean over the seeds, with `precision`, `seeds` and
+    `missing_seeds`. Rows without a record, or without known crack widths, are left out."""
     lines, runs = [], []
     for row in [*published.table(8).to_dict("records"), {"loss": "bce", "weight": None}]:
         loss, weight = row["loss"], none_if_missing(row["weight"])
