@@ -44,11 +44,11 @@ def room(module: str) -> str:
     return part if part in ("data", "papers", "cracks", "cli") else "method"
 
 
-# what each room may import; of the method, data knows only a run's choices and how files are kept
+# what each room may import; of the method, data knows only these modules
 ALLOWED = {"data": {"data"}, "method": {"method", "data"}, "cracks": {"cracks", "method", "data"},
            "papers": {"papers", "cracks", "method", "data"},
            "cli": {"cli", "papers", "cracks", "method", "data"}}
-SHARED = {"crackutils.protocol", "crackutils.losses", "crackutils.files"}
+SHARED = {"crackutils.protocol", "crackutils.losses", "crackutils.files", "crackutils.device"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
