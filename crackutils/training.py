@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from crackutils.batches import Sampler
-from crackutils.device import Hardware, synchronised
+from crackutils.device import Hardware, synchronises_batch_norm
 from crackutils.losses import loss_from_logits
 from crackutils.protocol import Protocol
 from crackutils.records import Checkpoints
@@ -99,7 +99,7 @@ def set_switches(hardware: Hardware) -> None:
 def set_up(fabric: Fabric, model: nn.Module, protocol: Protocol, hardware: Hardware) -> tuple:
     """The network as Fabric runs it, its optimiser, and the optimiser as Fabric runs it."""
     model.to(memory_format=hardware.tensor_format)
-    if hardware.ranks > 1 and synchronised(protocol):
+    if hardware.ranks > 1 and synchronises_batch_norm(protocol):
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=protocol.learning_rate, fused=True)
     network, fabric_optimizer = fabric.setup(model, optimizer)

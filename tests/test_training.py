@@ -1,7 +1,6 @@
 """Training: it learns, repeats itself, survives being cut short, stops at NaN; and `complete`."""
 
 import math
-import os
 import subprocess
 import warnings
 from pathlib import Path
@@ -137,68 +136,6 @@ def test_a_learning_rate_far_too_high_is_told_and_leaves_no_checkpoint(tmp_path,
     with pytest.raises(TrainingFailedError, match="learning_rate .now 1e.30"):
         trained(tiny(learning_rate=1e30, batch_norm=False), tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_cuda_where_there_is_none_is_an_error_and_never_a_silent_cpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="device=cuda, but PyTorch sees no CUDA.*device=auto"):
-        decide(tiny(), "cuda")
-    assert decide(tiny(), "auto").device == decide(tiny(), "cpu").device == "cpu"
-    with pytest.raises(ValueError, match="auto, cpu or cuda, got 'gpu'"):
-        decide(tiny(), "gpu")
-
-
-FAST, NARROW = (Hardware("cpu", "bfloat16", layout)
-                for layout in ("channels_last", "channels_first"))
-
-
-@pytest.mark.parametrize("units, instructions, wide, narrow, fpn", [
-    (True, True, FAST, NARROW, FAST), (False, True, FAST, NARROW, HERE),
-    (False, False, HERE, HERE, HERE)])
-def test_precision_and_layout_follow_network_and_capability(monkeypatch, units, instructions, wide,
-                                                            narrow, fpn):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: units)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
-    assert decide(tiny(first_filters=16), "cpu") == wide
-    assert decide(tiny(first_filters=8), "cpu") == narrow
-    assert decide(tiny(first_filters=8, batch_norm=False), "cpu") == wide
-    assert decide(preset("smoke", "roads"), "cpu") == fpn
-
-
-def test_cuda_computes_in_bfloat16_where_it_can(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
-    assert decide(tiny(), "cuda") == Hardware("cuda", "bfloat16", "channels_last")
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
-    assert decide(tiny(), "cuda") == Hardware("cuda", "float32", "channels_first")
-
-
-@pytest.mark.parametrize("wanted, words", [
-    (dict(devices=0), "devices must be a whole number of at least 1, got 0"),
-    (dict(devices=True), "got True"), (dict(devices=1000), "but this machine has"),
-    (dict(num_nodes=1.5), "num_nodes must be a whole number"),
-    (dict(num_nodes=2), "num_nodes=2 needs a process on each machine: .* torchrun"),
-    (dict(devices=3), "A batch of 2 can't be shared out evenly over 3"),
-    (dict(devices=2), "synchronised_batch_norm or batch_norm with false")])
-def test_devices_that_can_not_share_a_run_are_refused(wanted, words, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    with pytest.raises(ValueError, match=words):
-        decide(tiny(), "cpu", **wanted)
-
-
-def test_processes_without_batch_norm_of_their_own_may_share_a_run(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    for free in ({"batch_norm": False}, {"synchronised_batch_norm": False}):
-        assert decide(tiny(**free), "cpu", devices=2).ranks == 2
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
-def test_what_the_protocol_says_of_precision_and_layout_is_obeyed(precision, layout):
-    stated = {"precision": precision, "memory_format": layout}
-    for protocol in (tiny(**stated), preset("smoke", "roads", stated)):
-        assert decide(protocol, "cpu") == Hardware("cpu", precision, layout)
 
 
 def test_the_rate_is_constant_or_half_a_cosine():
