@@ -27,7 +27,7 @@ def test_the_best_grey_threshold_is_the_best_of_all_256():
     levels = np.concatenate([grey(sample).ravel() for sample in samples])
     by_threshold = [f1_score(target, levels < level, zero_division=1) for level in range(257)]
     score, threshold = baselines.best_grey_threshold(samples)
-    assert score == pytest.approx(max(by_threshold), abs=2e-3)  # OpenCV's grey rounds at other places
+    assert score == pytest.approx(max(by_threshold), abs=2e-3)  # OpenCV rounds otherwise
     assert by_threshold[threshold] == pytest.approx(max(by_threshold), abs=2e-3)
     plane = np.concatenate([cv2.cvtColor(sample.image, cv2.COLOR_RGB2GRAY).ravel()
                             for sample in samples])
