@@ -180,3 +180,15 @@ def test_spread_of_equal_losses_is_noise_and_of_unequal_ones_is_not(tmp_path):
     write_all(tmp_path / "unequal", (0, 1, 2), 0.05)
     table = verdicts.verdicts(source_of(tmp_path / "unequal", (0, 1, 2))).set_index("figure")
     assert table.loc[figure, "verdict"] == "reproduced"
+
+
+@pytest.mark.parametrize("mixes, verdict", [
+    ((0.40, 0.40, 0.40), verdicts.NOT_REPRODUCED),  # each is below BCE
+    ((0.40, 0.40, 0.50), verdicts.NOISE),  # the last one is not
+    ((0.40, 0.40, 0.60), verdicts.REPRODUCED),  # it is above both
+    ((0.47, 0.47, 0.47), verdicts.NOT_REPRODUCED)])  # above Dice, but below BCE
+def test_a_mix_is_judged_against_bce_and_dice(mixes, verdict):
+    noise = np.random.default_rng(1).normal(0, 0.002, size=(5, 1000))
+    means = dict(zip(verdicts.DICE_SHARES, mixes)) | {verdicts.BCE: 0.50, verdicts.DICE: 0.44}
+    draws = {label: mean + row for (label, mean), row in zip(means.items(), noise)}
+    assert verdicts.judge_mixing(draws, means)[0] == verdict
