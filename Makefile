@@ -1,19 +1,30 @@
-# make setup | reproduce | test | stress | benchmark | lab | notebooks | readme     (from a bare checkout: python3, make and git are enough)
+# make setup | reproduce | test | stress | benchmark | lab | notebooks | numbers
+# From a bare checkout: python3, make and git are enough.
 
 PYTHON ?= python3
 PROTOCOL ?= quick
 CRACKS ?= synthetic
 ROADS ?= synthetic
 DEVICE ?= auto
-RUNS ?= runs
 PARAMETERS ?=
 KILLS ?= 25
 
-# no look at a hub for newer versions, and no telemetry, in anything started from here
+# What a user gives reaches the programs as it was written: `value` keeps make from expanding a `$`
+# in it, and it goes through the environment, so that no quote in it ends a quotation of the shell.
+override PROTOCOL := $(value PROTOCOL)
+override CRACKS := $(value CRACKS)
+override ROADS := $(value ROADS)
+override DEVICE := $(value DEVICE)
+override RUNS := $(value RUNS)
+override PARAMETERS := $(value PARAMETERS)
+override KILLS := $(value KILLS)
+export PROTOCOL CRACKS ROADS DEVICE RUNS PARAMETERS KILLS
+
+# nothing that is started from here looks for newer versions on the network
 export NO_ALBUMENTATIONS_UPDATE = 1
 BIN := .venv/bin
 
-.PHONY: setup reproduce test stress benchmark lab notebooks readme
+.PHONY: setup reproduce test stress benchmark lab notebooks numbers
 setup: .venv/installed
 
 .venv/installed: requirements.txt pyproject.toml
@@ -22,10 +33,11 @@ setup: .venv/installed
 	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -r requirements.txt -e .
 	touch $@
 
-# trains what has no complete record in RUNS; never looks at results/
+# trains what has no complete record in RUNS (default: runs/); never uses results/
 reproduce: setup
-	$(BIN)/python -m workflow.batch --protocol "$(PROTOCOL)" --cracks "$(CRACKS)" \
-		--roads "$(ROADS)" --device "$(DEVICE)" --runs "$(RUNS)" --parameters "$(PARAMETERS)"
+	$(BIN)/python -m workflow.reproduce --protocol="$$PROTOCOL" --cracks="$$CRACKS" \
+		--roads="$$ROADS" --device="$$DEVICE" $(if $(RUNS),--runs="$$RUNS") \
+		--parameters="$$PARAMETERS"
 
 test: setup
 	$(BIN)/ruff check .
@@ -35,7 +47,7 @@ test: setup
 # what is too long for `make test`: kill -9, full disks, little memory; KILLS=4 for a short one
 stress: setup
 	rm -f runs/stress/kills.csv
-	KILLS="$(KILLS)" $(BIN)/pytest -v tests/stress
+	$(BIN)/pytest -v tests/stress
 
 # speed, side by side with what a user would pick instead; Keras in an environment of its own
 benchmark: setup .venv-peers/installed
@@ -46,7 +58,7 @@ benchmark: setup .venv-peers/installed
 	$(BIN)/python benchmarks/doctor.py
 	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/growth.py
-	$(BIN)/python -m workflow.readme
+	$(BIN)/python -m workflow.numbers
 
 .venv-peers/installed: benchmarks/requirements.txt
 	$(PYTHON) -m venv .venv-peers
@@ -56,11 +68,12 @@ benchmark: setup .venv-peers/installed
 lab: setup
 	$(BIN)/jupyter lab notebooks
 
-# for maintainers: execute the committed notebooks anew, and compute the README's numbers anew
+# for maintainers: execute the committed notebooks anew; compute the measured numbers in README.md
+# and docs/ anew from results/
 notebooks: setup
 	rm -rf runs/smoke
 	PYTHONWARNINGS=ignore $(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 	$(BIN)/nbstripout --keep-output --keep-count notebooks/*.ipynb
 
-readme: setup
-	$(BIN)/python -m workflow.readme
+numbers: setup
+	$(BIN)/python -m workflow.numbers

@@ -1,10 +1,14 @@
-"""Why some runs of the road study call everything road: python benchmarks/collapse.py --data FOLDER
+"""Why some runs of the road study predict road everywhere: the first training steps, one by one.
 
-The first steps of runs on CamVid's roads, step by step: the loss, the length of the gradient over
-all weights, and the logits' quantiles. Where every logit lies above 8 the sigmoid is 1 to three
-digits, and a loss of soft counts has hardly a gradient left; cross entropy keeps its own.
-Written to `collapse.csv`. With `--starts N` instead the same look at so many seeds, to
-`collapse_starts.csv`, a line a run: how often that happens, by loss and learning rate.
+    python benchmarks/collapse.py --data FOLDER [--starts N]
+
+For each step of some runs on CamVid's roads: the loss, the length of the gradient over all weights,
+and quantiles of the logits. If every logit is above 8, the sigmoid is 1 to three digits and the
+gradient of a loss of soft counts has almost vanished; that of cross entropy has not. The table is
+`collapse.csv`.
+
+With `--starts N` the runs are those of N seeds, and the table, `collapse_starts.csv`, has only the
+last step of each: how often the gradient vanishes, by loss and learning rate.
 """
 
 import argparse
@@ -23,21 +27,22 @@ from crackutils.models import build
 from crackutils.protocol import Protocol, preset
 from crackutils.training import learning_rate, seed_dropout, set_switches, set_up
 
+# loss, weight, seed, replaced fields of the protocol
 CASES = [("dice", None, 0, {}), ("dice", None, 1, {}), ("dice", None, 1, {"precision": "float32"}),
          ("dice", None, 1, {"learning_rate": 1e-4}), ("bce_dice", (0.25, 1), 1, {}),
          ("bce", None, 1, {})]
 STARTS = [("dice", None, {}), ("bce_dice", (0.25, 1), {}), ("dice", None, {"learning_rate": 1e-4})]
-DEAD = 0.01  # of gradients that began at 70 to 250 where they were looked at: hardly any is left
+VANISHED = 0.01  # the length of a gradient; at the first step it is 70 to 250
 
 
 def first_steps(protocol: Protocol, part, steps: int) -> list[dict]:
-    """What each of the first steps of a run sees, before it changes the weights."""
+    """A row for each of the first steps of a run, computed before the step changes the weights."""
     hardware = decide(protocol, "cpu")
     set_switches(hardware)
     fabric, model, sampler = fabric_for(hardware), build(protocol), Sampler(part, protocol)
     network, optimizer, fabric_optimizer = set_up(fabric, model, protocol, hardware)
     network.train()
-    lines = []
+    rows = []
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = learning_rate(protocol, step)
         seed_dropout(protocol, step, 0)
@@ -48,44 +53,45 @@ def first_steps(protocol: Protocol, part, steps: int) -> list[dict]:
                                 pooling=protocol.pooling)
         fabric_optimizer.zero_grad()
         fabric.backward(loss)
-        squares = sum(float((one.grad.float() ** 2).sum()) for one in model.parameters())
-        low, middle, high = logits.detach().float().flatten().quantile(
+        squares = sum(float((weight.grad.float() ** 2).sum()) for weight in model.parameters())
+        low, median, high = logits.detach().float().flatten().quantile(
             torch.tensor([0.01, 0.5, 0.99])).tolist()
-        lines.append({"step": step, "loss_value": loss.item(), "gradient": squares**0.5,
-                      "logit_1_percent": low, "logit_median": middle, "logit_99_percent": high})
+        rows.append({"step": step, "loss_value": loss.item(), "gradient": squares**0.5,
+                     "logit_1_percent": low, "logit_median": median, "logit_99_percent": high})
         fabric_optimizer.step()
-    return lines
-
-
-def cases(starts: int) -> list[tuple]:
-    """(loss, weight, seed, fields) of the runs to look at."""
-    return [(loss, weight, seed, fields) for seed in range(starts)
-            for loss, weight, fields in STARTS] or CASES
+    return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="the folder of CamVid's roads, or synthetic")
-    parser.add_argument("--protocol", default="cpu", help="smoke, quick or cpu")
-    parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--starts", type=int, default=0,
-                        help="look at the last step of this many seeds instead")
-    parser.add_argument("--out", type=Path, default=files.ROOT / "results" / "benchmarks")
+    parser.add_argument("--protocol", default="cpu", help="the preset: smoke, quick or cpu")
+    parser.add_argument("--steps", type=int, default=6, help="how many steps of each run")
+    parser.add_argument("--starts", type=int, default=0, metavar="N",
+                        help="the last step of the runs of N seeds instead")
+    parser.add_argument("--out", type=Path, default=files.ROOT / "results" / "benchmarks",
+                        help="folder of the table")
     given = parser.parse_args()
+    cases = CASES
+    if given.starts:
+        cases = [(loss, weight, seed, fields) for seed in range(given.starts)
+                 for loss, weight, fields in STARTS]
     dataset = datasets.load(given.data, preset(given.protocol, "roads"), files.ROOT / "runs")
-    lines = []
-    for loss, weight, seed, fields in cases(given.starts):
+    table = []
+    for loss, weight, seed, fields in cases:
         protocol = preset(given.protocol, "roads", fields).with_run(loss, weight, seed)
-        facts = {"loss": loss, "weight": weight and json.dumps(weight), "seed": seed, "precision":
-                 decide(protocol, "cpu").precision, "learning_rate": protocol.learning_rate}
-        seen = [facts | line for line in first_steps(protocol, dataset.train, given.steps)]
+        run = {"loss": loss, "weight": json.dumps(weight) if weight else None, "seed": seed,
+               "precision": decide(protocol, "cpu").precision,
+               "learning_rate": protocol.learning_rate}
+        rows = [run | row for row in first_steps(protocol, dataset.train, given.steps)]
         if given.starts:
-            seen = [seen[-1] | {"dead": seen[-1]["gradient"] < DEAD}]
-        lines += seen
-        print(pd.DataFrame(seen).to_string(index=False), "\n", flush=True)
+            rows = [rows[-1] | {"dead": rows[-1]["gradient"] < VANISHED}]
+        table += rows
+        print(pd.DataFrame(rows).to_string(index=False), "\n", flush=True)
     given.out.mkdir(parents=True, exist_ok=True)
     name = "collapse_starts" if given.starts else "collapse"
-    pd.DataFrame(lines).to_csv(given.out / f"{name}.csv", index=False, float_format="%.6g")
+    pd.DataFrame(table).to_csv(given.out / f"{name}.csv", index=False, float_format="%.6g")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,19 @@
 """All measurements on a CUDA machine: python benchmarks/gpu.py --out FOLDER [--only NAME]
 
-What has its line in FOLDER/gpu.jsonl is not measured again: call until none is open; take another
-FOLDER for other code. With `--device cpu --tiny` all are only seen to run, the numbers say nothing.
+Each measurement adds a line to FOLDER/gpu.jsonl and is not repeated for the same commit: start the
+command again until it prints "open: none". With `--device cpu --tiny` every measurement runs, but
+its numbers mean nothing.
 """
+
 import argparse
 import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -17,7 +21,7 @@ from torch.nn.functional import conv2d, mse_loss, unfold
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where nothing is installed
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for machines without `make setup`
 from crackutils import experiment, records
 from crackutils.batches import Sampler
 from crackutils.data import picture_cache, samples
@@ -27,29 +31,42 @@ from crackutils.models import build
 from crackutils.protocol import preset
 from crackutils.training import set_switches, train
 
-NONE_KEPT = argparse.Namespace(load=lambda: None, due=lambda: False)  # in place of checkpoints
-farthest = partial(torch.dist, p=torch.inf)  # the largest difference
-pictures = cache(lambda count, side: picture_cache.Part.of([
-    samples.Sample(str(one), *cracks.draw(0, one, (side, side))) for one in range(count)]))
+NO_CHECKPOINTS = argparse.Namespace(load=lambda: None, due=lambda: False)
 
 
-def setting(device: str, tiny: bool, **fields) -> tuple:
-    """The paper's protocol, pictures of its size, how the device computes it, Fabric on it."""
-    protocol = preset("smoke" if tiny else "paper", overrides=fields)
-    decided = decide(protocol, device)
-    return protocol, pictures(*(6, 64) if tiny else (64, 512)), decided, fabric_for(decided)
+def largest_difference(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    return torch.dist(first, second, p=torch.inf)
 
 
 @cache
-def product_rate(device: str, tiny: bool) -> float:
-    """Floating-point operations a second of a large bfloat16 matrix product on random numbers."""
+def pictures(count: int, side: int) -> picture_cache.Part:
+    """Synthetic cracks of side x side pixels."""
+    return picture_cache.Part.of([
+        samples.Sample(str(number), *cracks.draw(0, number, (side, side)))
+        for number in range(count)])
+
+
+def setting(device: str, tiny: bool, **fields) -> tuple:
+    """The paper's protocol with these fields, pictures of its size, and how the device computes:
+    the `Hardware` and Fabric."""
+    if tiny:
+        protocol, part = preset("smoke", overrides=fields), pictures(6, 64)
+    else:
+        protocol, part = preset("paper", overrides=fields), pictures(64, 512)
+    hardware = decide(protocol, device)
+    return protocol, part, hardware, fabric_for(hardware)
+
+
+@cache
+def matrix_product_rate(device: str, tiny: bool) -> float:
+    """Floating-point operations a second of a large bfloat16 matrix product."""
     side = 256 if tiny else 8192
     matrix = torch.randn(side, side, device=device).bfloat16()
     return 2 * side**3 / Timer("matrix @ matrix", globals={"matrix": matrix}).timeit(50).mean
 
 
 def plain_loop(model, sampler: Sampler, clock) -> None:
-    """The loop a competent user writes: float32, channels first, Adam as it comes."""
+    """The loop that a competent user writes: float32, channels first, Adam with its defaults."""
     optimizer = torch.optim.Adam(model.parameters(), lr=sampler.protocol.learning_rate)
     for step, (images, targets) in enumerate(sampler.batches(range(sampler.protocol.steps))):
         loss = mse_loss(torch.sigmoid(model(images.contiguous())), targets)
@@ -61,164 +78,219 @@ def plain_loop(model, sampler: Sampler, clock) -> None:
             clock.due()
 
 
-def throughput(given, kind: str) -> tuple:
-    """Steady images a second; of the operations, those of convolutions and products count."""
+def throughput(given, kind: str) -> tuple[Hardware, dict]:
+    """Images a second after the warm-up; the operations are those of convolutions and products."""
     warm, steps = (10, 30) if given.tiny else (30, 330)
     fields = {"precision": "float32"} if kind == "float32" else {}
-    protocol, part, decided, fabric = setting(given.device, given.tiny, steps=steps, **fields)
+    protocol, part, hardware, fabric = setting(given.device, given.tiny, steps=steps, **fields)
     model = build(protocol).to(given.device)
     with FlopCounterMode(display=False) as counter:
         model(torch.rand(1, 3, *protocol.tile, device=given.device)).sum().backward()
-    each, rate = counter.get_total_flops(), product_rate(given.device, given.tiny)
-    sampler, stamps = Sampler(part, protocol, fabric.device, resident=kind != "streaming"), []
-    # both loops ask for a checkpoint after every tenth step, with the device idle
+    operations = counter.get_total_flops()
+    product_rate = matrix_product_rate(given.device, given.tiny)
+    sampler = Sampler(part, protocol, fabric.device, resident=kind != "streaming")
+    # both loops ask for a checkpoint after every tenth step, when the device has nothing to do
+    stamps = []
     clock = argparse.Namespace(load=lambda: None, due=lambda: stamps.append(time.monotonic()))
-    experiment.reset_peak_memory(decided)
+    experiment.reset_peak_memory(hardware)
     if kind == "plain":
-        decided = Hardware(given.device, "float32", "channels_first")
+        hardware = Hardware(given.device, "float32", "channels_first")
         plain_loop(model, sampler, clock)
     else:
         if kind == "compiled":
             model = torch.compile(model, backend="eager" if given.tiny else "inductor")
-        train(fabric, model, sampler, decided, clock)
+        train(fabric, model, sampler, hardware, clock)
     times = pd.Series(stamps).diff()[warm // 10:] / 10  # seconds of a step
     speed = protocol.batch / times.mean()
-    return decided, {
+    return hardware, {
         "steps": steps - warm, "images_per_second": speed, "slowest": protocol.batch / times.max(),
         "extrapolated_seconds_of_10000_steps": 10_000 * protocol.batch / speed,
-        "peak_memory_mib": experiment.peak_memory_mib(decided), "gflop_an_image": each / 1e9,
-        "product_tflops": rate / 1e12, "share_of_product_rate": speed * each / rate}
+        "peak_memory_mib": experiment.peak_memory_mib(hardware),
+        "gflop_an_image": operations / 1e9, "product_tflops": product_rate / 1e12,
+        "share_of_product_rate": speed * operations / product_rate}
 
 
-def profile(given) -> tuple:
+def profile(given) -> tuple[Hardware, dict]:
     """Where the time of five steps goes: the 15 most expensive kernels in FOLDER/profile.csv."""
-    protocol, part, decided, fabric = setting(given.device, given.tiny, steps=5)
+    protocol, part, hardware, fabric = setting(given.device, given.tiny, steps=5)
     sampler = Sampler(part, protocol, fabric.device)
     for _ in range(2):  # the first is to warm up
-        seconds = train(fabric, build(protocol), sampler, decided, NONE_KEPT).seconds
+        seconds = train(fabric, build(protocol), sampler, hardware, NO_CHECKPOINTS).seconds
     with torch.profiler.profile() as profiler:
-        train(fabric, build(protocol), sampler, decided, NONE_KEPT)
-    own = f"self_{'device' if given.device == 'cuda' else 'cpu'}_time_total"  # microseconds
-    table = pd.DataFrame([
-        {"kernel": event.key, "calls_a_step": event.count / 5,
-         "milliseconds_a_step": getattr(event, own) / 5e3} for event in profiler.key_averages()
-        if event.device_type.name.lower() == given.device and not event.is_user_annotation])
+        train(fabric, build(protocol), sampler, hardware, NO_CHECKPOINTS)
+    microseconds = f"self_{'device' if given.device == 'cuda' else 'cpu'}_time_total"
+    rows = []
+    for event in profiler.key_averages():
+        if event.device_type.name.lower() == given.device and not event.is_user_annotation:
+            rows.append({"kernel": event.key, "calls_a_step": event.count / 5,
+                         "milliseconds_a_step": getattr(event, microseconds) / 5e3})
+    table = pd.DataFrame(rows)
     busy = table["milliseconds_a_step"].sum()
     table = table.assign(share=table["milliseconds_a_step"] / busy, **given.where)
     table.nlargest(15, "share").to_csv(given.out / "profile.csv", index=False)
-    return decided, {"milliseconds_a_step": 200 * seconds, "busy_milliseconds_a_step": busy}
+    return hardware, {"milliseconds_a_step": 200 * seconds, "busy_milliseconds_a_step": busy}
 
 
-def first_level(given, before: int, how: str) -> tuple:
-    """A convolution of the first level, in bfloat16; the difference is to float32 without TF32."""
+def convolve(images: torch.Tensor, weights: torch.Tensor, slopes: torch.Tensor,
+             how: str) -> torch.Tensor:
+    """A 7 x 7 convolution and its backward pass for the gradient `slopes`; returns the output.
+
+    "unfolded" computes each image's convolution as a matrix product, else PyTorch convolves.
+    """
+    weights, outputs = weights.detach().requires_grad_(), []
+    images_at_once = 1 if how == "unfolded" else len(images)
+    for part, slope in zip(images.split(images_at_once), slopes.split(images_at_once)):
+        # a photograph, with its three channels, needs no gradient
+        part = part.detach().requires_grad_(images.shape[1] > 3)
+        if how == "unfolded":
+            output = (weights.flatten(1) @ unfold(part, 7, padding=3)[0]).view_as(slope)
+        else:
+            output = conv2d(part, weights, padding=3)
+        output.backward(slope)
+        outputs.append(output.detach())
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def first_level(given, channels: int, how: str) -> tuple[Hardware, dict]:
+    """A convolution of the first level in bfloat16, against float32 without TF32."""
     count, side = (2, 32) if given.tiny else (40, 512)
-    def there_and_back(images, weights, slopes, some: int = count) -> torch.Tensor:
-        weights, answers = weights.detach().requires_grad_(), []
-        for part, slope in zip(images.split(some), slopes.split(some)):
-            part = part.detach().requires_grad_(before > 3)  # a photograph wants no gradient
-            answers.append(conv2d(part, weights, padding=3) if some > 1 else
-                           (weights.flatten(1) @ unfold(part, 7, padding=3)[0]).view_as(slope))
-            answers[-1].backward(slope)
-        return answers[0].detach() if some > 1 else torch.cat(answers).detach()
     torch.backends.cudnn.allow_tf32 = False
     layout = torch.channels_last if how == "channels_last" else torch.contiguous_format
-    values = [torch.randn(one, device=given.device).bfloat16().contiguous(memory_format=layout)
-              for one in ((count, before, side, side), (16, before, 7, 7), (count, 16, side, side))]
-    work = partial(there_and_back, *values, 1 if how == "unfolded" else count)  # images at once
+    shapes = ((count, channels, side, side), (16, channels, 7, 7), (count, 16, side, side))
+    values = [torch.randn(shape, device=given.device).bfloat16().contiguous(memory_format=layout)
+              for shape in shapes]
+    work = partial(convolve, *values, how)
     seconds = Timer("work()", globals={"work": work}).timeit(20).mean  # after two to warm up
-    answers, expected = work().float(), there_and_back(*(value.float() for value in values))
-    rate = 2 * answers.numel() * before * 49 * (3 if before > 3 else 2) / seconds
+    outputs = work().float()
+    expected = convolve(*(value.float() for value in values), "whole")
+    passes = 3 if channels > 3 else 2  # forward, gradient of the weights, gradient of the images
+    rate = 2 * outputs.numel() * channels * 49 * passes / seconds
     return Hardware(given.device, "bfloat16", how), {
         "milliseconds": 1e3 * seconds, "tflops": rate / 1e12,
-        "max_difference": farthest(answers, expected), "largest_value": expected.abs().max()}
+        "max_difference": largest_difference(outputs, expected),
+        "largest_value": expected.abs().max()}
 
 
-def toy(device: str, checkpoints=NONE_KEPT, until: int = 20, **fields) -> tuple:
+def small_run(device: str, checkpoints=NO_CHECKPOINTS, until: int = 20, **fields) -> tuple:
     """A run of 20 steps, or its beginning: how it was computed, its losses, its weights."""
-    protocol, part, decided, fabric = setting(device, True, steps=20, **fields)
+    protocol, part, hardware, fabric = setting(device, True, steps=20, **fields)
     sampler, model = Sampler(part, protocol, fabric.device), build(protocol)
     sampler.batches = lambda steps: (sampler.batch(step) for step in steps if step < until)
-    losses = train(fabric, model, sampler, decided, checkpoints).losses
+    losses = train(fabric, model, sampler, hardware, checkpoints).losses
     weights = [value.flatten().double().cpu() for value in model.state_dict().values()]
-    return decided, torch.tensor(losses), torch.cat(weights)
+    return hardware, torch.tensor(losses), torch.cat(weights)
 
 
-def same_as_cpu(given) -> tuple:
-    """A toy run without TF32 here and on the CPU; batches that lie here, stream here, or there."""
+def same_as_cpu(given) -> tuple[Hardware, dict]:
+    """A small run without TF32 on the device and on the CPU, and the batches of three samplers:
+    resident on the device, streamed to it, and on the CPU."""
     torch.backends.cudnn.allow_tf32 = False
-    decided, losses, _ = toy(given.device, precision="float32")
-    _, expected, _ = toy("cpu", precision="float32")
+    hardware, losses, _ = small_run(given.device, precision="float32")
+    _, expected, _ = small_run("cpu", precision="float32")
     protocol, batches = preset("smoke", overrides={"augmentation": "flips"}), []
     for device, resident in ((given.device, True), (given.device, False), ("cpu", True)):
         sampler = Sampler(pictures(6, 64), protocol, device, resident=resident)
         sampler.resident = resident
-        batches.append(torch.cat([torch.cat(some, 1) for some in sampler.batches(range(9))]).cpu())
-    return decided, {"loss_difference": farthest(losses, expected),
-                     "streamed_equals_resident": torch.equal(*batches[:2]),
-                     "batch_difference_to_cpu": farthest(*batches[1:])}
+        # images and targets of a step side by side, along the channels
+        steps = [torch.cat(batch, 1) for batch in sampler.batches(range(9))]
+        batches.append(torch.cat(steps).cpu())
+    resident, streamed, on_cpu = batches
+    return hardware, {"loss_difference": largest_difference(losses, expected),
+                      "streamed_equals_resident": torch.equal(resident, streamed),
+                      "batch_difference_to_cpu": largest_difference(streamed, on_cpu)}
 
 
-def resume(given) -> tuple:
-    """A toy run cut after 15 steps and resumed, against an uncut one; and two uncut ones."""
-    (decided, *whole), (_, *again) = toy(given.device), toy(given.device)
+def resume(given) -> tuple[Hardware, dict]:
+    """A small run that is cut after 15 steps and resumed, against an uncut one; and two uncut
+    runs against each other."""
+    hardware, losses, weights = small_run(given.device)
+    _, losses_again, weights_again = small_run(given.device)
     with tempfile.TemporaryDirectory() as folder:
-        kept = records.Checkpoints(Path(folder), preset("smoke"), "", decided)
-        kept.due = lambda: True
-        toy(given.device, kept, until=15)
-        after = len(kept.load()["losses"])
-        _, *resumed = toy(given.device, kept)
-    loss, weight, loss_uncut, weight_uncut = map(farthest, resumed + again, whole + whole)
-    return decided, {"resumed_after": after, "within_tolerance": bool(loss <= 1e-3),
-                     "loss_difference": loss, "weight_difference": weight,
-                     "uncut_loss_difference": loss_uncut, "uncut_weight_difference": weight_uncut}
+        checkpoints = records.Checkpoints(Path(folder), preset("smoke"), "", hardware)
+        checkpoints.due = lambda: True
+        small_run(given.device, checkpoints, until=15)
+        steps_before = len(checkpoints.load()["losses"])
+        _, losses_resumed, weights_resumed = small_run(given.device, checkpoints)
+    loss_difference = largest_difference(losses_resumed, losses)
+    return hardware, {"resumed_after": steps_before,
+                      "within_tolerance": bool(loss_difference <= 1e-3),
+                      "loss_difference": loss_difference,
+                      "weight_difference": largest_difference(weights_resumed, weights),
+                      "uncut_loss_difference": largest_difference(losses_again, losses),
+                      "uncut_weight_difference": largest_difference(weights_again, weights)}
 
 
-MEASUREMENTS = {f"throughput/{kind}": (200, partial(throughput, kind=kind))  # seconds, at most
-                for kind in ("plain", "bfloat16", "float32", "compiled", "streaming")} | {
-    f"first_level/{before}-16/{how}": (30, partial(first_level, before=before, how=how))
-    for before in (3, 16, 32) for how in ("channels_last", "channels_first", "unfolded")} | {
-    "profile": (60, profile), "same_as_cpu": (60, same_as_cpu), "resume": (60, resume)}
+class Measurement(NamedTuple):
+    """A function of the command line, and the seconds that it takes at most."""
+
+    seconds: int
+    measure: Callable[[argparse.Namespace], tuple[Hardware, dict]]
+
+
+MEASUREMENTS = {}
+for _kind in ("plain", "bfloat16", "float32", "compiled", "streaming"):
+    MEASUREMENTS[f"throughput/{_kind}"] = Measurement(200, partial(throughput, kind=_kind))
+for _channels in (3, 16, 32):
+    for _how in ("channels_last", "channels_first", "unfolded"):
+        MEASUREMENTS[f"first_level/{_channels}-16/{_how}"] = Measurement(
+            30, partial(first_level, channels=_channels, how=_how))
+MEASUREMENTS |= {"profile": Measurement(60, profile), "same_as_cpu": Measurement(60, same_as_cpu),
+                 "resume": Measurement(60, resume)}
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--tiny", action="store_true")
-    for name, default in (("minutes", 9.0), ("only", ""), ("device", "cuda"),
-                          ("commit", experiment.commit() or "")):
-        parser.add_argument(f"--{name}", type=type(default), default=default)
+    """The command line, parsed; `where` tells the lines of one machine from another's."""
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of all results")
+    parser.add_argument("--only", default="", help="the measurements whose names begin so")
+    parser.add_argument("--minutes", type=float, default=9.0,
+                        help="no measurement is started that could end later")
+    parser.add_argument("--device", default="cuda", help="cuda, or cpu with --tiny")
+    parser.add_argument("--tiny", action="store_true", help="shows that it runs, measures nothing")
+    parser.add_argument("--commit", default=experiment.commit() or "",
+                        help="of the code that is measured (default: as git says)")
     given = parser.parse_args()
-    if not (torch.cuda.is_available() if given.device == "cuda" else given.tiny):
+    available = torch.cuda.is_available() if given.device == "cuda" else given.tiny
+    if not available:
         parser.exit(2, "This needs a CUDA device; --device cpu --tiny only shows that it runs.\n")
-    given.where = {"tiny": given.tiny, "device":
-                   torch.cuda.get_device_name() if given.device == "cuda" else "cpu"}
+    name = torch.cuda.get_device_name() if given.device == "cuda" else "cpu"
+    given.where = {"tiny": given.tiny, "device": name}
     return given
 
 
+def line_of(name: str, given: argparse.Namespace) -> str:
+    """Make one measurement; returns its line of gpu.jsonl."""
+    begun = time.monotonic()
+    set_switches(given)
+    torch.backends.cudnn.allow_tf32 = True  # PyTorch's default
+    hardware, results = MEASUREMENTS[name].measure(given)
+    return json.dumps({"measurement": name, **given.where, "torch": torch.__version__,
+                       "commit": given.commit, "precision": hardware.precision,
+                       "layout": hardware.memory_format, "tf32": torch.backends.cudnn.allow_tf32,
+                       "seconds": time.monotonic() - begun, **results}, default=float)
+
+
 def main() -> int:
+    """The exit status: the number of measurements that failed."""
     given, begun, failed = arguments(), time.monotonic(), []
     given.out.mkdir(parents=True, exist_ok=True)
+    done = {}
     with open(given.out / "gpu.jsonl", "a+") as file:
         file.seek(0)
-        done = {line["measurement"]: line for line in map(json.loads, file)
-                if {**given.where, "commit": given.commit}.items() <= line.items()}
-        for name in [name for name in MEASUREMENTS if name.startswith(given.only)]:
-            (seconds, measurement), start = MEASUREMENTS[name], time.monotonic()
-            if name in done or start - begun + seconds > 60 * given.minutes:
+        for line in map(json.loads, file):
+            if {**given.where, "commit": given.commit}.items() <= line.items():
+                done[line["measurement"]] = line
+        for name, measurement in MEASUREMENTS.items():
+            end = time.monotonic() - begun + measurement.seconds
+            if name in done or not name.startswith(given.only) or end > 60 * given.minutes:
                 continue
-            set_switches(given)
-            torch.backends.cudnn.allow_tf32 = True  # as it comes
             try:
-                decided, found = measurement(given)
-            except Exception:  # the others may still work
+                line = line_of(name, given)
+            except Exception:  # the other measurements may still work
                 sys.excepthook(*sys.exc_info())
                 failed.append(name)
                 continue
-            line = json.dumps({"measurement": name, **given.where, "torch": torch.__version__,
-                               "commit": given.commit, "precision": decided.precision,
-                               "layout": decided.memory_format,
-                               "tf32": torch.backends.cudnn.allow_tf32,
-                               "seconds": time.monotonic() - start, **found}, default=float)
             print(line, file=file, flush=True)
             print(line, flush=True)
             done[name] = json.loads(line)

@@ -1,7 +1,7 @@
-"""The paper's U-Net in Keras 3 on TensorFlow, trained on given draws: a process of its own.
+"""The paper's U-Net in Keras 3 on TensorFlow, trained on given draws.
 
-Started by `training.py` in an environment that holds nothing of this repository. It reads lines of
-"<first step> <steps>" and answers each with the seconds that `fit` took over these steps.
+`training.py` starts it in an environment that has nothing of this repository. It reads lines of
+"<first step> <steps>" and answers each with the seconds that `fit` took for these steps.
 """
 
 import json
@@ -19,6 +19,7 @@ from keras import layers
 
 
 def block(features, filters: int, kernel: int):
+    """Two convolutions, each with batch norm and ReLU."""
     for _ in range(2):
         features = layers.Conv2D(filters, kernel, padding="same", use_bias=False)(features)
         features = layers.ReLU()(layers.BatchNormalization()(features))
@@ -26,6 +27,7 @@ def block(features, filters: int, kernel: int):
 
 
 def unet(levels: int, kernel: int, first_filters: int, tile: int) -> keras.Model:
+    """The network of `crackutils.models`, for N x tile x tile x 3 images in [0, 1]."""
     filters = [min(first_filters * 2**level, 256) for level in range(levels)]
     features = inputs = keras.Input((tile, tile, 3))
     skips = []
@@ -40,7 +42,7 @@ def unet(levels: int, kernel: int, first_filters: int, tile: int) -> keras.Model
 
 
 def dataset(arrays: dict, first: int, steps: int, batch: int, tile: int) -> tf.data.Dataset:
-    """Crops at the given places, prepared by tf.data while the network computes."""
+    """The crops of some steps, which tf.data prepares while the network computes."""
     images, masks = tf.constant(arrays["images"]), tf.constant(arrays["masks"][..., None])
 
     def crop(draw):
@@ -55,15 +57,15 @@ def dataset(arrays: dict, first: int, steps: int, batch: int, tile: int) -> tf.d
 
 
 def main() -> None:
-    spec = json.loads(sys.argv[2])
+    fields = json.loads(sys.argv[2])
     with np.load(sys.argv[1]) as file:
         arrays = dict(file)
-    model = unet(spec["levels"], spec["kernel"], spec["first_filters"], spec["tile"])
-    # without XLA: Keras' own choice where there is only a CPU
+    model = unet(fields["levels"], fields["kernel"], fields["first_filters"], fields["tile"])
+    # without XLA, which Keras itself does not use if there is only a CPU
     model.compile(keras.optimizers.Adam(1e-3), "mean_squared_error")
     for line in sys.stdin:
         first, steps = map(int, line.split())
-        data = dataset(arrays, first, steps, spec["batch"], spec["tile"])
+        data = dataset(arrays, first, steps, fields["batch"], fields["tile"])
         begun = time.perf_counter()
         model.fit(data, verbose=0)
         print(json.dumps(time.perf_counter() - begun), flush=True)

@@ -1,8 +1,9 @@
-"""The same training twice in PyTorch, each in a process of its own: see `training.py`.
+"""The same training in two ways in PyTorch, each in a process of its own: see `training.py`.
 
-`plain_pytorch` is the loop a competent user writes: float32, channels first, Adam as it comes.
-`crackutils` is this repository's `training.train`. Both read lines of "<first step> <steps>" and
-answer each with the seconds these steps took, drawing and preparing the batches included.
+`plain_pytorch` is the loop that a competent user writes: float32, channels first, Adam with its
+defaults. `crackutils` is this repository's `training.train`. A process reads lines of
+"<first step> <steps>" and answers each with the seconds that these steps took; drawing and
+preparing the batches is part of that.
 """
 
 import json
@@ -10,6 +11,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,17 +21,20 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from crackutils import data as datasets
 from crackutils import device, models, records
-from crackutils.batches import Sampler
+from crackutils.batches import Draw, Sampler
+from crackutils.data.picture_cache import Part
 from crackutils.protocol import Protocol
 from crackutils.training import train
 
+Loop = Callable[[int, int], None]  # first step, number of steps
 
-def plain_loop(protocol: Protocol, sampler: Sampler):
-    """A function of (first step, steps) that trains on."""
+
+def plain_loop(protocol: Protocol, sampler: Sampler) -> Loop:
+    """A function that trains one network for more and more steps."""
     network = models.build(protocol).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=protocol.learning_rate)
 
-    def some(first: int, steps: int) -> None:
+    def train_steps(first: int, steps: int) -> None:
         for step in range(first, first + steps):
             images, targets = sampler.batch(step)
             loss = functional.mse_loss(torch.sigmoid(network(images.contiguous())), targets)
@@ -37,36 +42,36 @@ def plain_loop(protocol: Protocol, sampler: Sampler):
             loss.backward()
             optimizer.step()
 
-    return some
+    return train_steps
 
 
-class From(Sampler):
-    """Batches from another first step."""
+class LaterSampler(Sampler):
+    """A sampler whose step 0 is the step `first` of its protocol."""
 
     first = 0
 
-    def draws(self, step):
+    def draws(self, step: int) -> list[Draw]:
         return super().draws(self.first + step)
 
 
-def own_loop(protocol: Protocol, part):
-    """A function of (first step, steps) that trains a network of its own."""
-    decided = device.decide(protocol, "cpu")
-    fabric = device.fabric_for(decided)
+def package_loop(protocol: Protocol, part: Part) -> Loop:
+    """A function that trains a new network by `training.train` at each call."""
+    hardware = device.decide(protocol, "cpu")
+    fabric = device.fabric_for(hardware)
 
-    def some(first: int, steps: int) -> None:
-        shorter = replace(protocol, steps=steps)
-        sampler = From(part, shorter)
+    def train_steps(first: int, steps: int) -> None:
+        run = replace(protocol, steps=steps)
+        sampler = LaterSampler(part, run)
         sampler.first = first
         with tempfile.TemporaryDirectory() as folder:
-            checkpoints = records.Checkpoints(Path(folder), shorter, "", decided)
-            train(fabric, models.build(shorter), sampler, decided, checkpoints)
+            checkpoints = records.Checkpoints(Path(folder), run, "", hardware)
+            train(fabric, models.build(run), sampler, hardware, checkpoints)
 
-    return some
+    return train_steps
 
 
-def rate() -> float:
-    """Floating-point operations a second of a bfloat16 matrix product."""
+def matrix_product_rate() -> float:
+    """Floating-point operations a second of a large bfloat16 matrix product."""
     matrix = torch.randn(2048, 2048, dtype=torch.bfloat16)
     seconds = []
     for _ in range(9):
@@ -76,8 +81,8 @@ def rate() -> float:
     return 2 * 2048**3 / sorted(seconds)[len(seconds) // 2]
 
 
-def operations(protocol: Protocol, sampler: Sampler) -> int:
-    """Floating-point operations of convolutions and products in a step, forward and backward."""
+def operations_of_a_step(protocol: Protocol, sampler: Sampler) -> int:
+    """Floating-point operations of the convolutions and products, forward and backward."""
     with FlopCounterMode(display=False) as counter:
         models.build(protocol)(sampler.batch(0)[0]).sum().backward()
     return counter.get_total_flops()
@@ -91,14 +96,16 @@ def main() -> None:
     with open(os.devnull, "w") as sys.stdout:
         part = datasets.load("synthetic", protocol, folder).train
         sampler = Sampler(part, protocol)
-        loop = (plain_loop(protocol, sampler) if kind == "plain_pytorch"
-                else own_loop(protocol, part))
+        if kind == "plain_pytorch":
+            loop = plain_loop(protocol, sampler)
+        else:
+            loop = package_loop(protocol, part)
         for line in sys.stdin:
-            if line.startswith("facts"):
-                answer = {"operations": operations(protocol, sampler),
+            if line.strip() == "hardware":
+                answer = {"operations": operations_of_a_step(protocol, sampler),
                           **vars(device.decide(protocol, "cpu"))}
-            elif line.startswith("rate"):
-                answer = rate()
+            elif line.strip() == "matrix product":
+                answer = matrix_product_rate()
             else:
                 begun = time.perf_counter()
                 loop(*map(int, line.split()))

@@ -81,7 +81,7 @@ def fastest(protocol: Protocol, device: str) -> tuple[str, str]:
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bfloat16", "channels_last"
         return "float32", "channels_first"
-    # a version of PyTorch that does not report them gets float32, in which every CPU computes
+    # float32, in which every CPU computes, if a version of PyTorch does not report capabilities
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     matrix_units = capabilities.get("amx_bf16", False)
     if not matrix_units and not (unet and capabilities.get("avx512_bf16", False)):
@@ -107,13 +107,10 @@ def check_processes(protocol: Protocol, hardware: Hardware) -> None:
     if hardware.num_nodes > 1 and not UNDER_TORCHRUN:
         raise ValueError(f"num_nodes={hardware.num_nodes} needs a process on each machine: start "
                          "crackutils train there by torchrun.")
-    if hardware.device == "cuda":
-        available, kind = torch.cuda.device_count(), "GPUs"
-    else:
-        available, kind = usable_cores(), "cores"
+    available = torch.cuda.device_count() if hardware.device == "cuda" else usable_cores()
     if hardware.devices > available:
-        raise ValueError(f"devices={hardware.devices}, but this process may use {available} "
-                         f"{kind}: choose at most {available}.")
+        raise ValueError(f"devices={hardware.devices}, but this process may use {available}: "
+                         f"choose at most {available}.")
     if protocol.batch % hardware.ranks:
         raise ValueError(f"A batch of {protocol.batch} can't be divided evenly among "
                          f"{hardware.ranks} processes: choose another batch or other devices.")
@@ -124,7 +121,7 @@ def check_processes(protocol: Protocol, hardware: Hardware) -> None:
 
 
 def synchronises_batch_norm(protocol: Protocol) -> bool:
-    """Whether the network has batch norm, with statistics of the batches of all processes."""
+    """Whether the network has batch norm with statistics over the batches of all processes."""
     has_batch_norm = protocol.batch_norm or protocol.architecture == "fpn"
     return has_batch_norm and protocol.synchronised_batch_norm
 
@@ -146,7 +143,9 @@ def launch(hardware: Hardware, work: Callable[[Fabric], None]) -> None:
     they are started here, also from a notebook; `work` must then be picklable.
     """
     if hardware.ranks == 1 or UNDER_TORCHRUN:
-        _work_in_process(hardware, work)
+        fabric = fabric_for(hardware)
+        fabric.launch()
+        work(fabric)
         return
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -162,7 +161,9 @@ def _start(rank: int, hardware: Hardware, work: Callable[[Fabric], None], port: 
                    "MASTER_PORT": str(port), "WORLD_SIZE": str(hardware.devices)}
     if hardware.device == "cpu":
         torch.set_num_threads(max(1, usable_cores() // hardware.devices))
-    _work_in_process(hardware, work)
+    fabric = fabric_for(hardware)
+    fabric.launch()
+    work(fabric)
 
 
 def _exit_with_parent() -> None:
@@ -172,9 +173,3 @@ def _exit_with_parent() -> None:
     """
     multiprocessing.parent_process().join()
     os._exit(1)
-
-
-def _work_in_process(hardware: Hardware, work: Callable[[Fabric], None]) -> None:
-    fabric = fabric_for(hardware)
-    fabric.launch()
-    work(fabric)

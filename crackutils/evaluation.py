@@ -1,4 +1,8 @@
-"""Model x images -> counts: one pass over the images yields the counts of all thresholds."""
+"""From a network and pictures to counts: true and false positives at every threshold in one pass.
+
+`predict` gives the probabilities of a picture of any size, tile by tile; `image_counts` turns them
+into counts; `evaluate` does both for the parts of a data set and returns what `counts.npz` holds.
+"""
 
 import itertools
 import math
@@ -18,186 +22,237 @@ from crackutils.protocol import Protocol
 # 0.01 ... 0.99, and finer near 1, where strongly weighted losses have their best threshold
 THRESHOLDS = np.concatenate([np.arange(1, 100) / 100, np.arange(991, 1000) / 1000,
                              [0.9995, 0.9999]])
-CELLS = 2**14  # of the histogram that thresholds are counted with: a power of two
-IN_CACHE = 2**18  # pixels counted at once: their intermediate results stay in the cache
-PIXELS_AT_ONCE = 2**20  # of windows in one pass: bounds the memory, whatever the photograph
-WIDTH_EDGES = np.array([1.0, 2.0, 3.0, 5.0])  # px: below 1, 1-2, 2-3, 3-5, 5 and more
+WIDTH_EDGES = np.array([1.0, 2.0, 3.0, 5.0])  # px: below 1, 1 to 2, 2 to 3, 3 to 5, 5 and more
+OVERLAP = 0.5  # of a tile's side that neighbouring tiles share
+BLENDING_DEVIATION = 0.125  # of a tile's side: the standard deviation of the blending weights
+LEAST_BLENDING_WEIGHT = 1e-3
+PIXELS_PER_PASS = 2**20  # of tiles that the network sees at once: bounds the memory
+HISTOGRAM_BINS = 2**14  # a power of two, so that a prediction times it is exact
+PIXELS_IN_CACHE = 2**18  # counted at once, so that intermediate results stay in the processor
 
 
 class NoProbabilitiesError(ValueError):
-    """Predictions outside [0, 1], or no numbers at all."""
+    """Predictions outside [0, 1], or NaN."""
 
+
+# Counting
 
 def counts_by_group(prediction: Tensor, group: Tensor, groups: int,
                     thresholds: np.ndarray = THRESHOLDS) -> Tensor:
-    """How many pixels of each group are positive at each threshold: int64 groups x thresholds.
+    """Count the pixels of each group that are positive at each threshold.
 
-    A pixel is positive at threshold t if prediction >= t, both as float32; `group` holds each
-    pixel's group, 0 ... groups - 1. One histogram over all pixels, whatever the number of
-    thresholds. `ValueError` for predictions outside [0, 1] (NaN included).
+    A pixel is positive at threshold t if its prediction is at least t, both as float32. `group`
+    holds each pixel's group, 0 to `groups - 1`, in the shape of `prediction`. Returns int64
+    groups x thresholds. One histogram over all pixels gives the counts of all thresholds, so the
+    time does not depend on their number. Raises `NoProbabilitiesError` for predictions outside
+    [0, 1] or NaN.
     """
-    cuts = torch.as_tensor(thresholds, dtype=torch.float32, device=prediction.device)
-    cut_cells = (cuts * CELLS).long()
-    has_cut = torch.zeros(CELLS + 1, dtype=torch.bool, device=prediction.device)
-    has_cut[cut_cells] = True
-    size = len(thresholds) + 1
-    by_cell = torch.zeros(groups * (CELLS + 1), dtype=torch.long, device=prediction.device)
-    by_threshold = torch.zeros(groups * size, dtype=torch.long, device=prediction.device)
-    for values, own in zip(prediction.flatten().split(IN_CACHE), group.flatten().split(IN_CACHE)):
-        values, own = values.float(), own.int()
+    device = prediction.device
+    cuts = torch.as_tensor(thresholds, dtype=torch.float32, device=device)
+    bin_of_cut = (cuts * HISTOGRAM_BINS).long()
+    holds_a_cut = torch.zeros(HISTOGRAM_BINS + 1, dtype=torch.bool, device=device)
+    holds_a_cut[bin_of_cut] = True
+    columns = len(thresholds) + 1
+    by_bin = torch.zeros(groups * (HISTOGRAM_BINS + 1), dtype=torch.long, device=device)
+    by_cut = torch.zeros(groups * columns, dtype=torch.long, device=device)
+    chunks = zip(prediction.flatten().split(PIXELS_IN_CACHE),
+                 group.flatten().split(PIXELS_IN_CACHE))
+    for values, groups_of_values in chunks:
+        values, groups_of_values = values.float(), groups_of_values.int()
         low, high = values.aminmax()
         if not bool((low >= 0) & (high <= 1)):
             raise NoProbabilitiesError("predictions must be probabilities in [0, 1], without NaN")
-        # exact, CELLS being a power of two: of values in different cells the cells tell the larger
-        cells = (values * CELLS).int()
-        by_cell += torch.bincount(own * (CELLS + 1) + cells, minlength=len(by_cell))
-        # the few pixels in a threshold's own cell are compared with the thresholds themselves
-        near = has_cut.index_select(0, cells).nonzero()[:, 0]
-        # right=True: the number of thresholds <= prediction, ties included
+        bins = (values * HISTOGRAM_BINS).int()
+        by_bin += torch.bincount(groups_of_values * (HISTOGRAM_BINS + 1) + bins,
+                                 minlength=len(by_bin))
+        # a bin with a threshold in it holds values on both sides of it: those few are compared
+        # with the thresholds themselves (right=True counts a value equal to a threshold as above)
+        near = holds_a_cut.index_select(0, bins).nonzero()[:, 0]
         reached = torch.bucketize(values[near], cuts, right=True)
-        by_threshold += torch.bincount(own[near] * size + reached, minlength=len(by_threshold))
-    by_cell = by_cell.view(groups, -1)
-    by_cell[:, has_cut] = 0
-    return at_least(by_cell)[:, cut_cells] + at_least(by_threshold.view(groups, size))[:, 1:]
+        by_cut += torch.bincount(groups_of_values[near] * columns + reached, minlength=len(by_cut))
+    by_bin = by_bin.view(groups, -1)
+    by_bin[:, holds_a_cut] = 0
+    above_bin = _sum_from_each_column_on(by_bin)[:, bin_of_cut]
+    return above_bin + _sum_from_each_column_on(by_cut.view(groups, columns))[:, 1:]
 
 
-def at_least(histogram: Tensor) -> Tensor:
-    """How many lie in each column or in one to its right."""
+def _sum_from_each_column_on(histogram: Tensor) -> Tensor:
+    """For each column the sum of it and of all columns to its right."""
     return histogram.flip(1).cumsum(1).flip(1)
 
 
 def image_counts(prediction: Tensor, sample: Sample) -> dict[str, np.ndarray]:
-    """The counts of one image (classes x H x W probabilities): by threshold and, if known, by crack
-    width; of several classes also `confusion`, labels x predictions. There all classes but the
-    background are positive together."""
+    """Count one image's true positives, false positives and false negatives at every threshold.
+
+    `prediction` holds the probabilities of the classes, classes x H x W; all classes but the
+    background are positive together. Where the crack widths are known, the result also has
+    `true_positives_by_width` (width strata x thresholds) and `positives_by_width` (width strata,
+    with the limits `WIDTH_EDGES`); for several classes also `confusion` (labels x predictions).
+    """
     mask = (sample.mask > 0).astype(np.int64)
-    several = len(prediction) > 1
-    confused = {"confusion": confusion(prediction, sample.mask)} if several else {}
-    prediction = positive(prediction)
     if sample.width is None:
         group, groups = mask, 2
     else:
         group, groups = mask * (1 + np.digitize(sample.width, WIDTH_EDGES)), len(WIDTH_EDGES) + 2
     group = torch.from_numpy(group).to(prediction.device)
-    claimed = counts_by_group(prediction, group, groups).cpu().numpy()
-    true = claimed[1:].sum(0)
-    result = {"pixels": np.array(mask.size), "true_positives": true, "false_positives": claimed[0],
-              "false_negatives": mask.sum() - true}
+    claimed = counts_by_group(positive(prediction), group, groups).cpu().numpy()
+    true_positives = claimed[1:].sum(axis=0)
+    counts = {"pixels": np.array(mask.size), "true_positives": true_positives,
+              "false_positives": claimed[0], "false_negatives": mask.sum() - true_positives}
     if sample.width is not None:
         totals = torch.bincount(group.flatten(), minlength=groups).cpu().numpy()
-        result |= {"true_positives_by_width": claimed[1:], "positives_by_width": totals[1:]}
-    return result | confused
+        counts["true_positives_by_width"] = claimed[1:]
+        counts["positives_by_width"] = totals[1:]
+    if len(prediction) > 1:
+        counts["confusion"] = confusion(prediction, sample.mask)
+    return counts
 
 
 def positive(prediction: Tensor) -> Tensor:
-    """The probability of not being background, H x W, from those of the classes."""
+    """The probability that a pixel is not background, H x W, from those of the classes."""
     if len(prediction) == 1:
         return prediction[0]
-    return prediction[1:].sum(0).clamp(0, 1)  # rounding may lead beyond 1
+    return prediction[1:].sum(0).clamp(0, 1)  # the sum may exceed 1 by rounding
 
 
 def confusion(prediction: Tensor, mask: np.ndarray) -> np.ndarray:
-    """Pixels by label (rows) and by the likeliest class (columns)."""
+    """Count the pixels by label (rows) and by the likeliest class (columns): int64."""
     classes = len(prediction)
     labels = torch.from_numpy(mask.astype(np.int64)).to(prediction.device)
     cells = labels * classes + prediction.argmax(0)
-    return torch.bincount(cells.flatten(), minlength=classes**2).view(classes, classes) \
-        .cpu().numpy()
+    counted = torch.bincount(cells.flatten(), minlength=classes**2)
+    return counted.view(classes, classes).cpu().numpy()
 
 
-def window_starts(length: int, side: int) -> list[int]:
-    """First pixels of windows of `side` pixels that cover `length`, a quarter overlapping."""
+# Predicting pictures of any size
+
+def tile_starts(length: int, side: int) -> list[int]:
+    """The first pixels of tiles of `side` pixels that cover `length` pixels, evenly spaced.
+
+    Neighbouring tiles share at least `OVERLAP` of their side. One tile if `length <= side`.
+    """
     if length <= side:
         return [0]
-    count = math.ceil((length - side) / (0.75 * side)) + 1
+    count = math.ceil((length - side) / ((1 - OVERLAP) * side)) + 1
     return np.linspace(0, length - side, count).round().astype(int).tolist()
 
 
-def windows_of(size: tuple[int, int], tile: tuple[int, int]) -> list[tuple[slice, slice]]:
-    """Windows of `tile` that cover an image of `size`."""
+def tiles_of(size: tuple[int, int], tile: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """The tiles of `tile` pixels (height, width) that cover a picture of `size` pixels."""
     return [np.s_[top:top + tile[0], left:left + tile[1]]
-            for top in window_starts(size[0], tile[0]) for left in window_starts(size[1], tile[1])]
+            for top in tile_starts(size[0], tile[0]) for left in tile_starts(size[1], tile[1])]
 
 
-def groups(part: Part, indices: Iterable[int], tile: tuple[int, int]) -> Iterator[list[int]]:
-    """Neighbours of one size, as many as fill a pass (at least one)."""
-    for size, run in itertools.groupby(indices, lambda index: part.sizes[index]):
-        same = list(run)
-        pixels = len(windows_of(size, tile)) * tile[0] * tile[1]
-        at_once = max(1, PIXELS_AT_ONCE // pixels)
-        yield from (same[first:first + at_once] for first in range(0, len(same), at_once))
+def blending_weights(tile: tuple[int, int]) -> Tensor:
+    """How much each pixel of a tile counts where tiles overlap: float32, height x width.
+
+    A Gaussian around the tile's centre, as in MONAI's `sliding_window_inference`. Near a tile's
+    edge the prediction rests on the zeros that convolutions see outside of it; another tile has
+    the same pixel nearer to its centre and knows its surroundings.
+    """
+    curves = []
+    for side in tile:
+        distance = torch.arange(side) - (side - 1) / 2
+        curves.append(torch.exp(-distance**2 / (2 * (BLENDING_DEVIATION * side) ** 2)))
+    return torch.outer(*curves).clamp(min=LEAST_BLENDING_WEIGHT)
 
 
 @torch.inference_mode()
 def predict(model: nn.Module, images: Tensor, protocol: Protocol, hardware: Hardware,
             fabric: Fabric) -> Tensor:
-    """Probabilities float32 N x classes x H x W of images N x 3 x H x W; `model` in evaluation
-    mode.
+    """Predict the probabilities of the classes for images of one size.
 
-    A network trained on tiles sees tiles here too: overlapping windows of `protocol.tile`, averaged
-    where they overlap. On a whole photograph its deep layers, which only ever saw the zeros around
-    a tile, would meet surroundings they never learned, and some runs then fail on some of them.
+    `images` float32 N x 3 x H x W in [0, 1], `model` in evaluation mode; returns float32
+    N x classes x H x W. A network that was trained on tiles sees tiles here too: overlapping ones
+    of `protocol.tile`, blended by `blending_weights`. On a whole photograph its deep layers would
+    meet surroundings that they never met in training, where zeros surround each tile; some
+    networks then fail on some photographs.
     """
     height, width = images.shape[-2:]
-    places = [(image, window) for image in range(len(images))
-              for window in windows_of((height, width), protocol.tile)]
+    tiles = tiles_of((height, width), protocol.tile)
+    places = [(image, tile) for image in range(len(images)) for tile in tiles]
     total = images.new_zeros(len(images), OUTPUTS[protocol.classes], height, width)
-    hits = torch.zeros_like(images[:, :1])
-    at_once = max(1, PIXELS_AT_ONCE // math.prod(protocol.tile))
-    for first in range(0, len(places), at_once):
-        chunk = places[first:first + at_once]
-        tiles = torch.stack([images[image, :, *window] for image, window in chunk])
+    weight_of_pixel = images.new_zeros(height, width)
+    weights = blending_weights((min(height, protocol.tile[0]), min(width, protocol.tile[1])))
+    weights = weights.to(images.device)
+    if len(tiles) == 1:
+        weights = torch.ones_like(weights)  # nothing to blend: the prediction stays bit for bit
+    for tile in tiles:
+        weight_of_pixel[tile] += weights
+    per_pass = max(1, PIXELS_PER_PASS // math.prod(protocol.tile))
+    for first in range(0, len(places), per_pass):
+        chunk = places[first:first + per_pass]
+        batch = torch.stack([images[image, :, *tile] for image, tile in chunk])
         with fabric.autocast():
-            logits = model(tiles.contiguous(memory_format=hardware.tensor_format))
-        for (image, window), tile in zip(chunk, probability(logits, protocol.output)):
-            total[image, :, *window] += tile
-            hits[image, :, *window] += 1
-    return total / hits
+            logits = model(batch.contiguous(memory_format=hardware.tensor_format))
+        for (image, tile), probabilities in zip(chunk, probability(logits, protocol.output)):
+            total[image, :, *tile] += weights * probabilities
+    # rounding may lead beyond 1
+    return (total / weight_of_pixel).clamp_(0, 1)
+
+
+def images_of_one_size(part: Part, indices: Iterable[int],
+                       tile: tuple[int, int]) -> Iterator[list[int]]:
+    """Consecutive images of one size, as many as fill one pass of the network (at least one)."""
+    for size, run in itertools.groupby(indices, lambda index: part.sizes[index]):
+        run = list(run)
+        pixels = len(tiles_of(size, tile)) * math.prod(tile)
+        per_pass = max(1, PIXELS_PER_PASS // pixels)
+        for first in range(0, len(run), per_pass):
+            yield run[first:first + per_pass]
 
 
 def predictions(model: nn.Module, part: Part, indices: Iterable[int], protocol: Protocol,
                 hardware: Hardware, fabric: Fabric) -> Iterator[tuple[int, Tensor]]:
-    """Each index with its sample's probabilities, float32 classes x H x W."""
+    """Yield each index with the probabilities of its sample, float32 classes x H x W."""
     model.to(fabric.device, memory_format=hardware.tensor_format).eval()
     images, _ = part.tensors()
-    for group in groups(part, indices, protocol.tile):
+    for group in images_of_one_size(part, indices, protocol.tile):
         pixels = torch.stack([images[part.place(index)].view(*part.sizes[index], 3)
                               for index in group]).to(fabric.device)
-        found = predict(model, pixels.permute(0, 3, 1, 2).float() / 255, protocol, hardware, fabric)
-        yield from zip(group, found)
+        yield from zip(group, predict(model, pixels.permute(0, 3, 1, 2).float() / 255, protocol,
+                                      hardware, fabric))
 
+
+# Evaluating the parts of a data set
 
 def evaluate(model: nn.Module, parts: dict[str, Part], protocol: Protocol, hardware: Hardware,
              fabric: Fabric) -> dict[str, np.ndarray]:
-    """The arrays of `counts.npz`: `thresholds`, and for each part `<part>_names`, `_pixels`,
-    `_true_positives`, `_false_positives`, `_false_negatives` (images x thresholds) and, where the
-    crack widths are known, `_true_positives_by_width` (images x widths x thresholds) and
-    `_positives_by_width` (images x widths; the widths' limits are `width_edges`); of several
-    classes also `_confusion` (images x labels x predictions).
+    """Count every image of the given parts; returns the arrays that `counts.npz` holds.
 
-    Several processes share out the images; each counts as it would alone, and counts none twice.
+    `thresholds` and `width_edges`; then for each part `<part>_names`, `_pixels`,
+    `_true_positives`, `_false_positives` and `_false_negatives` (images x thresholds); where the
+    crack widths are known `_true_positives_by_width` (images x width strata x thresholds) and
+    `_positives_by_width` (images x width strata); for several classes `_confusion` (images x
+    labels x predictions). Several processes share the images; each image is counted once.
     """
     arrays = {"thresholds": THRESHOLDS, "width_edges": WIDTH_EDGES}
-    for part, samples in parts.items():
-        own = range(fabric.global_rank, len(samples), fabric.world_size)
-        counted = {index: image_counts(prediction, samples[index]) for index, prediction in
-                   predictions(model, samples, own, protocol, hardware, fabric)}
-        arrays[f"{part}_names"] = np.array(samples.names)
-        for name, counts in shared(counted, len(samples), fabric).items():
-            arrays[f"{part}_{name}"] = counts.astype(np.uint32)
+    for name, part in parts.items():
+        indices = range(fabric.global_rank, len(part), fabric.world_size)
+        counted = {index: image_counts(prediction, part[index]) for index, prediction
+                   in predictions(model, part, indices, protocol, hardware, fabric)}
+        arrays[f"{name}_names"] = np.array(part.names)
+        for quantity, counts in gathered(counted, len(part), fabric).items():
+            arrays[f"{name}_{quantity}"] = counts.astype(np.uint32)
     return arrays
 
 
-def shared(counted: dict[int, dict[str, np.ndarray]], count: int,
-           fabric: Fabric) -> dict[str, np.ndarray]:
-    """All processes' counts, stacked in the images' order; refused unless each image has one."""
-    gathered = [counted]
+def gathered(counted: dict[int, dict[str, np.ndarray]], images: int,
+             fabric: Fabric) -> dict[str, np.ndarray]:
+    """Join the counts of all processes, stacked in the order of the images.
+
+    Raises `RuntimeError` unless each of the `images` was counted exactly once.
+    """
+    shares = [counted]
     if fabric.world_size > 1:
-        gathered = [None] * fabric.world_size
-        torch.distributed.all_gather_object(gathered, counted)
-    indices = sorted(index for one in gathered for index in one)
-    if indices != list(range(count)):
-        raise RuntimeError(f"{len(indices)} counts for {count} images: each must be counted once.")
-    together = {index: counts for one in gathered for index, counts in one.items()}
-    return {name: np.stack([together[index][name] for index in range(count)])
-            for name in together[0]}
+        shares = [None] * fabric.world_size
+        torch.distributed.all_gather_object(shares, counted)
+    indices = sorted(itertools.chain.from_iterable(shares))
+    if indices != list(range(images)):
+        raise RuntimeError(f"{len(indices)} counts for {images} images: each must be counted "
+                           "once.")
+    counts_of = {}
+    for share in shares:
+        counts_of.update(share)
+    return {quantity: np.stack([counts_of[index][quantity] for index in range(images)])
+            for quantity in counts_of[0]}

@@ -3,10 +3,7 @@
 A binary loss is a function of `prediction` and `target`, two tensors of one shape (usually
 N x 1 x H x W): the prediction is a probability in [0, 1], the target is 0 or 1. It returns a scalar
 tensor. In the formulas e = target - prediction. It raises `ValueError` if the shapes differ or the
-weight is out of range. A three-class loss is a function of logits and labels.
-
-Training calls none of them directly but `loss_from_logits`, which computes in float32 whatever
-the network computed in.
+weight is out of range. Training calls `loss_from_logits`, which also has the three-class losses.
 """
 
 import math
@@ -224,32 +221,15 @@ LOSSES = {"mse": mse, "balanced_step": balanced_step,
           "focal": focal}
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy of three classes, mean(-log p_y): what BCE is for two.
-
-    `logits` is N x 3 x H x W, `labels` is N x H x W with class indices; p_y is the softmax
-    probability of the labelled class. Range [0, inf). Paper B does not say how many classes it
-    trained.
-    """
-    return functional.cross_entropy(logits, labels)
-
-
-def focal_three_class(logits: Tensor, labels: Tensor, *, weight: float) -> Tensor:
-    """Focal loss of three classes, mean((1 - p_y)^gamma (-log p_y)), weight = gamma.
-
-    Shapes, range and p_y as in `cross_entropy`.
-    """
-    cross_entropies = functional.cross_entropy(logits, labels, reduction="none")  # -log p_y
-    # 1 - p_y = 1 - exp(log p_y); expm1 keeps its digits where it is near 0
-    return ((-torch.expm1(-cross_entropies)) ** weight * cross_entropies).mean()
-
-
 def _three_class_loss(loss: str, logits: Tensor, target: Tensor, weight,
                       smoothing: float) -> Tensor:
-    """One of `THREE_CLASS`; `bce_dice` has cross entropy in the place of BCE.
+    """One of `THREE_CLASS`; p_y is the softmax probability of a pixel's labelled class y.
 
-    Dice, Tversky and Jaccard are the mean of the three classes' losses. A class that no pixel of
-    the batch has contributes 0, and the mean is still over three.
+    cross_entropy: mean(-log p_y), what BCE is for two classes (paper B does not say how many
+    classes it trained). focal: mean((1 - p_y)^gamma (-log p_y)), weight = gamma. dice, tversky and
+    jaccard: the mean of the three classes' losses, in [0, 1]; a class that no pixel of the batch
+    has contributes 0, and the mean is still over three. bce_dice: as in `bce_dice`, with cross
+    entropy in the place of BCE.
     """
     check_weight(loss, weight)
     if loss not in THREE_CLASS:
@@ -260,12 +240,14 @@ def _three_class_loss(loss: str, logits: Tensor, target: Tensor, weight,
                          f"N x 1 x H x W, got {tuple(logits.shape)} and {tuple(target.shape)}.")
     labels = target[:, 0].long()
     if loss == "cross_entropy":
-        return cross_entropy(logits, labels)
+        return functional.cross_entropy(logits, labels)
     if loss == "focal":
-        return focal_three_class(logits, labels, weight=weight)
+        cross_entropies = functional.cross_entropy(logits, labels, reduction="none")  # -log p_y
+        # 1 - p_y = 1 - exp(log p_y); expm1 keeps its digits where it is near 0
+        return ((-torch.expm1(-cross_entropies)) ** weight * cross_entropies).mean()
     prediction = torch.softmax(logits, dim=1)
     if loss == "bce_dice":
-        return weight[0] * cross_entropy(logits, labels) \
+        return weight[0] * functional.cross_entropy(logits, labels) \
             + weight[1] * _overlap_loss("dice", "multiclass", prediction, labels, smoothing)
     return _overlap_loss(loss, "multiclass", prediction, labels, smoothing, weight)
 

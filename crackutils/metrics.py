@@ -1,16 +1,17 @@
-"""Counts -> precision, recall, accuracy, F1 and IoU.
+"""From counts to precision, recall, accuracy, F1, IoU in its variants, and recall by width.
 
-All functions take counts as arrays that broadcast (images x thresholds, say) and return floats.
-**0/0 is 1**: where nothing was to be found and nothing was claimed, no mistake was made. So the
-precision of an empty prediction is 1, the recall on an empty mask is 1, and F1 and IoU are 1 only
-if mask and prediction are both empty (scikit-learn's `zero_division=1`).
+TP, FP and FN are true positives, false positives and false negatives. All functions take counts as
+arrays that broadcast (images x thresholds, say) and return float64. **0/0 is 1**: where there was
+nothing to find and nothing was claimed, no mistake was made. So the precision of an empty
+prediction is 1, the recall on an empty mask is 1, and F1 and IoU are 1 only if mask and prediction
+are both empty (scikit-learn's `zero_division=1`).
 """
 
 import numpy as np
 
 
 def ratio(numerator, denominator) -> np.ndarray:
-    """numerator / denominator, 0/0 = 1."""
+    """Divide, with 0/0 = 1."""
     numerator = np.asarray(numerator, dtype=np.float64)
     denominator = np.asarray(denominator, dtype=np.float64)
     return np.where(denominator == 0, 1.0, numerator / np.where(denominator == 0, 1, denominator))
@@ -46,23 +47,30 @@ def accuracy(false_positives, false_negatives, pixels) -> np.ndarray:
 
 
 def pooled(counts: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
-    """The counts of a part summed over its images: int64, one a threshold (`pixels` one in all)."""
-    return {name: counts[f"{part}_{name}"].astype(np.int64).sum(axis=0) for name in
-            ("pixels", "true_positives", "false_positives", "false_negatives")}
+    """Sum the counts of a part over its images.
+
+    Returns int64 arrays over the thresholds; `pixels` is a single number.
+    """
+    quantities = ("pixels", "true_positives", "false_positives", "false_negatives")
+    return {name: counts[f"{part}_{name}"].astype(np.int64).sum(axis=0) for name in quantities}
 
 
 def scores(counts: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
-    """Pooled precision, recall, accuracy, F1 and IoU of a part, one value a threshold."""
+    """Precision, recall, accuracy, F1 and IoU at every threshold, pooled over a part's images."""
     total = pooled(counts, part)
-    true, false = total["true_positives"], total["false_positives"]
-    missed = total["false_negatives"]
-    return {"precision": precision(true, false), "recall": recall(true, missed),
-            "accuracy": accuracy(false, missed, total["pixels"]),
-            "f1_score": f1_score(true, false, missed), "iou": iou(true, false, missed)}
+    tp, fp, fn = (total[name] for name in
+                  ("true_positives", "false_positives", "false_negatives"))
+    return {"precision": precision(tp, fp), "recall": recall(tp, fn),
+            "accuracy": accuracy(fp, fn, total["pixels"]),
+            "f1_score": f1_score(tp, fp, fn), "iou": iou(tp, fp, fn)}
 
 
 def images_at(counts: dict[str, np.ndarray], part: str, threshold: float) -> dict[str, np.ndarray]:
-    """A part's counts of each image at one threshold: pixels, TP, FP, FN, and the confusion."""
+    """The counts of each image of a part at one threshold.
+
+    Returns int64 arrays over the images: `true_positives`, `false_positives`, `false_negatives`
+    and, where they were counted, `pixels` and `confusion` (images x labels x predictions).
+    """
     index = at_threshold(counts, threshold)
     images = {name: counts[f"{part}_{name}"].astype(np.int64)[:, index] for name in
               ("true_positives", "false_positives", "false_negatives")}
@@ -72,19 +80,19 @@ def images_at(counts: dict[str, np.ndarray], part: str, threshold: float) -> dic
 
 def iou_variants(images: dict[str, np.ndarray],
                  weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """IoU in the definitions a paper may mean, from `images_at`.
+    """IoU in every definition that a paper may mean, from the counts of `images_at`.
 
-    `weights` (draws x images) says how often each draw of a bootstrap holds each image; without
-    them each image counts once, and the values are those of one draw.
+    `weights` (draws x images) says how often each draw of a bootstrap contains each image; without
+    it there is one draw that contains each image once. Returns arrays over the draws:
 
-    - `iou`: of the positive class, pooled over the part;
-    - `iou_mean_of_images`: the mean of the images' own;
-    - `iou_mean_of_classes`: the mean of all classes, background included, each pooled;
-    - `iou_mean_without_background`: the same without background; with one positive class `iou`;
-    - `iou_official`: BDD100K's, see `official`.
+    - `iou`: of the positive class, pooled over the images;
+    - `iou_mean_of_images`: the mean of the IoU of each image;
+    - `iou_mean_of_classes`: the mean over all classes, background included, each pooled;
+    - `iou_mean_without_background`: the same without background (equal to `iou` for one class);
+    - `iou_official`: the mean IoU of BDD100K's toolkit, see `official`.
 
-    With one threshold a picture has two classes; where a network told three apart, the last three
-    are those of its likeliest class, and no threshold enters.
+    For a network of three classes the last three variants use its likeliest class, without a
+    threshold.
     """
     true, false, missed = (images[name] for name in
                            ("true_positives", "false_positives", "false_negatives"))
@@ -99,17 +107,20 @@ def iou_variants(images: dict[str, np.ndarray],
 
 
 def confusions(images: dict[str, np.ndarray]) -> np.ndarray:
-    """Images x labels x predictions: the network's own classes, or background and positive."""
+    """The confusion of each image: images x labels x predictions.
+
+    The network's classes where it has three, else background and the positive class.
+    """
     if "confusion" in images:
         return images["confusion"]
     true, false, missed = (images[name] for name in
                            ("true_positives", "false_positives", "false_negatives"))
-    rest = images["pixels"] - true - false - missed
-    return np.stack([rest, false, missed, true], axis=1).reshape(-1, 2, 2)
+    true_negatives = images["pixels"] - true - false - missed
+    return np.stack([true_negatives, false, missed, true], axis=1).reshape(-1, 2, 2)
 
 
 def of_confusions(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """`images_at`'s counts from confusions: all classes but the first are positive together."""
+    """The counts of `images_at` from confusions: all classes but the first are positive."""
     return {"confusion": confusion, "pixels": confusion.sum(axis=(1, 2)),
             "true_positives": confusion[:, 1:, 1:].sum(axis=(1, 2)),
             "false_positives": confusion[:, 0, 1:].sum(axis=1),
@@ -117,18 +128,17 @@ def of_confusions(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def class_ious(confusion: np.ndarray) -> np.ndarray:
-    """IoU of each class of confusions (... x labels x predictions): diagonal over the union."""
+    """IoU of each class from confusions (... x labels x predictions): diagonal over union."""
     diagonal = np.diagonal(confusion, axis1=-2, axis2=-1)
     return ratio(diagonal, confusion.sum(axis=-1) + confusion.sum(axis=-2) - diagonal)
 
 
 def official(confusion: np.ndarray) -> np.ndarray:
-    """BDD100K's mean IoU of drivable area, from confusions (... x labels x predictions), class 0
-    being background.
+    """BDD100K's mean IoU of drivable area, from confusions (... x labels x predictions).
 
-    As its toolkit has it (bdd100k/eval/seg.py): background is "ignored". **Pixels labelled
-    background are left out, so a false alarm there costs nothing**; the mean is over the other
-    classes that occur in the labels. With one positive class this is its recall.
+    Its toolkit (bdd100k/eval/seg.py) ignores the background, here class 0: **pixels labelled
+    background are left out, so a false alarm there costs nothing**. The mean is over the other
+    classes that occur in the labels. With one positive class this equals its recall.
     """
     kept = confusion.copy()
     kept[..., 0, :] = 0
@@ -141,29 +151,43 @@ def official(confusion: np.ndarray) -> np.ndarray:
 
 
 def recall_by_width(counts: dict[str, np.ndarray], part: str) -> np.ndarray:
-    """Pooled recall, width classes x thresholds (`width_edges` in the counts are their limits)."""
+    """Pooled recall in each stratum of crack width: width strata x thresholds.
+
+    The limits of the strata are `width_edges` in the counts, in pixels.
+    """
     found = counts[f"{part}_true_positives_by_width"].astype(np.int64).sum(axis=0)
     present = counts[f"{part}_positives_by_width"].astype(np.int64).sum(axis=0)[:, None]
     return ratio(found, present)
 
 
 def at_threshold(counts: dict[str, np.ndarray], threshold: float) -> int:
-    """The index of a threshold in the counts' grid; `ValueError` if it is none of them."""
+    """The index of a threshold in the counts; `ValueError` if it was not counted."""
     distance = np.abs(counts["thresholds"] - threshold)
     if distance.min() > 1e-9:
-        raise ValueError(f"Threshold {threshold} was not counted: the grid has "
+        raise ValueError(f"Threshold {threshold} was not counted: expected one of "
                          f"{counts['thresholds'][0]} ... {counts['thresholds'][-1]}.")
     return int(distance.argmin())
 
 
 def best_threshold(counts: dict[str, np.ndarray], part: str) -> float:
-    """The threshold of the highest pooled F1 of a part (the lowest such, at ties)."""
+    """The threshold of the highest pooled F1 on a part; the lowest of equals."""
     return float(counts["thresholds"][scores(counts, part)["f1_score"].argmax()])
 
 
+def at_validation_threshold(counts: dict[str, np.ndarray]) -> tuple[float, dict[str, float]]:
+    """The best threshold on the validation part, and the pooled scores of the test part there."""
+    threshold = best_threshold(counts, "validation")
+    index = at_threshold(counts, threshold)
+    return threshold, {name: float(values[index])
+                       for name, values in scores(counts, "test").items()}
+
+
 def degenerate(counts: dict[str, np.ndarray], part: str) -> str | None:
-    """"empty" or "full" if the part's prediction is so at every threshold, "constant" if it jumps
-    from full to empty (one probability everywhere), else None."""
+    """How a part's prediction is degenerate, or None if it is not.
+
+    "empty" or "full" if it is so at every threshold; "constant" if it changes from full to empty
+    at one threshold, because every pixel has the same probability.
+    """
     total = pooled(counts, part)
     claimed = total["true_positives"] + total["false_positives"]
     empty, full = claimed == 0, claimed == total["pixels"]

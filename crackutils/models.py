@@ -21,8 +21,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Float32Sequential(nn.Sequential):
     """Layers that compute in float32 where autocast would choose bfloat16.
 
-    Both networks end in such layers: bfloat16 has 8 significant bits, too few to tell apart the
-    predictions near 1, where the thresholds are close to each other.
+    Both networks end in them: bfloat16 has 8 significant bits, too few for predictions near 1,
+    where the thresholds are close to each other.
     """
 
     def forward(self, features: Tensor) -> Tensor:
@@ -77,11 +77,7 @@ def double_convolution(before: int, after: int, kernel: int, batch_norm: bool) -
 
 
 def upsample(before: int, after: int, kind: str) -> nn.Module:
-    """A layer that doubles height and width.
-
-    "transposed" is a transposed 2 x 2 convolution, "bilinear" an interpolation followed by a 1 x 1
-    convolution.
-    """
+    """Double height and width, by a transposed 2 x 2 convolution or by bilinear interpolation."""
     if kind == "transposed":
         return nn.ConvTranspose2d(before, after, kernel_size=2, stride=2)
     return nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"),
@@ -104,10 +100,9 @@ class Normalize(nn.Module):
 
 
 class AnySize(nn.Module):
-    """Images of any size for a network whose H and W must be multiples of `multiple`.
+    """Any image size for a network that needs multiples of `multiple`.
 
-    The images are padded at the right and at the bottom with their edge pixels, and the padding is
-    cut off the logits.
+    Images are padded at the right and bottom by repeating the edge; the logits are cropped.
     """
 
     def __init__(self, network: nn.Module, multiple: int):
@@ -172,8 +167,7 @@ def with_available_weights(protocol: Protocol) -> Protocol:
 def probability(logits: Tensor, output: str) -> Tensor:
     """Float32 probabilities of logits N x classes x H x W.
 
-    Several classes: the softmax. One class: the sigmoid or, if `output` is "clipped", the logits
-    clipped to [0, 1].
+    The softmax of several classes; of one, the sigmoid or ("clipped") the logits cut to [0, 1].
     """
     logits = logits.float()
     if logits.shape[1] > 1:

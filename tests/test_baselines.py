@@ -25,7 +25,7 @@ def test_the_best_grey_cut_is_the_best_of_all_256():
     target = np.concatenate([sample.mask.ravel() for sample in samples])
     levels = np.concatenate([grey(sample).ravel() for sample in samples])
     by_cut = [f1_score(target, levels < cut, zero_division=1) for cut in range(257)]
-    score, cut = baselines.best_grey_cut(samples)
+    score, cut = baselines.best_grey_threshold(samples)
     assert score == pytest.approx(max(by_cut), abs=2e-3)  # OpenCV's grey rounds at other places
     assert by_cut[cut] == pytest.approx(max(by_cut), abs=2e-3)
 
@@ -50,5 +50,5 @@ def test_no_grey_level_solves_the_test_part_of_quick():
     train, validation, test = preset("quick").counts
     first = train + validation
     samples = drawn(range(first, first + test), preset("quick").image_size)
-    assert baselines.best_grey_cut(samples)[0] <= 0.55
+    assert baselines.best_grey_threshold(samples)[0] <= 0.55
     assert baselines.black_hat_otsu(samples)[0] <= 0.55

@@ -1,5 +1,6 @@
 """Data sets on disk: layouts, splits, fingerprints, the synthetic sets, and what is refused."""
 
+import inspect
 import shutil
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from crackutils import data as datasets
 from crackutils.data import synthetic
 from crackutils.data.synthetic import cracks, roads
-from crackutils.papers import crack_tables
+from crackutils.papers.source import reading_source
 from crackutils.protocol import preset
 
 SMOKE = preset("smoke")
@@ -126,7 +127,7 @@ def test_an_image_is_turned_as_its_exif_orientation_says(plain):
 
 def test_a_notebook_that_only_reads_looks_for_the_data_that_was_trained_on(plain, driving):
     for folder, task in ((plain, "cracks"), (driving, "roads")):
-        source = crack_tables.reading_source("smoke", task, folder, "runs", "", [0])
+        source = reading_source("smoke", task, folder, "runs", "", [0])
         trained = load(folder, preset("smoke", task))
         assert source.fingerprint == trained.fingerprint and source.dataset == trained.name
 
@@ -138,7 +139,8 @@ def change_byte(path):
 @pytest.mark.parametrize("change", [
     lambda folder: change_byte(folder / "images" / "g.png"),
     lambda folder: change_byte(folder / "masks" / "a.png"),
-    lambda folder: save(folder / "widths" / "d.png", np.zeros((6, 8), np.uint16)),
+    lambda folder: [save(folder / "widths" / f"{stem}.png", np.zeros((6, 8), np.uint16))
+                    for stem in "abcdefghij"],
     lambda folder: [(folder / kind / "a.png").rename(folder / kind / "k.png")
                     for kind in ("images", "masks")] and write_lists(folder, train="kbc"),
     lambda folder: write_lists(folder, train="ab"),
@@ -178,8 +180,62 @@ def test_synthetic_pixels_masks_and_widths_survive_the_disk(tmp_path):
         assert np.array_equal(sample.image, image) and np.array_equal(sample.mask, mask)
         assert np.abs(sample.width - width).max() <= 0.005 + 1e-6
     for sample in datasets.load("synthetic", ROADS, tmp_path).test:
-        _, labels = roads.draw(0, int(sample.name), ROADS.image_size)
+        image, labels = roads.draw(0, int(sample.name), ROADS.image_size)
+        assert np.array_equal(sample.image, image)
         assert np.array_equal(sample.mask, np.isin(labels, (0, 1)))
+
+
+def rewrite(path, change=lambda pixels: pixels) -> None:
+    """Write a PNG anew as another encoder might, with the same pixels or changed ones."""
+    with Image.open(path) as stored:
+        pixels = np.array(stored)
+    before = path.read_bytes()
+    Image.fromarray(change(pixels)).save(path, compress_level=1)
+    assert path.read_bytes() != before
+
+
+def brighter_in_one_pixel(pixels: np.ndarray) -> np.ndarray:
+    pixels.flat[7] = 1 if pixels.flat[7] == 0 else 0
+    return pixels
+
+
+@pytest.mark.parametrize("task", ["cracks", "roads"])
+def test_the_fingerprint_of_a_synthetic_set_is_that_of_its_pixels(tmp_path, task):
+    protocol = preset("smoke", task)
+    fingerprint = datasets.load("synthetic", protocol, tmp_path).fingerprint
+    pictures = sorted(synthetic.synthetic_folder(protocol, tmp_path).rglob("*.png"))
+    assert {path.suffix for path in (tmp_path / "data").rglob("*.*")} <= {".png", ".txt"}
+    for path in pictures:
+        rewrite(path)
+    assert datasets.load("synthetic", protocol, tmp_path).fingerprint == fingerprint
+    for kind in {path.parent for path in pictures}:  # images, masks, widths; by part for roads
+        kept = min(kind.iterdir()).read_bytes()
+        rewrite(min(kind.iterdir()), brighter_in_one_pixel)
+        assert datasets.load("synthetic", protocol, tmp_path).fingerprint != fingerprint, kind
+        min(kind.iterdir()).write_bytes(kept)
+    assert datasets.load("synthetic", protocol, tmp_path).fingerprint == fingerprint
+
+
+def test_a_synthetic_set_of_another_generator_takes_the_place_of_the_old_one(tmp_path, monkeypatch):
+    old = synthetic.synthetic_folder(SMOKE, tmp_path)
+    datasets.load("synthetic", SMOKE, tmp_path)
+    source = inspect.getsource(cracks) + "# changed"
+    monkeypatch.setattr(synthetic.inspect, "getsource", lambda _: source)
+    new = synthetic.synthetic_folder(SMOKE, tmp_path)
+    assert old != new and list(new.parent.iterdir()) == [new]
+    datasets.load("synthetic", SMOKE, tmp_path)
+    [cache] = (tmp_path / "cache").iterdir()
+    assert len([path for path in cache.iterdir() if path.is_dir()]) == 1
+
+
+def test_two_folders_of_one_name_keep_a_cache_each(plain, tmp_path):
+    other = tmp_path / "elsewhere" / "photos"
+    shutil.copytree(plain, other)
+    for _ in range(2):
+        for folder in (plain, other):
+            datasets.load(folder, SMOKE, tmp_path / "runs")
+    caches = list((tmp_path / "runs" / "cache").glob("photos-*/*/complete.json"))
+    assert len(caches) == 2
 
 
 def test_a_synthetic_set_is_made_once_and_alike(tmp_path, monkeypatch):
@@ -216,4 +272,5 @@ def test_of_two_processes_the_first_wins_and_the_second_leaves_nothing(tmp_path,
 
     monkeypatch.setattr(synthetic, "write_cracks", rival_is_faster)
     folder = synthetic.synthetic_folder(SMOKE, tmp_path)
-    assert (folder / "first").exists() and list((tmp_path / "data").iterdir()) == [folder]
+    assert (folder / "first").exists()
+    assert list((tmp_path / "data").glob("*/*")) == [folder]

@@ -70,7 +70,7 @@ def test_cuda_computes_in_bfloat16_where_it_can(monkeypatch):
 
 @pytest.mark.parametrize("wanted, words", [
     (dict(devices=0), "devices must be a whole number of at least 1, got 0"),
-    (dict(devices=True), "got True"), (dict(devices=5), "may use 4 cores: choose at most 4"),
+    (dict(devices=True), "got True"), (dict(devices=5), "may use 4: choose at most 4"),
     (dict(num_nodes=1.5), "num_nodes must be a whole number"),
     (dict(num_nodes=2), "num_nodes=2 needs a process on each machine: .* torchrun"),
     (dict(devices=3), "A batch of 2 can't be divided evenly among 3 processes"),
@@ -91,7 +91,7 @@ def test_cores_that_a_process_may_not_use_are_not_counted(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 7}, raising=False)
     assert decide(tiny(batch_norm=False), "cpu", devices=2).ranks == 2
-    with pytest.raises(ValueError, match="devices=3, but this process may use 2 cores"):
+    with pytest.raises(ValueError, match="devices=3, but this process may use 2: choose"):
         decide(tiny(batch_norm=False, batch=3), "cpu", devices=3)
     monkeypatch.delattr(os, "sched_getaffinity")  # not on macOS, not on Windows
     assert device.usable_cores() == 64

@@ -81,7 +81,7 @@ def test_a_mask_may_be_written_in_any_of_these_ways(tmp_path, write):
     assert np.array_equal(samples(load(tmp_path / "set"))["p4"].mask, crack(4))
 
 
-def test_a_photograph_of_16_bits_is_not_clipped(tmp_path):
+def test_a_photograph_of_16_bits_is_scaled_to_8_bits_not_clipped(tmp_path):
     miniatures.plain(tmp_path / "set")
     grey = pixels(4)[..., 0]
     (tmp_path / "set" / "images" / "p4.jpg").unlink()
@@ -100,7 +100,7 @@ def test_lists_may_hold_paths_of_any_system(tmp_path):
         ["p0", "p1"], ["p2"], ["p3"]]
 
 
-def test_where_two_layouts_fit_the_user_is_asked_and_can_say(tmp_path):
+def test_a_folder_that_matches_two_layouts_is_refused_until_one_is_chosen(tmp_path):
     masks = miniatures.bdd100k(tmp_path / "set")
     miniatures.bdd100k_legacy(tmp_path / "set")
     with pytest.raises(DataError, match="fits the layouts bdd100k and bdd100k_legacy: say which"):
@@ -112,7 +112,7 @@ def test_where_two_layouts_fit_the_user_is_asked_and_can_say(tmp_path):
         assert all(np.array_equal(one.mask, masks[one.name]) for one in dataset.test)
 
 
-def test_a_layout_that_was_asked_for_concerns_only_the_folder_that_is_in_doubt(tmp_path):
+def test_a_chosen_layout_has_no_effect_on_a_folder_that_matches_one_layout(tmp_path):
     protocol = preset("smoke", overrides={"layout": "bdd100k_legacy"})
     miniatures.metu(tmp_path / "set")
     assert load(tmp_path / "set", protocol).layout == "metu"
@@ -123,13 +123,26 @@ def test_every_layout_can_be_asked_for():
     assert get_args(Layout) == ("auto", *layouts.LAYOUTS)
 
 
-def test_a_folder_in_a_folder_is_pointed_at(tmp_path):
+@pytest.mark.parametrize("layout, left_out", [
+    ("crackforest", "2 of 12 images in {set}/image have no mask in {set}/groundTruth and are left "
+     "out: 201, 329.\n"),
+    ("bdd100k", "1 of 9 images in {set}/images/100k/train have no mask in "
+     "{set}/labels/drivable/masks/train and are left out: unlabelled.\n"),
+    ("plain", "")])
+def test_images_without_masks_are_counted_and_named_once(tmp_path, capsys, layout, left_out):
+    MINIATURES[layout](tmp_path / "set")
+    for _ in range(2):
+        load(tmp_path / "set", ROADS)
+    assert capsys.readouterr().out == left_out.format(set=tmp_path / "set")
+
+
+def test_the_error_points_at_a_subfolder_that_matches_a_layout(tmp_path):
     miniatures.metu(tmp_path / "unpacked" / "set")
     with pytest.raises(DataError, match="unpacked/set fits: is that meant"):
         recognise(tmp_path / "unpacked")
 
 
-def test_the_subset_is_a_seeded_draw(tmp_path):
+def test_the_subset_is_drawn_by_its_seed(tmp_path):
     miniatures.bdd100k(tmp_path / "set")
 
     def names(seed, part="train"):
@@ -151,6 +164,11 @@ def cut(path, share: float = 0.6) -> None:
 
 def mat(path, content: dict) -> None:
     scipy.io.savemat(path, content)
+
+
+def width_maps(folder) -> None:
+    for index in range(10):
+        save(folder / "widths" / f"p{index}.png", np.zeros(SIZE, np.uint16))
 
 
 # layout, harm to the miniature, what the sentence names
@@ -189,11 +207,16 @@ DAMAGED = {
     "mask too grey": ("plain", lambda f: save(f / "masks" / "p3.png", crack(3) * 90), "p3.png"),
     "mask with alpha alone": ("plain", lambda f: save(f / "masks" / "p3.png", np.dstack(
         [np.full((*SIZE, 3), 40, np.uint8), crack(3) * 255])), "p3.png"),
-    "widths too small": ("plain", lambda f: save(f / "widths" / "p3.png", np.zeros(
-        (9, 9), np.uint16)), "p3.png"),
-    "widths in colour": ("plain", lambda f: save(f / "widths" / "p3.png", pixels(3)), "p3.png"),
-    "widths are text": ("plain", lambda f: (save(f / "widths" / "p3.png", np.zeros(
-        SIZE, np.uint16)), write(f / "widths" / "p3.png", "w")), "p3.png"),
+    "widths too small": ("plain", lambda f: [width_maps(f), save(
+        f / "widths" / "p3.png", np.zeros((9, 9), np.uint16))], "p3.png is (9, 9)"),
+    "widths in colour": ("plain", lambda f: [width_maps(f), save(
+        f / "widths" / "p3.png", pixels(3))], "p3.png is (24, 32, 3)"),
+    "widths are text": ("plain", lambda f: [width_maps(f), write(
+        f / "widths" / "p3.png", "w")], "p3.png can't be read"),
+    "widths of some": ("plain", lambda f: [width_maps(f), (f / "widths" / "p3.png").unlink()],
+                       "widths has no width map for 1 of 10 images: p3."),
+    "names with control characters": ("plain", lambda f: (f / "masks" / "p3.png").rename(
+        f / "masks" / "p\x1b[2J\n3.png"), "p\\x1b[2J\\n3"),
     "list of strangers": ("plain", lambda f: [write(f / f"{part}.txt", f"p{index}\nq9\n")
                                               for index, part in enumerate(
                                                   ("train", "val", "test"))], "q9"),
@@ -268,14 +291,14 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("layout, harm, words", DAMAGED.values(), ids=DAMAGED)
-def test_what_is_damaged_is_told_in_one_sentence(tmp_path, layout, harm, words):
+def test_damaged_data_is_refused_in_one_sentence_with_its_place(tmp_path, layout, harm, words):
     folder = tmp_path / "set"
     MINIATURES[layout](folder)
     harm(folder)
     with pytest.raises(DataError) as error:
         load(folder, ROADS)
     text = str(error.value)
-    assert words in text and str(tmp_path) in text and "\n" not in text and text.endswith(".")
+    assert words in text and str(tmp_path) in text and text.isprintable() and text.endswith(".")
 
 
 def test_a_notebook_shows_the_sentence_without_a_traceback():
@@ -290,7 +313,7 @@ def test_a_notebook_shows_the_sentence_without_a_traceback():
 
 def test_each_layout_states_format_licence_and_citation():
     for name, layout in layouts.LAYOUTS.items():
-        words = " ".join(layout.parts.__doc__.split())
+        words = " ".join(layout.read.__doc__.split())
         assert all(folder.split("/")[0] in words or "{" in words for folder in layout.folders)
         if name not in ("plain", "bdd100k_legacy"):  # yours; and the same as the other's
             assert re.search("CC BY|ommercial|Research|Licence", words), name

@@ -244,6 +244,19 @@ def test_the_best_threshold_is_the_lowest_of_equals_on_the_part_asked_for():
     assert metrics.best_threshold(counts, "test") == 0.61
 
 
+def test_the_scores_at_the_validation_threshold_are_the_test_parts():
+    """Validation is perfect from .31 to .7, so the threshold is .31; at .31 the test part has its
+    two crack pixels, and claims one of its two background pixels too."""
+    mask = np.array([[1, 1, 0, 0]], np.uint8)
+    counts = counts_of((np.array([[0.7, 0.7, 0.3, 0.3]], np.float32), mask))
+    other = counts_of((np.array([[0.9, 0.4, 0.35, 0.1]], np.float32), mask))
+    counts |= {name: value for name, value in other.items() if name.startswith("test")}
+    threshold, test = metrics.at_validation_threshold(counts)
+    assert threshold == 0.31
+    assert test == pytest.approx({"precision": 2 / 3, "recall": 1, "accuracy": 3 / 4,
+                                  "f1_score": 4 / 5, "iou": 2 / 3})
+
+
 def test_a_threshold_that_was_not_counted_is_refused():
     counts = {"thresholds": THRESHOLDS}
     assert metrics.at_threshold(counts, 0.75) == 74 and metrics.at_threshold(counts, 0.995) == 103
@@ -260,3 +273,18 @@ def test_degenerate_predictions_are_told(level, expected):
                               "validation") == expected
     varied = np.float32([[level, 0.3, 0.4, 0.35]])
     assert metrics.degenerate(counts_of((varied, mask)), "validation") is None
+
+
+def test_the_validation_threshold_is_applied_to_the_test_part():
+    """F1 on validation is best at .4 (2/3), where the test part has TP 1, FP 3, FN 1: F1 2/6."""
+    counts = {"thresholds": np.array([0.2, 0.4, 0.6]),
+              "validation_pixels": np.array([10]), "test_pixels": np.array([10]),
+              "validation_true_positives": np.array([[2, 2, 0]]),
+              "validation_false_positives": np.array([[4, 2, 0]]),
+              "validation_false_negatives": np.array([[0, 0, 2]]),
+              "test_true_positives": np.array([[2, 1, 1]]),
+              "test_false_positives": np.array([[5, 3, 0]]),
+              "test_false_negatives": np.array([[0, 1, 1]])}
+    threshold, scores = metrics.at_validation_threshold(counts)
+    assert threshold == 0.4 and scores["f1_score"] == pytest.approx(2 / 6)
+    assert scores["precision"] == 1 / 4 and scores["recall"] == 1 / 2

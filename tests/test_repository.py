@@ -11,7 +11,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from workflow import readme
+from workflow import numbers
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted((ROOT / "crackutils").rglob("*.py"))
@@ -185,6 +185,5 @@ def test_no_weights_and_no_photographs_are_kept():
         assert samples.parts[-4] == "synthetic", samples
 
 
-def test_the_readmes_measured_tables_are_computed_from_results():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.filled(text) == text, "run python -m crackutils.readme"
+def test_the_measured_numbers_on_the_pages_are_computed_from_results():
+    assert numbers.update(check=True) == [], "run make numbers"

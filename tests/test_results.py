@@ -5,11 +5,11 @@ import pytest
 
 from crackutils import metrics
 from crackutils.papers import crack_tables, published, road_tables
-from workflow import readme
+from workflow import numbers
 
-CRACKS = readme.source("quick", "cracks", "synthetic")
-ROADS = readme.source("quick", "roads", "synthetic")
-PHOTOGRAPHS = readme.source(readme.PHOTOGRAPHS[0], "cracks", readme.PHOTOGRAPHS[1])
+CRACKS = numbers.source("quick", "cracks", "synthetic")
+ROADS = numbers.source("quick", "roads", "synthetic")
+PHOTOGRAPHS = numbers.source(numbers.PHOTOGRAPHS[0], "cracks", numbers.PHOTOGRAPHS[1])
 
 
 @pytest.mark.parametrize("number", published.TABLES)
@@ -38,8 +38,8 @@ def test_mse_finds_cracks_and_misses_the_fine_ones():
 
 
 def test_the_committed_tables_of_camvid_are_computed_from_its_records():
-    for path, content in readme.camvid_tables().items():
-        assert path.read_text(encoding="utf-8") == content, "run make readme"
+    for path, content in numbers.camvid_tables().items():
+        assert path.read_text(encoding="utf-8") == content, "run make numbers"
 
 
 def test_every_road_loss_beats_calling_everything_road():
@@ -62,7 +62,8 @@ def test_the_photographs_have_table_8_and_bce():
 def test_the_counts_of_a_table_are_of_one_test_part(origin):
     shares = []
     for row in published.table(8).to_dict("records"):
-        for counts in origin.counts(row["loss"], crack_tables.none_if_missing(row["weight"])):
+        weight = crack_tables.none_if_missing(row["weight"])
+        for counts in origin.counts(row["loss"], weight).values():
             total = metrics.pooled(counts, "test")
             shares.append(int(total["true_positives"][0] + total["false_negatives"][0]))
     assert len(shares) == 5 and np.unique(shares).size == 1

@@ -18,7 +18,7 @@ from crackutils.papers import road_tables
 from crackutils.protocol import preset
 
 FPN = smp.FPN
-OTHERS = list(road_tables.ADDED)
+OTHERS = list(road_tables.ADDED_RUNS)
 PLANNED = [(classes, row.loss, row.weight) for classes in ("binary", "direct", "three")
            for row in road_tables.paper_rows(preset("smoke", "roads", {"classes": classes}))] \
     + [(classes, *run) for classes in ("binary", "direct", "three") for run in OTHERS]

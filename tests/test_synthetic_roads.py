@@ -74,13 +74,13 @@ def test_some_frames_hold_no_drivable_area():
 
 
 def test_a_vehicle_that_fills_the_view_empties_the_mask(monkeypatch):
-    layout = roads._scene
+    lay_out = roads.lay_out
 
     def blocked(rng, h, w):
-        scene = layout(rng, h, w)
+        scene = lay_out(rng, h, w)
         scene.blocked = True
         return scene
-    monkeypatch.setattr(roads, "_scene", blocked)
+    monkeypatch.setattr(roads, "lay_out", blocked)
     assert all((draw(0, i, SIZE)[1] == BACKGROUND).all() for i in range(3))
 
 

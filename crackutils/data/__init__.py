@@ -1,15 +1,25 @@
-"""Data sets as the networks see them: read once, divided into parts, fingerprinted."""
+"""Data sets. `load("synthetic" or a folder, protocol, runs)` gives the parts as networks see them.
+
+`layouts` finds the files of a folder in a published layout, `split` divides them into parts,
+`decoding` turns them into samples, and `picture_cache` keeps those on disk, from where `Part` maps
+them. `synthetic` draws cracks and road scenes, `download` fetches published data sets, and `doctor`
+looks for what is wrong with a folder.
+"""
 
 import functools
 import hashlib
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from crackutils.data.decoding import decode, framed
+import numpy as np
+from PIL import Image
+
+from crackutils.data.decoding import decode, framed, memory_of
 from crackutils.data.layouts import Layout, recognise
-from crackutils.data.picture_cache import Part, open_part, store
-from crackutils.data.samples import DataError, Files, Sample, told
+from crackutils.data.picture_cache import Part, open_cache
+from crackutils.data.samples import DataError, Files, Sample, file_errors
 from crackutils.data.split import parts_of, version_of
 from crackutils.data.synthetic import PARTS, synthetic_folder
 from crackutils.protocol import Protocol
@@ -17,9 +27,11 @@ from crackutils.protocol import Protocol
 
 @dataclass(frozen=True)
 class Dataset:
-    """The three parts as a network sees them; the fingerprint changes with any byte, name, split.
+    """The three parts of a data set, as a network sees them.
 
-    With `framing="resize"` the samples have the size of the protocol's `tile`.
+    With `framing="resize"` the samples have the size of the protocol's `tile`. The fingerprint
+    changes with any name, with the split, and with any byte of the files; that of a synthetic set
+    changes with any pixel instead, because encoders of other versions write other bytes.
     """
 
     name: str
@@ -30,11 +42,12 @@ class Dataset:
     test: Part
 
 
-@told()
+@file_errors()
 def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
-    """Read a data set: `"synthetic"` (made under `runs/data` once) or a folder in a known layout.
+    """Read a data set: `"synthetic"` or a folder in one of the layouts.
 
-    Raises `DataError` with what was expected, found, and to be done.
+    The synthetic set is drawn under `runs/data` at the first call. Decoded pictures are kept under
+    `runs/cache`. Raises `DataError` with what was expected, what was found, and what to do.
     """
     synthetic = str(data) == "synthetic"
     folder = synthetic_folder(protocol, runs) if synthetic else Path(data).expanduser().resolve()
@@ -44,60 +57,57 @@ def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
     if protocol.classes != "binary" and len(layout.positive) != 2:
         raise DataError(f"{folder} is in the layout {layout.name}, which does not tell direct from "
                         f"alternative drivable area: classes={protocol.classes} needs BDD100K's.")
-    parts = parts_of(folder, protocol, runs, protocol.counts[1] if synthetic else None)
+    split = parts_of(folder, protocol, runs, protocol.counts[1] if synthetic else None)
+    parts = {part: split[part] for part in PARTS}
     jobs = [(part, files) for part in PARTS for files in parts[part]]
-    name = "synthetic" if synthetic else folder.name
     tile = protocol.tile if protocol.framing == "resize" else None
     version = version_of(jobs, [layout.name, protocol.mask_threshold, protocol.classes, tile])
-    place = runs / "cache" / f"{name}-{version}"
-    entries = store(place, jobs, functools.partial(read, layout=layout, protocol=protocol),
-                    any(files.width is not None for _, files in jobs))
-    fingerprint = fingerprint_of((entry.part, entry.name, entry.digest) for entry in entries)
-    return Dataset(name, layout.name, fingerprint,
-                   **{part: open_part(place, part) for part in PARTS})
-
-
-
-
-
-
-
-
-
-
-
-
+    name, place = ("synthetic", folder.parent) if synthetic else (folder.name, folder)
+    # the same name may be that of another folder's data set
+    key = hashlib.sha256(str(place).encode()).hexdigest()[:8]
+    opened = open_cache(
+        runs / "cache" / f"{place.name}-{key}", version, parts,
+        functools.partial(read, layout=layout, protocol=protocol, synthetic=synthetic), memory_of,
+        with_widths=tile is None and any(files.width is not None for _, files in jobs))
+    fingerprint = fingerprint_of((part, *picture) for part in PARTS
+                                 for picture in zip(opened[part].names, opened[part].digests))
+    return Dataset(name, layout.name, fingerprint, **opened)
 
 
 def fingerprint_of(digests: Iterable[tuple[str, str, str]]) -> str:
-    """sha256 over parts, names and file contents."""
+    """sha256 over each sample's part, name and digest."""
     total = hashlib.sha256()
     for part, name, digest in digests:
         total.update(f"{part}/{name}\0".encode() + bytes.fromhex(digest))
     return total.hexdigest()
 
 
-@told()
+@file_errors()
 def folder_fingerprint(folder: Path, protocol: Protocol, runs: Path) -> str:
-    """The fingerprint of a folder's data set, without decoding it."""
+    """The fingerprint of a folder's data set, without decoding it; not for a synthetic set."""
     parts = parts_of(folder, protocol, runs)
-    return fingerprint_of((part, files.name, digest_of(contents_of(files)))
+    return fingerprint_of((part, files.name, digest_of(files.contents()))
                           for part in PARTS for files in parts[part])
 
 
-def contents_of(files: Files) -> list[bytes | None]:
-    return [path.read_bytes() if path else None for path in files[1:]]
-
-
 def digest_of(contents: list[bytes | None]) -> str:
-    """The hex digests of a sample's files in a row."""
+    """The sha256 of each of a sample's files, one after the other in hexadecimal."""
     return "".join((hashlib.sha256(content).digest() if content is not None else b"none").hex()
                    for content in contents)
 
 
-def read(files: Files, layout: Layout, protocol: Protocol) -> tuple[Sample, str]:
-    """Decode one sample, framed; and the hex digests of its files in a row."""
-    contents = contents_of(files)
-    least = protocol.tile if protocol.framing == "resize" else None
-    sample = decode(files, contents, layout, protocol, least)
-    return framed(sample, protocol), digest_of(contents)
+def pixels_of(content: bytes | None) -> bytes | None:
+    """A picture's shape and pixels as bytes, whatever encoder wrote it and decoder reads it."""
+    if content is None:
+        return None
+    pixels = np.asarray(Image.open(io.BytesIO(content)))
+    return f"{pixels.shape}\0".encode() + pixels.astype("<u2").tobytes()
+
+
+def read(files: Files, layout: Layout, protocol: Protocol, synthetic: bool) -> tuple[Sample, str]:
+    """A sample, decoded and framed, and the digest of its files (of their pixels if synthetic)."""
+    contents = files.contents()
+    reduce_to = protocol.tile if protocol.framing == "resize" else None
+    sample = framed(decode(files, contents, layout, protocol, reduce_to), protocol)
+    hashed = [pixels_of(content) for content in contents] if synthetic else contents
+    return sample, digest_of(hashed)

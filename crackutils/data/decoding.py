@@ -1,9 +1,11 @@
-"""How a whole picture is brought to the size a network sees."""
+"""Decoding: an image and its mask, as bytes, become a `Sample`; it is reduced if that is asked."""
 
 import io
+import math
+import struct
+import zlib
 from pathlib import Path
 
-import albumentations
 import cv2
 import numpy as np
 import scipy.io
@@ -13,95 +15,135 @@ from crackutils.data.layouts import Layout
 from crackutils.data.samples import WIDTH_UNIT, DataError, Files, Sample
 from crackutils.protocol import Protocol
 
-ORIENTATION = 0x0112  # EXIF's tag
-SIDEWAYS = (5, 6, 7, 8)  # its values that exchange height and width
-JPEG_NOISE = 32  # levels that compression may leave in an empty mask
-MOST_PIXELS = 2**28  # of a picture: more is taken for a decompression bomb
+ORIENTATION = 0x0112  # the EXIF tag
+SIDEWAYS = (5, 6, 7, 8)  # values of it that exchange height and width
+JPEG_NOISE = 32  # grey levels that JPEG compression may leave in an empty mask
+MOST_PIXELS = 2**28  # a larger picture is taken for a decompression bomb
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses twice as many
+LARGEST_MAT = 2**27  # bytes of a MATLAB file, unpacked
+MAT_HEADER, MAT_COMPRESSED = 128, 15  # bytes before the first element; an element's type
+BYTES_A_PIXEL = 16  # while a pair is decoded: measured 6 to 16, 27 if a mask is transparent
+
+
+def memory_of(files: Files) -> int:
+    """About how many bytes decoding takes, from the image's header: 0 if it can't be read.
+
+    (`decode` says then what is wrong.) The mask counts as large as its image: another is refused.
+    """
+    try:
+        with Image.open(files.image) as picture:
+            return math.prod(picture.size) * BYTES_A_PIXEL
+    except Exception:
+        return 0
 
 
 def decode(files: Files, contents: list[bytes | None], layout: Layout, protocol: Protocol,
-           least: tuple[int, int] | None = None) -> Sample:
-    """A sample from the bytes of its files, its mask as the protocol's `mask_threshold` and
-    `classes` say.
+           reduce_to: tuple[int, int] | None = None) -> Sample:
+    """Decode a sample from the bytes of its files (image, mask, widths or None).
 
-    A JPEG of at least twice the size `least` (height, width) is decoded at half its size, or a
-    quarter, or an eighth: that is all that a reduction to `least` needs.
+    Masks become classes as the protocol's `mask_threshold` and `classes` say. With `reduce_to`
+    (height, width) a JPEG may be decoded at a half, a quarter or an eighth of its size, which still
+    is at least that.
 
-    Image and mask are turned as their EXIF orientation says. A mask without an orientation of its
-    own that has the image's stored size and not its shown one was drawn on the stored pixels: it
-    is turned as its image. `DataError` for what can't be read, with the file, what was expected
-    and what is there.
+    Image and mask are turned as their EXIF orientation says. A mask without an orientation that has
+    the image's stored size, and not the size of the turned image, was drawn on the stored pixels:
+    it is turned like its image. Raises `DataError` for what can't be read, with the file, what was
+    expected and what was found.
     """
     try:
-        return decoded(files, contents, layout, protocol, least)
+        return decode_intact(files, contents, layout, protocol, reduce_to)
     except (DataError, MemoryError):
         raise
-    except Exception as error:  # harmed files fail in many ways, deep in the decoders
+    except Exception as error:  # damaged files fail in many ways, deep in the decoders
         raise DataError(f"{files.image} or {files.mask} can't be read ({type(error).__name__}: "
                         f"{error}): replace or remove the pair.") from error
 
 
-def decoded(files: Files, contents: list[bytes | None], layout: Layout, protocol: Protocol,
-            least: tuple[int, int] | None) -> Sample:
-    """`decode` for files that are sound."""
-    picture = opened(files.image, contents[0])
-    turned = picture.getexif().get(ORIENTATION, 1)
-    size = picture.size if turned in SIDEWAYS else picture.size[::-1]  # (height, width), shown
-    if least is not None:
-        picture.draft("RGB", least if turned in SIDEWAYS else least[::-1])
-    image = np.array(eight_bits(files.image, shown(files.image, picture)).convert("RGB"))
-    mask = mask_of(files.mask, contents[1], layout, protocol, size, turned)
-    if mask.shape != size:
-        raise DataError(f"{files.mask} is {mask.shape}, its image {size} (height, width): a mask "
-                        "must have its image's size.")
+def decode_intact(files: Files, contents: list[bytes | None], layout: Layout, protocol: Protocol,
+                  reduce_to: tuple[int, int] | None) -> Sample:
+    """`decode` without the last resort for damaged files."""
+    picture = open_picture(files.image, contents[0])
+    orientation = picture.getexif().get(ORIENTATION, 1)
+    size = picture.size if orientation in SIDEWAYS else picture.size[::-1]  # (height, width)
+    if reduce_to is not None:
+        reduce_while_decoding(picture, reduce_to[::-1] if orientation in SIDEWAYS else reduce_to)
+    image = np.array(eight_bits(files.image, upright(files.image, picture)).convert("RGB"))
+    mask = decode_mask(files.mask, contents[1], layout, protocol, size, orientation)
     width = None
     if files.width is not None:
-        width = np.asarray(shown(files.width, opened(files.width, contents[2])))
-        if width.shape != mask.shape:
-            raise DataError(f"{files.width} is {width.shape}, its image {mask.shape}: widths are "
+        width = np.asarray(upright(files.width, open_picture(files.width, contents[2])))
+        if width.shape != size:
+            raise DataError(f"{files.width} is {width.shape}, its image {size}: a width map has "
                             "one 16-bit number a pixel.")
         width = width.astype(np.float32) / WIDTH_UNIT
-    return Sample(files.name, image, mask.astype(np.uint8), width)
+    return Sample(files.name, image, mask, width)
 
 
-def mask_of(path: Path, content: bytes, layout: Layout, protocol: Protocol,
-            size: tuple[int, int], turned: int) -> np.ndarray:
-    """A mask's classes: 0 is background."""
+def reduce_while_decoding(picture: Image.Image, least: tuple[int, int]) -> None:
+    """Have a JPEG decoded at the smallest size that is at least `least` (height, width).
+
+    Only factors that divide both sides are taken. With others the last row and column would stand
+    for fewer pixels than the rest, and the image would be stretched against its labels.
+    """
+    width, height = picture.size
+    for factor in (8, 4, 2):
+        large_enough = height >= factor * least[0] and width >= factor * least[1]
+        if large_enough and height % factor == 0 and width % factor == 0:
+            picture.draft("RGB", (width // factor, height // factor))
+            return
+
+
+def decode_mask(path: Path, content: bytes, layout: Layout, protocol: Protocol,
+                size: tuple[int, int], orientation: int) -> np.ndarray:
+    """A mask as uint8 class numbers (0 is background), turned like its image of `size` is shown."""
     if path.suffix.lower() == ".mat":
-        return class_labels(path, segmentation(path, content), layout, protocol.classes)
-    picture = opened(path, content)
-    own = shown(path, picture)
-    if own.size[::-1] != size and ORIENTATION not in picture.getexif() and turned != 1:
-        picture.getexif()[ORIENTATION] = turned
-        own = shown(path, picture)
+        labels = segmentation(path, content)
+        check_size(path, labels.shape, size)
+        return class_labels(path, labels, layout, protocol.classes)
+    picture = open_picture(path, content)
+    if sorted(picture.size) != sorted(size):  # before a larger one takes memory
+        check_size(path, picture.size[::-1], size)
+    turned = upright(path, picture)
+    if turned.size[::-1] != size and ORIENTATION not in picture.getexif() and orientation != 1:
+        picture.getexif()[ORIENTATION] = orientation
+        turned = upright(path, picture)
+    check_size(path, turned.size[::-1], size)
     if layout.labels:
-        return class_labels(path, np.asarray(own), layout, protocol.classes)
-    levels, threshold = grey(path, own), protocol.mask_threshold
+        return class_labels(path, np.asarray(turned), layout, protocol.classes)
+    levels, threshold = grey_levels(path, turned), protocol.mask_threshold
     noise = JPEG_NOISE if picture.format == "JPEG" else 0
     if noise < levels.max() < threshold:
         raise DataError(f"{path} has no level from {threshold} on (highest: {levels.max()}): "
                         "masks must be 0 and 255.")
-    return levels >= threshold
+    return (levels >= threshold).astype(np.uint8)
+
+
+def check_size(path: Path, size: tuple, image_size: tuple[int, int]) -> None:
+    if size != image_size:
+        raise DataError(f"{path} is {size}, its image {image_size} (height, width): a mask must "
+                        "have its image's size.")
 
 
 def class_labels(path: Path, labels: np.ndarray, layout: Layout, classes: str) -> np.ndarray:
-    """Labels as classes: the layout's positive ones are 1 ("binary"), the first of them is
-    ("direct"), or they are 1 and 2 in their order ("three"); all others 0."""
+    """The layout's labels as class numbers, uint8 H x W.
+
+    With `classes="binary"` each of the layout's positive labels becomes 1, with "direct" only the
+    first of them; with "three" they become 1 and 2, in their order. All others become 0.
+    """
     if labels.size == 0 or labels.dtype.kind not in "uib":
         raise DataError(f"{path} is no label map: {labels.dtype} of {labels.shape}.")
     if labels.ndim != 2:
         raise DataError(f"{path} has colours: {layout.name} has one label a pixel "
                         f"({min(layout.labels)} to {max(layout.labels)}).")
-    least, most = int(labels.min()), int(labels.max())
-    if least >= 0 and most < 256:
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest >= 0 and highest < 256:
         labels = labels.astype(np.uint8, copy=False)
         present = np.flatnonzero(cv2.calcHist([labels], [0], None, [256], [0, 256])).tolist()
     else:
-        present = [least, most]
+        present = [lowest, highest]
     unknown = sorted(set(present) - set(layout.labels))
     if unknown:
-        raise DataError(f"{path} has the label {unknown[0]}: {layout.name} knows "
+        raise DataError(f"{path} has the label {unknown[0]}: {layout.name} has only "
                         f"{', '.join(map(str, layout.labels))}.")
     numbers = {"binary": (1, 1), "direct": (1, 0), "three": (1, 2)}[classes]
     table = np.zeros(256, np.uint8)
@@ -110,9 +152,8 @@ def class_labels(path: Path, labels: np.ndarray, layout: Layout, classes: str) -
     return cv2.LUT(labels, table)
 
 
-def grey(path: Path, picture: Image.Image) -> np.ndarray:
-    """A mask's grey levels, 0 to 255: colours by their luminance, transparent as black, 16 bits
-    reduced to 8."""
+def grey_levels(path: Path, picture: Image.Image) -> np.ndarray:
+    """A mask's grey levels, uint8 H x W: colours by their luminance, transparent as black."""
     picture = eight_bits(path, picture)
     if "A" in picture.getbands() or "transparency" in picture.info:
         picture = picture.convert("RGBA")
@@ -120,15 +161,22 @@ def grey(path: Path, picture: Image.Image) -> np.ndarray:
     return np.asarray(picture.convert("L"))
 
 
+def stored_grey_levels(path: Path, content: bytes) -> np.ndarray:
+    """`grey_levels` of a mask from its bytes, turned as its own EXIF orientation says."""
+    return grey_levels(path, upright(path, open_picture(path, content)))
+
+
 def eight_bits(path: Path, picture: Image.Image) -> Image.Image:
-    """A picture of 8 bits a channel: one of 16 bits is reduced, one of floats must hold 0 to 1, or
-    0 to 255."""
+    """A picture of 8 bits a channel; one of 16 bits is reduced.
+
+    Raises `DataError` for levels that are neither 0 to 255 nor 0 to 65535 (of floats also 0 to 1).
+    """
     if not (picture.mode.startswith("I") or picture.mode == "F"):
         return picture
     levels = np.asarray(picture).astype(np.float64)
     if not np.isfinite(levels).all() or levels.min() < 0 or levels.max() > 65535:
-        raise DataError(f"{path} has levels that are no grey (from {levels.min()} to "
-                        f"{levels.max()}): expected 0 to 255 or 65535.")
+        raise DataError(f"{path} has levels from {levels.min()} to {levels.max()}: expected grey "
+                        "levels of 0 to 255 or 65535.")
     if picture.mode == "F" and levels.max() <= 1:
         levels *= 255
     elif levels.max() > 255:
@@ -137,54 +185,79 @@ def eight_bits(path: Path, picture: Image.Image) -> Image.Image:
 
 
 def segmentation(path: Path, content: bytes) -> np.ndarray:
-    """`groundTruth.Segmentation` of a MATLAB file."""
+    """The label map `groundTruth.Segmentation` of a MATLAB file."""
     try:
-        found = scipy.io.loadmat(io.BytesIO(content))["groundTruth"]["Segmentation"][0, 0]
-    except Exception as error:  # a harmed file fails in many ways, deep in the reader
+        check_mat(path, content)
+        labels = scipy.io.loadmat(io.BytesIO(content))["groundTruth"]["Segmentation"][0, 0]
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file fails in many ways, deep in the reader
         raise DataError(f"{path} can't be read as MATLAB's groundTruth.Segmentation "
                         f"({type(error).__name__}): replace or remove it.") from error
-    if found.ndim != 2 or found.dtype.kind not in "ui":
-        raise DataError(f"{path} holds no label map: Segmentation is {found.dtype} of "
-                        f"{found.shape}.")
-    return found
+    if labels.ndim != 2 or labels.dtype.kind not in "ui":
+        raise DataError(f"{path} holds no label map: Segmentation is {labels.dtype} of "
+                        f"{labels.shape}.")
+    return labels
 
 
-def opened(path: Path, content: bytes) -> Image.Image:
-    """A picture's header."""
+def check_mat(path: Path, content: bytes) -> None:
+    """Refuse a MATLAB file that would take too much memory: it may be compressed a thousandfold."""
+    for name, shape, _ in scipy.io.whosmat(io.BytesIO(content)):
+        if math.prod(shape) > MOST_PIXELS:
+            raise DataError(f"{path} declares {name} as {shape}: at most {MOST_PIXELS:,} elements "
+                            "are read. Replace or remove it.")
+    order = ">" if content[MAT_HEADER - 2:MAT_HEADER] == b"MI" else "<"
+    place, unpacked = MAT_HEADER, len(content)
+    while place + 8 <= len(content) and unpacked <= LARGEST_MAT:
+        kind, length = struct.unpack_from(f"{order}II", content, place)
+        place += 8 + length
+        if kind == MAT_COMPRESSED:
+            room = LARGEST_MAT - unpacked + 1
+            packed = content[place - length:place]
+            unpacked += len(zlib.decompressobj().decompress(packed, room))
+    if unpacked > LARGEST_MAT:
+        raise DataError(f"{path} has more than {LARGEST_MAT:,} bytes when it is unpacked: a label "
+                        "map is smaller. Replace or remove it.")
+
+
+def open_picture(path: Path, content: bytes) -> Image.Image:
+    """A picture of which only the header has been read."""
     try:
         return Image.open(io.BytesIO(content))
     except Exception as error:
         raise unreadable(path, error) from error
 
 
-def shown(path: Path, picture: Image.Image) -> Image.Image:
+def upright(path: Path, picture: Image.Image) -> Image.Image:
     """A picture, decoded, and turned as its EXIF orientation says."""
     try:
         return ImageOps.exif_transpose(picture)
-    except Exception as error:  # a harmed file fails in many ways, deep in the decoders
+    except Exception as error:  # a damaged file fails in many ways, deep in the decoders
         raise unreadable(path, error) from error
 
 
 def unreadable(path: Path, error: Exception) -> DataError:
-    reason = "of no known kind" if isinstance(error, UnidentifiedImageError) else error
-    return DataError(f"{path} can't be read as a picture ({' '.join(str(reason).split())}): "
-                      "replace or remove it.")
-
-
-def levels_of(path: Path, content: bytes) -> np.ndarray:
-    """The grey levels of a mask, as it is stored."""
-    return grey(path, shown(path, opened(path, content)))
+    """The error for a picture that Pillow can't read."""
+    reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
+    return DataError(f"{path} can't be read as a picture ({reason}): replace or remove it.")
 
 
 def framed(sample: Sample, protocol: Protocol) -> Sample:
-    """The sample as a network sees it whole: reduced to `tile` if `framing` is "resize".
+    """The sample as the protocol's `framing` has it: whole ("tiles") or reduced to `tile`.
 
-    Images are averaged over areas, labels take the nearest pixel's.
+    A pixel of the reduced image is the mean over its area, and its label is the class that covers
+    most of that area (of two that cover the same share, the lower number). Both look at the same
+    area, so that labels are not shifted against the image; the nearest pixel's label would be, by
+    up to half a pixel. Widths are dropped: they were measured in pixels of the photograph.
     """
     if protocol.framing == "tiles":
         return sample
-    resize = albumentations.Resize(*protocol.tile, interpolation=cv2.INTER_AREA,
-                                   mask_interpolation=cv2.INTER_NEAREST)
-    result = resize(image=sample.image, mask=sample.mask)
-    # a width in pixels of the photograph is wrong now
-    return Sample(sample.name, result["image"], result["mask"], None)
+    size = protocol.tile[::-1]
+    image = cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA)
+    labels, largest_share = np.zeros(protocol.tile, np.uint8), np.zeros(protocol.tile, np.uint8)
+    for number in range(int(sample.mask.max()) + 1):
+        covered = cv2.compare(sample.mask, number, cv2.CMP_EQ)  # 255 where it is this class
+        share = cv2.resize(covered, size, interpolation=cv2.INTER_AREA)
+        labels[share > largest_share] = number
+        largest_share = np.maximum(share, largest_share)
+    return Sample(sample.name, image, labels, None)

@@ -17,9 +17,9 @@ import numpy as np
 import scipy.fft
 from tqdm import tqdm
 
-from crackutils.data.decoding import decode, levels_of
+from crackutils.data.decoding import decode, stored_grey_levels
 from crackutils.data.layouts import SUFFIXES, UNDIVIDED, Layout, recognise
-from crackutils.data.samples import DataError, Files, told
+from crackutils.data.samples import DataError, Files, file_errors
 from crackutils.data.split import alike, divided, groups_of, positions, reduced
 from crackutils.protocol import Protocol, preset
 
@@ -60,10 +60,10 @@ class Fit:
 def inspect(part: str, files: Files, layout: Layout, protocol: Protocol) -> Facts:
     """The facts of a pair."""
     try:
-        with told():
-            contents = [path.read_bytes() if path else None for path in files[1:]]
+        with file_errors():
+            contents = files.contents()
         sample = decode(files, contents, layout, protocol)
-        levels = None if layout.labels else levels_of(files.mask, contents[1])
+        levels = None if layout.labels else stored_grey_levels(files.mask, contents[1])
     except DataError as error:
         return Facts(files.name, part, str(error))
     grey = cv2.cvtColor(sample.image, cv2.COLOR_RGB2GRAY)
@@ -308,7 +308,7 @@ def examine(folder: str | Path, protocol: Protocol | None = None) -> list[Findin
     protocol, folder = protocol or preset("paper"), Path(folder).expanduser().resolve()
     try:
         layout = recognise(folder, protocol.layout)
-        with told():
+        with file_errors():
             parts = layout.parts(folder)
             spare = unused(folder, parts)
     except DataError as error:

@@ -15,7 +15,7 @@ import pooch
 import requests
 from tqdm import tqdm
 
-from crackutils.data.layouts import fitting
+from crackutils.data.layouts import matching_layouts
 from crackutils.data.samples import DataError
 from crackutils.files import locked
 
@@ -193,7 +193,7 @@ def found_in(target: Path) -> Path:
     """The folder in a known layout: the target, or the one folder in it that is."""
     inside = [one for one in sorted(target.iterdir()) if one.is_dir()]
     for folder in (target, *inside):
-        if fitting(folder):
+        if matching_layouts(folder):
             return folder
     raise DataError(f"{target} is there, but neither it nor a folder in it is in a known layout: "
                     "remove it, and fetch again.")

@@ -1,5 +1,6 @@
-"""One picture with its mask, and the error that says what is wrong with a data set."""
+"""One picture with its mask, the files it comes from, and the error that says what is wrong."""
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,11 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-WIDTH_UNIT = 100  # widths are kept as 16-bit hundredths of a pixel
+WIDTH_UNIT = 100  # widths are stored as 16-bit hundredths of a pixel
+LARGEST_FILE = 2**31  # bytes: the largest picture that is decoded, with 8 bytes a pixel
 
 
 class Sample(NamedTuple):
-    """`image` uint8 H x W x 3, `mask` uint8 H x W of 0 and 1, `width` float32 H x W px or None."""
+    """An image with its mask and, where it is known, the local width of the cracks.
+
+    `image` is uint8 H x W x 3 (RGB), `mask` uint8 H x W (class numbers, 0 is background), `width`
+    float32 H x W in pixels (0 off the cracks) or None.
+    """
 
     name: str
     image: np.ndarray
@@ -19,34 +25,59 @@ class Sample(NamedTuple):
     width: np.ndarray | None
 
 
+def printable(text: str) -> str:
+    r"""The text with its control characters escaped: a file's name may hold \n or \x1b."""
+    return "".join(character if character.isprintable() else
+                   character.encode("unicode_escape").decode() for character in text)
+
+
 class DataError(ValueError):
-    """What is wrong with a data set, in a sentence. A notebook shows the sentence alone."""
+    """What is wrong with a data set, in one sentence. A notebook shows it without a traceback."""
 
     def __init__(self, sentence: str):
-        super().__init__(" ".join(sentence.split()))  # a file's name may hold a line's end
+        super().__init__(printable(sentence))
 
     def _render_traceback_(self) -> list[str]:
         return [f"DataError: {self}"]
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """What the file system refuses, as a `DataError`; also a decorator, `@told()`."""
+def file_errors() -> Iterator[None]:
+    """Turn an OSError or a UnicodeError into a DataError that names the file; also a decorator."""
     try:
         yield
     except OSError as error:
         raise DataError(f"{error.filename or 'A file'} can't be read or written "
-                        f"({error.strerror or error}): see to its permissions, or that it is "
-                        "there.") from error
+                        f"({error.strerror or error}): check that it exists and that you may read "
+                        "and write it.") from error
     except UnicodeError as error:
-        raise DataError(f"A file's name or a list is no text in UTF-8 ({error}): rename or "
-                        "rewrite it.") from error
+        raise DataError(f"A file's name or a list is not UTF-8 text ({error}): rename or rewrite "
+                        "it.") from error
+
+
+@functools.cache  # a sentence that was said before is not said again
+def note(sentence: str) -> None:
+    """Print a sentence that a reader should know; each is printed once in a process."""
+    print(printable(sentence))
 
 
 class Files(NamedTuple):
-    """Where one sample lies."""
+    """The files of one sample; a mask may have a width map beside it."""
 
     name: str
     image: Path
     mask: Path
     width: Path | None = None
+
+    def contents(self) -> list[bytes | None]:
+        """The bytes of image, mask and width map (None where there is none).
+
+        Raises `DataError` for a file of more than `LARGEST_FILE` bytes, before it is read.
+        """
+        contents = []
+        for path in self[1:]:
+            if path is not None and path.stat().st_size > LARGEST_FILE:
+                raise DataError(f"{path} has {path.stat().st_size:,} bytes: at most "
+                                f"{LARGEST_FILE:,} are read. Replace or remove it.")
+            contents.append(None if path is None else path.read_bytes())
+        return contents

@@ -7,6 +7,7 @@ positions, and confirmed by their pixels.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,7 +19,7 @@ import scipy.fft
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from crackutils.data.decoding import eight_bits, opened, shown, unreadable
+from crackutils.data.decoding import eight_bits, open_picture, unreadable, upright
 from crackutils.data.layouts import UNDIVIDED, recognise
 from crackutils.data.samples import DataError, Files
 from crackutils.files import write_atomically
@@ -37,10 +38,10 @@ def reduced(grey: np.ndarray) -> np.ndarray:
 
 def preview(path: Path) -> np.ndarray:
     """A picture reduced for comparisons, decoded no larger than needed."""
-    picture = opened(path, path.read_bytes())
+    picture = open_picture(path, path.read_bytes())
     try:
         picture.draft("L", (2 * SIDE, 2 * SIDE))
-        return reduced(np.asarray(eight_bits(path, shown(path, picture)).convert("L")))
+        return reduced(np.asarray(eight_bits(path, upright(path, picture)).convert("L")))
     except DataError:
         raise
     except Exception as error:
@@ -101,6 +102,21 @@ def groups_of(count: int, pairs: Sequence[tuple[int, int, float]]) -> np.ndarray
     rows, columns = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     graph = coo_matrix((np.ones(len(pairs)), (rows, columns)), shape=(count, count))
     return connected_components(graph, directed=False)[1]
+
+
+FRAME_NAME = re.compile(r"^(.*\D)(\d{3,})$")  # a number of three digits or more at the end
+
+
+def video_and_frame(name: str) -> tuple[str, int] | None:
+    """The video's name and the frame's number in a picture's name, None where there is no number.
+
+    `Seq05VD_f00120` is frame 120 of Seq05VD, `0001TP_008550` frame 8550 of 0001TP. A frame's number
+    has at least three digits and stands at the end, behind other characters.
+    """
+    match = FRAME_NAME.match(name)
+    if match is None:
+        return None
+    return re.sub("[_-]+f?$", "", match[1]), int(match[2])
 
 
 VALIDATION_SHARE, TEST_SHARE = 0.12, 0.2  # of a data set without parts of its own

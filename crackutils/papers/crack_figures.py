@@ -1,7 +1,11 @@
-"""What records say, as curves and bars; panels without a record say "not run"."""
+"""Paper A's curves, drawn from the losses and from records, and the style of every figure.
+
+A panel or line without a record says "not run".
+"""
 
 import functools
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,8 +21,9 @@ from matplotlib.figure import Figure
 from crackutils import files, metrics, records
 from crackutils.losses import LOSSES, NAMES, WEIGHTED, label, weight_label
 from crackutils.papers import crack_tables, published
-from crackutils.papers.crack_tables import BCE_THRESHOLD, Source
+from crackutils.papers.crack_tables import BCE_THRESHOLD
 from crackutils.papers.road_tables import paper_rows
+from crackutils.papers.source import Counts, Source
 
 WIDTH = 7.2  # inches: the text of a printed page
 STYLE = {**sns.axes_style("ticks"), "font.family": "DejaVu Sans", "font.size": 8,
@@ -32,34 +37,33 @@ BLUE, _, GREEN, RED, PURPLE, *_, SKY = sns.color_palette("colorblind")
 LOOKS = {"mse": ("0.4", "--", "o"), "balanced_step": (BLUE, "-.", "s"),
          "squared_balanced_step": (PURPLE, (0, (6, 1, 1, 1, 1, 1)), "D"), "step": (GREEN, ":", "^"),
          "relu": (RED, "-", "v"), "bce": ("black", (0, (1, 1)), "X")}
-WEIGHT_LINES = ("-", "--", "-.", ":")  # for a family's weights, with shades of viridis
-TABLE_OF = dict(zip(WEIGHTED, (4, 5, 6, 7)))
-FIRST_CURVE = 3  # Figs. 3-6, in the order of the functions
-FIRST_PICTURES = 9  # Figs. 9-12, likewise
-SETTINGS = ((4, 5), (4, 7), (5, 5), (5, 7))  # levels and kernel of Fig. 8
+WEIGHT_LINES = ("-", "--", "-.", ":")  # for the weights of one loss, with shades of viridis
+FIRST_CURVE = 3  # Figs. 3-6 show the functions in the order of WEIGHTED
 
 
-def drawn(function: Callable) -> Callable:
-    """Draw in the house style; closed for pyplot, so that a notebook shows the figure once."""
+def house_style(function: Callable) -> Callable:
+    """A decorator: the function draws its figure in `STYLE`. The figure is closed for pyplot: a
+    notebook would show it twice otherwise."""
     @functools.wraps(function)
     def in_style(*arguments, **options):
         with matplotlib.rc_context(STYLE):
             figure = function(*arguments, **options)
             if figure is not None:
-                figure.draw_without_rendering()  # ticks take their style when they are first drawn
+                figure.draw_without_rendering()  # ticks take their style at the first drawing
                 pyplot.close(figure)
         return figure
     return in_style
 
 
-def figures_folder(source: Source, runs_folder: str | Path) -> Path:
-    """`<runs>/<protocol>/<dataset>/figures`, whichever root the records come from."""
-    root = files.resolve(runs_folder, "runs")
+def figures_folder(source: Source, runs: str | Path | None) -> Path:
+    """`<runs>/<protocol>/<dataset>/figures`, also for records that come from `results`."""
+    root = files.resolve(runs, "runs")
     return records.records_folder(root, source.protocol.name, source.dataset).parent / "figures"
 
 
 def save(figure: Figure | None, folder: Path, name: str) -> tuple[Path, ...]:
-    """Write NAME.pdf and NAME.png, the same bytes each time; returns their paths (none of None)."""
+    """Write NAME.pdf and NAME.png, the same bytes each time, and return their paths. Nothing is
+    written if the figure is None."""
     if figure is None:
         return ()
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,30 +75,28 @@ def save(figure: Figure | None, folder: Path, name: str) -> tuple[Path, ...]:
 
 
 def crack_runs() -> list[tuple[str, float | None]]:
-    """Loss and weight of every run of paper A, BCE added at the end."""
+    """(loss, weight) of every run of paper A, BCE added at the end."""
     return [(loss, weight) for loss in ("mse", *WEIGHTED, "bce")
             for weight in crack_tables.published_weights(loss)]
 
 
 def chosen_rows() -> list[tuple[str, float | None, float]]:
-    """Loss, weight and threshold of Table 8, BCE added at the end."""
-    rows = published.table(8).to_dict("records")
-    return [(row["loss"], crack_tables.none_if_missing(row["weight"]), row["threshold"])
-            for row in rows] + [("bce", None, BCE_THRESHOLD)]
+    """(loss, weight, threshold) of Table 8, BCE added at the end."""
+    rows = [(row.loss, crack_tables.none_if_missing(row.weight), row.threshold)
+            for row in published.table(8).itertuples()]
+    return [*rows, ("bce", None, BCE_THRESHOLD)]
 
 
-def not_run(axis: Axes, text: str = "not run") -> None:
-    """Say in the middle of an axes why it is empty."""
+def write_not_run(axis: Axes, text: str = "not run") -> None:
+    """Write in the middle of an axes why it is empty."""
     axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center")
 
 
 # Curves of the losses
 
 def weighting_curves(loss: str, weight: float | None) -> pd.DataFrame:
-    """`error` from -1 to 1, the loss of one pixel with that error, and its `weight` on error^2.
-
-    No weight at error 0 (0/0): there the steps jump.
-    """
+    """`error` from -1 to 1, the `loss` of one pixel with that error, and its `weight` on error^2.
+    The weight at error 0 is NaN (0/0); the step functions jump there."""
     error = torch.arange(-100, 101, dtype=torch.float64) / 100
     target = (error > 0).double()
     loss_of_pixel = np.array([LOSSES[loss](p, y, weight=weight).item()
@@ -105,16 +107,18 @@ def weighting_curves(loss: str, weight: float | None) -> pd.DataFrame:
                              "weight": loss_of_pixel / squared})
 
 
-@drawn
+@house_style
 def weighting(loss: str, weight: float = 0.5) -> Figure:
-    """Fig. 3, 4, 5 or 6 of paper A: one function's weight and weighted squared error by error."""
+    """Fig. 3, 4, 5 or 6 of paper A: one weighting function beside MSE. The paper does not say
+    whether its figures show the weight on the squared error or the weighted squared error, so the
+    left panel shows the weight, the right panel the weighted squared error."""
     number = FIRST_CURVE + WEIGHTED.index(loss)
     return _weighting([(loss, weight)], f"Fig. {number}: {NAMES[loss]}, w = {weight:g}")
 
 
-@drawn
+@house_style
 def weighting_overview(weight: float = 0.5) -> Figure:
-    """Figs. 3-6 of paper A in one: the four functions on the same axes."""
+    """Figs. 3-6 of paper A in one: the four functions and MSE on the same axes."""
     return _weighting([(loss, weight) for loss in WEIGHTED],
                       f"Figs. 3–6: the four weighting functions, w = {weight:g}")
 
@@ -126,7 +130,7 @@ def _weighting(rows: list[tuple], heading: str) -> Figure:
         colour, line, _ = LOOKS[loss]
         for panel, column in zip(panels, ("weight", "loss")):
             panel.plot(curves["error"], curves[column], color=colour, linestyle=line,
-                       linewidth=2.6 - 0.4 * place, label=NAMES[loss])  # none hides another
+                       linewidth=2.6 - 0.4 * place, label=NAMES[loss])  # so that all stay visible
     for panel, text in zip(panels, ("weight on the squared error", "weighted squared error")):
         panel.axvline(0, color="0.85", linewidth=0.8, zorder=0)
         panel.set(xlabel="error = label − prediction\n"
@@ -137,20 +141,23 @@ def _weighting(rows: list[tuple], heading: str) -> Figure:
     return figure
 
 
-def pooled_counts(source: Source, loss: str, weight) -> dict[str, np.ndarray] | None:
-    """The test counts of all seeds as if of one set of images; None without a record."""
-    seeds = source.counts(loss, weight)
-    if not seeds:
+# Curves of records
+
+def pooled_counts(source: Source, loss: str, weight) -> Counts | None:
+    """The test counts of all seeds, as if they were of one set of images; None without a record."""
+    runs = list(source.counts(loss, weight).values())
+    if not runs:
         return None
-    tests = {name: np.concatenate([counts[name] for counts in seeds])
-             for name in seeds[0] if name.startswith("test_")}
-    return {"thresholds": seeds[0]["thresholds"], "width_edges": seeds[0]["width_edges"], **tests}
+    tests = {name: np.concatenate([counts[name] for counts in runs])
+             for name in runs[0] if name.startswith("test_")}
+    return {"thresholds": runs[0]["thresholds"], "width_edges": runs[0]["width_edges"], **tests}
 
 
 def training_loss(source: Source, loss: str, weight) -> pd.DataFrame | None:
-    """`step`, `loss` (mean over seeds) and `smooth` (its running mean over a 20th of the steps)."""
+    """`step`, `loss` (mean over seeds) and `smooth` (its running mean over a 20th of the steps).
+    None without a record."""
     histories = [pd.read_csv(folder / "history.csv")
-                 for _, folder in source.records(loss, weight)]
+                 for _, folder in source.records(loss, weight).values()]
     if not histories:
         return None
     history = pd.concat(histories).groupby("step", as_index=False)["loss"].mean()
@@ -158,9 +165,9 @@ def training_loss(source: Source, loss: str, weight) -> pd.DataFrame | None:
     return history.assign(smooth=history["loss"].rolling(window, 1, center=True).mean())
 
 
-@drawn
+@house_style
 def loss_curves(source: Source) -> Figure:
-    """Training loss by step for every run of a paper (not printed there), a panel a family."""
+    """Training loss by step for every run of a paper, one panel for each loss."""
     def curve(panel, loss, weight, look):
         history = training_loss(source, loss, weight)
         if history is None:
@@ -171,36 +178,43 @@ def loss_curves(source: Source) -> Figure:
         panel.yaxis.set_major_formatter("{x:g}")
         panel.yaxis.set_minor_formatter("{x:g}")
         return True
-    rows = crack_runs() if source.protocol.task == "cracks" else [
-        (row.loss, row.weight) for row in paper_rows(source.protocol)]
-    return _families(rows, curve, "training loss", "step", "Training loss by step (log scale)")
+    runs = crack_runs()
+    if source.protocol.task == "roads":
+        runs = [(row.loss, row.weight) for row in paper_rows(source.protocol)]
+    return _panel_for_each_loss(runs, curve, "training loss", "step",
+                                "Training loss by step (log scale)")
 
 
-@drawn
+@house_style
 def f1_by_threshold(source: Source) -> Figure:
-    """Test F1 by threshold for every run of paper A, a panel a function; Table 8's threshold."""
+    """Test F1 by threshold for every run of paper A, one panel for each loss. A grey line marks the
+    paper's threshold in Table 8."""
     def curve(panel, loss, weight, look):
         counts = pooled_counts(source, loss, weight)
         if counts is not None:
             panel.plot(counts["thresholds"], metrics.scores(counts, "test")["f1_score"], **look)
         panel.set(ylim=(0, 1), xlim=(0, 1))
         return counts is not None
-    figure = _families(crack_runs(), curve, "F1", "threshold", "F1 by threshold, test part "
-                       "(grey line: the paper's threshold of Table 8)")
+    figure = _panel_for_each_loss(
+        crack_runs(), curve, "F1", "threshold",
+        "F1 by threshold, test part (grey line: the paper's threshold of Table 8)")
     thresholds = {loss: threshold for loss, _, threshold in chosen_rows()[:-1]}
     for panel, loss in zip(figure.axes, ("mse", *WEIGHTED)):
         panel.axvline(thresholds[loss], color="0.6", linewidth=1, zorder=0)
     return figure
 
 
-def _families(rows: list[tuple], curve: Callable, ylabel: str, xlabel: str,
-              heading: str) -> Figure:
-    """A panel a loss, a line a weight, drawn by `curve`, which returns False without a record."""
-    families = {loss: [w for other, w in rows if other == loss] for loss, _ in rows}
-    columns = 3 if len(families) > 4 else 2
-    figure, axes = pyplot.subplots(math.ceil(len(families) / columns), columns, squeeze=False,
+def _panel_for_each_loss(runs: list[tuple], curve: Callable, ylabel: str, xlabel: str,
+                         heading: str) -> Figure:
+    """One panel for each loss, one line for each weight. `curve(panel, loss, weight, look)` draws a
+    line, or returns False if there is no record."""
+    weights_of = defaultdict(list)
+    for loss, weight in runs:
+        weights_of[loss].append(weight)
+    columns = 3 if len(weights_of) > 4 else 2
+    figure, axes = pyplot.subplots(math.ceil(len(weights_of) / columns), columns, squeeze=False,
                                    figsize=(WIDTH, 4.8), sharex=True)
-    for panel, (loss, weights) in zip(axes.flat, families.items()):
+    for panel, (loss, weights) in zip(axes.flat, weights_of.items()):
         panel.set_title(NAMES[loss])
         shades = sns.color_palette("viridis", len(weights) + 1)
         for weight, shade, line in zip(weights, shades, WEIGHT_LINES):
@@ -210,7 +224,7 @@ def _families(rows: list[tuple], curve: Callable, ylabel: str, xlabel: str,
             if not curve(panel, loss, weight, look):
                 panel.plot([], [], **{**look, "label": f"{name}: not run"})
         if not any(line.get_xdata().size for line in panel.lines):
-            not_run(panel)
+            write_not_run(panel)
         elif len(weights) > 1:
             panel.legend(labelspacing=0.2, frameon=True, edgecolor="none")
     figure.supxlabel(xlabel, fontsize=8)
@@ -219,11 +233,10 @@ def _families(rows: list[tuple], curve: Callable, ylabel: str, xlabel: str,
     return figure
 
 
-@drawn
+@house_style
 def precision_recall(source: Source) -> Figure:
-    """Precision by recall over all thresholds for Table 8's weights and BCE, test part.
-
-    Filled: at the paper's threshold; hollow: the paper's own points (Tables 1 and 8).
+    """Precision by recall of the test part over all thresholds, for Table 8's weights and BCE.
+    Filled markers: at the paper's threshold. Hollow markers: the paper's own figures (Tables 1, 8).
     """
     figure, axis = pyplot.subplots(figsize=(WIDTH, 4.6))
     _iso_f1(axis)
@@ -235,7 +248,7 @@ def precision_recall(source: Source) -> Figure:
             axis.plot([], [], **look, label=f"{label(loss, weight)}: not run")
             continue
         scores = metrics.scores(counts, "test")
-        # where nothing is found, precision says nothing
+        # where recall is 0, precision is 0/0 or 0: no point of the curve
         precision = np.where(scores["recall"] > 0, scores["precision"], np.nan)
         axis.plot(scores["recall"], precision, **look, label=label(loss, weight),
                   markevery=[metrics.at_threshold(counts, threshold)])
@@ -251,34 +264,36 @@ def precision_recall(source: Source) -> Figure:
 
 
 def _iso_f1(axis: Axes) -> None:
-    """Lines of equal F1 = f, P = f R / (2 R - f), named at the right."""
+    """Lines of equal F1 = f, P = f R / (2 R - f), with f written at the right."""
     for f1 in (0.2, 0.4, 0.6, 0.8, 0.9):
         recall = np.linspace(f1 / (2 - f1), 1, 100)
         axis.plot(recall, f1 * recall / (2 * recall - f1), color="0.85", linewidth=0.8, zorder=0)
         axis.text(1.01, f1 / (2 - f1), f"F1 {f1:g}", color="0.4", va="center")
 
 
-@drawn
+@house_style
 def recall_by_width(source: Source) -> Figure | None:
-    """Test recall by crack width for Table 8's rows and BCE at their thresholds: paper A's claim.
-
-    None, and a printed sentence, where the data's crack widths are not known.
-    """
+    """Test recall by crack width for Table 8's rows and BCE at their thresholds. Paper A's claim is
+    about fine cracks; its tables pool all widths. Returns None and prints a sentence if the crack
+    widths of the data are not known."""
     figure, axis = pyplot.subplots(figsize=(WIDTH, 3.4))
     ticks = None
     for place, (loss, weight, threshold) in enumerate(chosen_rows()):
         colour, line, marker = LOOKS[loss]
         counts = pooled_counts(source, loss, weight)
         if counts is not None and "test_positives_by_width" not in counts:
-            print("The crack widths of these data are not known: no recall by width.")
+            print("The crack widths of these data are not known: no figure of recall by width.")
             pyplot.close(figure)
             return None
-        found, ticks = ([], ticks) if counts is None else _widths(counts, threshold)
-        name = f"{label(loss, weight)} at {threshold:g}" + (": not run" if counts is None else "")
-        axis.plot(np.arange(len(found)) + 0.03 * (place - 2.5), found, color=colour,
+        name, recalls = f"{label(loss, weight)} at {threshold:g}", []
+        if counts is None:
+            name += ": not run"
+        else:
+            recalls, ticks = _recall_of_widths(counts, threshold)
+        axis.plot(np.arange(len(recalls)) + 0.03 * (place - 2.5), recalls, color=colour,
                   linestyle=line, marker=marker, markersize=5, label=name)
     if ticks is None:
-        not_run(axis)
+        write_not_run(axis)
     axis.set(xticks=range(len(ticks or [])), xticklabels=ticks or [], ylim=(0, 1.02),
              xlabel="local crack width (share of the crack pixels)", ylabel="recall")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside right center")
@@ -286,11 +301,11 @@ def recall_by_width(source: Source) -> Figure | None:
     return figure
 
 
-def _widths(counts: dict[str, np.ndarray], threshold: float) -> tuple[np.ndarray, list[str]]:
-    """Recall of each width class (NaN for one without pixels) and the classes' names."""
-    found = metrics.recall_by_width(counts, "test")[:, metrics.at_threshold(counts, threshold)]
+def _recall_of_widths(counts: Counts, threshold: float) -> tuple[np.ndarray, list[str]]:
+    """Recall of each width class (NaN for one without pixels) and the names of the classes."""
+    recalls = metrics.recall_by_width(counts, "test")[:, metrics.at_threshold(counts, threshold)]
     present = counts["test_positives_by_width"].astype(np.int64).sum(axis=0)
     shares = present / max(present.sum(), 1)
     names = zip(crack_tables.width_labels(counts["width_edges"]), shares)
-    return (np.where(present > 0, found, np.nan),
+    return (np.where(present > 0, recalls, np.nan),
             [f"{name}\n({share:.0%})" for name, share in names])

@@ -1,6 +1,6 @@
-"""Synthetic test images, their labels and the predictions that records keep.
+"""Figures of pictures: synthetic test images, their labels, and the predictions in records.
 
-Photographs are never put into a figure: without pictures a grid is None.
+Photographs are never put into a committed figure: for them every function here returns None.
 """
 
 import warnings
@@ -20,18 +20,19 @@ from crackutils.losses import NAMES, WEIGHTED, label
 from crackutils.papers import published
 from crackutils.papers.crack_figures import (
     BLUE,
-    FIRST_PICTURES,
     RED,
-    SETTINGS,
-    TABLE_OF,
     WIDTH,
     chosen_rows,
-    drawn,
-    not_run,
+    house_style,
+    write_not_run,
 )
-from crackutils.papers.crack_tables import Source
 from crackutils.papers.road_tables import THRESHOLD as ROAD_THRESHOLD
 from crackutils.papers.road_tables import paper_rows
+from crackutils.papers.source import Source
+
+SETTINGS = ((4, 5), (4, 7), (5, 5), (5, 7))  # levels and kernel of Fig. 8
+FIRST_PICTURES = 9  # Figs. 9-12 show the functions in the order of WEIGHTED ...
+TABLE_OF = dict(zip(WEIGHTED, (4, 5, 6, 7)))  # ... and so do Tables 4-7
 
 
 class Picture(NamedTuple):
@@ -43,29 +44,26 @@ class Picture(NamedTuple):
     fingerprint: str
 
 
-def pictures(source: Source, runs_folder: str | Path) -> list[Picture]:
-    """The synthetic test images whose predictions records keep, as the network saw them.
-
-    For photographs none, and a printed sentence: they are never put into a figure.
-    """
+def kept_pictures(source: Source, runs: str | Path | None) -> list[Picture]:
+    """The synthetic test images whose predictions are kept in records, as the network saw them. For
+    photographs the list is empty, and a sentence says so: they are never put into a figure."""
     if source.dataset != "synthetic":
         print("Only synthetic images are put into figures: the picture grids are left out.")
         return []
-    data = datasets.load("synthetic", source.protocol, files.resolve(runs_folder, "runs"))
+    data = datasets.load("synthetic", source.protocol, files.resolve(runs, "runs"))
     shown = [sample for sample in data.test if sample.mask.any()][:KEPT_SAMPLES]
     return [Picture(sample.name, sample.image, sample.mask, data.fingerprint)
             for sample in shown]
 
 
 def prediction(source: Source, loss: str, weight, picture: Picture) -> np.ndarray | None:
-    """Probabilities H x W that the first seed's record keeps of a picture; None without one.
-
-    A record of other data, whose pictures only share their names with these, counts as none.
-    """
-    for _, folder in source.records(loss, weight):
+    """The probabilities (H x W, 0 to 1) of a picture in the first record that keeps them, or None.
+    A record of another data set, whose pictures only have the same names, is left out with a
+    warning."""
+    for _, folder in source.records(loss, weight).values():
         if records.read_json(folder / "config.json")["fingerprint"] != picture.fingerprint:
             warnings.warn(f"{folder.name} was made from other versions of these images: its "
-                          "predictions are left out; run it again to see them.", stacklevel=2)
+                          "predictions are left out. Train it again to see them.", stacklevel=2)
         elif (folder / "samples.npz").is_file():
             kept = records.read_arrays(folder / "samples.npz")
             if picture.name in kept["names"]:
@@ -73,54 +71,53 @@ def prediction(source: Source, loss: str, weight, picture: Picture) -> np.ndarra
     return None
 
 
-def _claimed(source: Source, loss: str, weight, threshold: float,
-             picture: Picture) -> np.ndarray | None:
-    """Where the prediction reaches the threshold, or None."""
-    found = prediction(source, loss, weight, picture)
-    return None if found is None else (found >= threshold).astype(np.uint8)
+def _predicted_mask(source: Source, loss: str, weight, threshold: float,
+                    picture: Picture) -> np.ndarray | None:
+    """1 where the probability is at least the threshold, else 0; None without a record."""
+    probability = prediction(source, loss, weight, picture)
+    return None if probability is None else (probability >= threshold).astype(np.uint8)
 
 
-@drawn
-def misses(source: Source, shown: list[Picture]) -> Figure | None:
-    """Fig. 2 of paper A: what MSE misses at its threshold in Table 8, thin cracks first of all."""
+@house_style
+def missed_cracks(source: Source, shown: list[Picture]) -> Figure | None:
+    """Fig. 2 of paper A: what MSE misses at its threshold in Table 8, thin cracks above all."""
     loss, weight, threshold = chosen_rows()[0]
-    claims = [_claimed(source, loss, weight, threshold, sample) for sample in shown]
-    panels = [[sample.image, sample.mask, claim, _marked(sample, claim)]
-              for sample, claim in zip(shown, claims)]
+    panels = []
+    for picture in shown:
+        predicted = _predicted_mask(source, loss, weight, threshold, picture)
+        panels.append([picture.image, picture.mask, predicted, _marked(picture, predicted)])
     titles = ["image", "label", "prediction", "found (blue), missed (orange)"]
-    return _grid(panels, titles, _sample_names(shown),
+    return _grid(panels, titles, [picture.name for picture in shown],
                  f"Fig. 2: what MSE misses at threshold {threshold:g}")
 
 
-def _marked(sample: Picture, claim: np.ndarray | None) -> np.ndarray | None:
-    """The image in pale grey, its found and missed crack pixels in colour."""
-    if claim is None:
+def _marked(picture: Picture, predicted: np.ndarray | None) -> np.ndarray | None:
+    """The image in pale grey, with the crack pixels that were found and missed in colour."""
+    if predicted is None:
         return None
-    grey = sample.image.mean(axis=2, keepdims=True).repeat(3, axis=2) / 255
+    grey = picture.image.mean(axis=2, keepdims=True).repeat(3, axis=2) / 255
     marked = 0.6 + 0.4 * grey
-    marked[(sample.mask == 1) & (claim == 1)] = BLUE
-    marked[(sample.mask == 1) & (claim == 0)] = RED
+    marked[(picture.mask == 1) & (predicted == 1)] = BLUE
+    marked[(picture.mask == 1) & (predicted == 0)] = RED
     return marked
 
 
-@drawn
+@house_style
 def kernels_and_layers(source: Source, shown: list[Picture], loss: str = "relu",
                        weight: float | None = 0.97, threshold: float = 0.5) -> Figure | None:
     """Fig. 8 of paper A: one loss with 4 and 5 levels and 5x5 and 7x7 kernels."""
-    columns = [(f"{levels} levels, {kernel}×{kernel}", source_of(source, levels, kernel), loss,
-                weight, threshold) for levels, kernel in SETTINGS]
+    columns = []
+    for levels, kernel in SETTINGS:
+        protocol = replace(source.protocol, levels=levels, kernel=kernel)
+        columns.append((f"{levels} levels, {kernel}×{kernel}", replace(source, protocol=protocol),
+                        loss, weight, threshold))
     return _results(columns, shown, f"Fig. 8: {label(loss, weight)} by layers and kernel, "
                     f"at threshold {threshold:g}")
 
 
-def source_of(source: Source, levels: int, kernel: int) -> Source:
-    """The same source with another depth and kernel of the U-Net."""
-    return replace(source, protocol=replace(source.protocol, levels=levels, kernel=kernel))
-
-
-@drawn
+@house_style
 def by_weight(source: Source, shown: list[Picture], loss: str) -> Figure | None:
-    """Fig. 9, 10, 11 or 12 of paper A: one function's four weights at its table's threshold."""
+    """Fig. 9, 10, 11 or 12 of paper A: the four weights of a function, at its table's threshold."""
     rows = published.table(TABLE_OF[loss])
     columns = [(f"w = {weight:g}", source, loss, weight, threshold)
                for weight, threshold in zip(rows["weight"], rows["threshold"])]
@@ -128,7 +125,7 @@ def by_weight(source: Source, shown: list[Picture], loss: str) -> Figure | None:
                     f"by weight, at threshold {rows['threshold'][0]:g} (Table {TABLE_OF[loss]})")
 
 
-@drawn
+@house_style
 def side_by_side(source: Source, shown: list[Picture], added: bool = True) -> Figure | None:
     """Fig. 13 of paper A: the four functions as in Table 8; `added` appends MSE and BCE."""
     mse, *functions, bce = chosen_rows()
@@ -139,34 +136,33 @@ def side_by_side(source: Source, shown: list[Picture], added: bool = True) -> Fi
     return _results(columns, shown, "Fig. 13: the four functions, weight and threshold of Table 8")
 
 
-@drawn
+@house_style
 def road_pictures(source: Source, shown: list[Picture]) -> Figure | None:
-    """Paper B: frame, label and every loss's drivable area; a frame a column."""
-    lines = [("frame", [sample.image for sample in shown]),
-             ("label", [sample.mask > 0 for sample in shown])]
-    lines += [(label(row.loss, row.weight), [
-        _claimed(source, row.loss, row.weight, ROAD_THRESHOLD, sample) for sample in shown])
-        for row in paper_rows(source.protocol)]
-    names, panels = zip(*((name.replace(" ", "\n", 1), panel) for name, panel in lines))
-    return _grid(panels, _sample_names(shown), names,
+    """Paper B: frame, label and the drivable area of every loss, one column for each frame."""
+    names = ["frame", "label"]
+    panels = [[picture.image for picture in shown], [picture.mask > 0 for picture in shown]]
+    for row in paper_rows(source.protocol):
+        names.append(label(row.loss, row.weight).replace(" ", "\n", 1))
+        panels.append([_predicted_mask(source, row.loss, row.weight, ROAD_THRESHOLD, picture)
+                       for picture in shown])
+    return _grid(panels, [picture.name for picture in shown], names,
                  f"Drivable area by loss, at threshold {ROAD_THRESHOLD:g}", across=5)
 
 
 def _results(columns: list[tuple], shown: list[Picture], heading: str) -> Figure | None:
-    """Image and label, then a column (title, source, loss, weight, threshold) each."""
-    panels = [[sample.image, sample.mask, *[_claimed(*column[1:], sample) for column in columns]]
-              for sample in shown]
+    """Image, label and a prediction for each column (title, source, loss, weight, threshold)."""
+    panels = []
+    for picture in shown:
+        predicted = [_predicted_mask(*column[1:], picture) for column in columns]
+        panels.append([picture.image, picture.mask, *predicted])
     return _grid(panels, ["image", "label", *[column[0] for column in columns]],
-                 _sample_names(shown), heading)
-
-
-def _sample_names(shown: list[Picture]) -> list[str]:
-    return [sample.name for sample in shown]
+                 [picture.name for picture in shown], heading)
 
 
 def _grid(panels, titles: list[str], names: list[str], heading: str,
           across: int = 4) -> Figure | None:
-    """Pictures in rows and columns; None in place of a picture says "not run"."""
+    """A figure of pictures in rows and columns, None if there are no pictures. `panels` is a list
+    of rows; None in place of a picture is drawn as "not run"."""
     if not panels or not panels[0]:
         return None
     height, width = panels[0][0].shape[:2]
@@ -183,7 +179,7 @@ def _grid(panels, titles: list[str], names: list[str], heading: str,
             sns.despine(ax=axis, left=True, bottom=True)
             if picture is None:
                 picture = np.full((height, width), 0.9)
-                not_run(axis, "not run on\nthese images")
+                write_not_run(axis, "not run on\nthese images")
             axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
     for axis, title in zip(axes[0], titles):
         axis.set_title(title)

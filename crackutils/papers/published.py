@@ -1,8 +1,9 @@
-"""The papers' published figures and their audit: what the printed numbers imply.
+"""The papers' published tables, and their audit: what follows from the printed figures alone.
 
-`table` and `iou_table` read `data/published/`; all else computes from those figures, or from the
-losses themselves, whether what the papers say adds up (notebook 02 prints the verdicts). Paper A
-is Sohn, Kim and Hwang (JKSCI 25(10), 2020, cracks), paper B the one on the drivable area.
+`table` and `iou_table` read the tables from `data/published/`. Everything else computes, from the
+printed figures or from the losses, whether the papers' statements agree with them; notebook 03
+prints the results. Paper A is Sohn, Kim and Hwang (JKSCI 25(10), 2020) on cracks, paper B the one
+on the drivable area.
 """
 
 import json
@@ -17,21 +18,23 @@ from crackutils.losses import LOSSES, loss_from_logits
 
 PUBLISHED = ROOT / "data" / "published"
 TABLES = (1, 4, 5, 6, 7, 8)
-ROUNDING = 0.0005  # half a unit of the third decimal: what a printed figure leaves open
+ROUNDING = 0.0005  # a figure printed to three decimals is that far from the true one at most
 CLASS_WEIGHTED = ("mse", "balanced_step", "squared_balanced_step", "step")
 PIXELWISE = (*CLASS_WEIGHTED, "relu", "bce")
 Interval = tuple[float, float]
 
 
 def table(number: int) -> pd.DataFrame:
-    """Table 1, 4, 5, 6, 7 or 8 of paper A, as printed; the weight of MSE is NaN."""
+    """Table 1, 4, 5, 6, 7 or 8 of paper A as printed: `loss, weight, threshold` and four figures.
+    The weight of MSE is NaN. `ValueError` for another number."""
     if number not in TABLES:
         raise ValueError(f"Paper A has figures in Tables 1 and 4 to 8, got {number!r}.")
     return pd.read_csv(PUBLISHED / f"table{number}.csv", dtype={"weight": float})
 
 
 def iou_table() -> pd.DataFrame:
-    """Paper B's IoU table in its order; weight as a pair or None, IoU as a fraction."""
+    """Paper B's IoU table as printed: `loss, weight, label, iou`. The weight is a pair of numbers
+    or None, IoU a fraction."""
     rows = pd.read_csv(PUBLISHED / "iou_table.csv", dtype={"weight": str})
     rows["weight"] = pd.Series([tuple(json.loads(weight)) if isinstance(weight, str) else None
                                 for weight in rows["weight"]], dtype=object)
@@ -39,17 +42,17 @@ def iou_table() -> pd.DataFrame:
 
 
 def distinct_rows() -> pd.DataFrame:
-    """The 20 measurements of paper A: Tables 1, 4, 5, 6 and 7 (Table 8 repeats five of them)."""
+    """The 20 measurements of paper A, with `table`: Table 8 repeats five of the other tables'."""
     return pd.concat([table(number).assign(table=number) for number in (1, 4, 5, 6, 7)],
                      ignore_index=True)
 
 
 def best_by_f1(rows: pd.DataFrame) -> pd.DataFrame:
-    """The row of the highest F1 of each loss, in the order in which the losses appear."""
+    """The row with the highest F1 of each loss, in the order in which the losses appear."""
     return rows.loc[rows.groupby("loss", sort=False)["f1_score"].idxmax()].reset_index(drop=True)
 
 
-# Printed figures: what their rounding to three decimals leaves open
+# Printed figures: what they imply, given that they were rounded to three decimals
 
 def f1(precision: float, recall: float) -> float:
     """The harmonic mean 2 P R / (P + R) (paper A, Table 3)."""
@@ -57,29 +60,30 @@ def f1(precision: float, recall: float) -> float:
 
 
 def f1_interval(precision: float, recall: float, *, rounding: float = ROUNDING) -> Interval:
-    """Lowest and highest F1 that the printed P and R allow: F1 rises with both of them."""
+    """The lowest and highest F1 that the printed P and R allow. F1 rises with both of them."""
     return (f1(precision - rounding, recall - rounding),
             f1(precision + rounding, recall + rounding))
 
 
 def f1_bounds(precision: float, recall: float, printed: float, *,
               rounding: float = ROUNDING) -> Interval:
-    """Lowest and highest F1 that printed P, R *and* F1 allow; low > high: they contradict."""
+    """The lowest and highest F1 that the printed P, R and F1 allow together. Low > high means that
+    they contradict one another."""
     return common_interval([f1_interval(precision, recall, rounding=rounding),
                             (printed - rounding, printed + rounding)])
 
 
 def common_interval(intervals: list[Interval]) -> Interval:
-    """What all the intervals share; low > high where they share nothing."""
+    """The intersection of the intervals; low > high if it is empty."""
     lows, highs = zip(*intervals, strict=True)
     return max(lows), min(highs)
 
 
 def crack_share(precision: float, recall: float, accuracy: float) -> float:
-    """The share of crack pixels that accuracy, precision and recall fix together.
+    """The share of crack pixels, which follows from precision, recall and accuracy.
 
-    With share s, TP = R s, FN = (1 - R) s and FP = R s (1/P - 1), so that
-    1 - accuracy = FN + FP = s (1 - 2 R + R / P).
+    As shares of all pixels, with s that of the cracks: TP = R s, FN = (1 - R) s and
+    FP = R s (1/P - 1). So 1 - accuracy = FN + FP = s (1 - 2 R + R / P).
     """
     return (1 - accuracy) / (1 - 2 * recall + recall / precision)
 
@@ -87,11 +91,12 @@ def crack_share(precision: float, recall: float, accuracy: float) -> float:
 def crack_share_interval(precision: float, recall: float, accuracy: float,
                          f1_score: float | None = None, *,
                          rounding: float = ROUNDING) -> Interval:
-    """Every crack share that figures within their rounding allow (for P and R above 1/2).
+    """The lowest and highest crack share that the rounded figures allow, for P and R above 1/2.
 
-    Exact: the share falls with accuracy and rises with P and R; along a curve of constant F1 it
-    is (1 - accuracy) F1 / (2 R (1 - F1)), monotone in R. So the extremes lie at corners of the
-    rounding box or where a limit of F1 cuts its edges; (inf, -inf) where there is no such point.
+    The limits are exact. The share falls with accuracy and rises with P and R; along a curve of
+    constant F1 it is (1 - accuracy) F1 / (2 R (1 - F1)), which is monotone in R. So the extremes
+    lie at corners of the box of all (P, R) that round to the printed ones, or where a limit of F1
+    crosses an edge of the box. (inf, -inf) if the figures contradict one another.
     """
     limits = [(value - rounding, value + rounding) for value in (precision, recall)]
     points = [(p, r) for p in limits[0] for r in limits[1]]
@@ -105,34 +110,37 @@ def crack_share_interval(precision: float, recall: float, accuracy: float,
 
 
 def _crossings(limits: list[Interval], bounds: Interval) -> list[tuple[float, float]]:
-    """Where F1 meets a bound on an edge of the box: F = 2 a b / (a + b), so b = F a / (2 a - F)."""
-    found = []
+    """The points (P, R) on the edges of a box where F1 equals one of the bounds: there
+    F = 2 a b / (a + b), so b = F a / (2 a - F)."""
+    points = []
     for bound in bounds:
         for axis, (low, high) in ((0, limits[1]), (1, limits[0])):
             for fixed in limits[axis]:
                 other = bound * fixed / (2 * fixed - bound)
                 if low <= other <= high:
-                    found.append((fixed, other) if axis == 0 else (other, fixed))
-    return found
+                    points.append((fixed, other) if axis == 0 else (other, fixed))
+    return points
 
 
 def f1_at_recall(recall: float, curve: pd.DataFrame) -> float:
-    """F1 that a model reaches at a recall by mixing two of its printed thresholds; NaN outside.
+    """The F1 of a model at a recall between those of its printed thresholds; NaN outside of them.
 
-    Mixing makes recall and false alarms per crack pixel, R (1/P - 1), linear between two points
-    (Davis and Goadrich 2006), and F1 = 2 R / (R + 1 + false alarms).
+    If each picture is given one of two thresholds at random, recall and the false alarms per crack
+    pixel, R (1/P - 1), lie on a straight line between those of the two (Davis and Goadrich 2006).
+    F1 = 2 R / (R + 1 + false alarms).
     """
     curve = curve.sort_values("recall")
     alarms = curve["recall"] * (1 / curve["precision"] - 1)
-    mixed = np.interp(recall, curve["recall"], alarms, left=np.nan, right=np.nan)
-    return float(2 * recall / (recall + 1 + mixed))
+    alarms_there = np.interp(recall, curve["recall"], alarms, left=np.nan, right=np.nan)
+    return float(2 * recall / (recall + 1 + alarms_there))
 
 
 def gain_bounds(row: pd.Series, curve: pd.DataFrame) -> Interval:
-    """How far the F1 of a row lies above a loss's precision-recall curve at the same recall.
+    """How far the F1 of a row lies above another loss's precision-recall curve: at least, at most.
 
-    At least: its lowest F1 less the highest that the curve's best point can mean (if that point
-    is the best of the whole curve). At most: its printed F1 less `f1_at_recall`; NaN outside.
+    At least: the lowest F1 that the row's rounding allows, less the highest that the rounding of
+    the curve's best point allows (that point is taken for the best of the whole curve). At most:
+    the row's printed F1 less `f1_at_recall` of the curve; NaN outside of its recalls.
     """
     columns = ["precision", "recall", "f1_score"]
     best = curve.loc[curve["f1_score"].idxmax(), columns]
@@ -140,13 +148,15 @@ def gain_bounds(row: pd.Series, curve: pd.DataFrame) -> Interval:
             row["f1_score"] - f1_at_recall(row["recall"], curve))
 
 
-# The losses: what they are, and where they put the threshold
+# The losses: which of them are the same, and at which threshold each has its best F1
 
 def class_weights(loss: str, weight: float | None = None) -> tuple[float, float]:
-    """What an error on a crack and on background counts, against the squared error.
+    """The weights on the squared error of a crack pixel and of a background pixel.
 
-    Evaluated at the prediction 1/2; for labels 0 and 1 and predictions inside (0, 1) the sign of
-    the error is the class, so these two numbers are the whole loss (paper A, section II.1.2).
+    For predictions inside (0, 1) the error of a crack pixel is positive and that of background
+    negative, so these two numbers describe the whole loss (paper A, section II.1.2). They are
+    evaluated at the prediction 1/2. `ValueError` for a loss whose weight depends on the size of the
+    error.
     """
     if loss not in CLASS_WEIGHTED:
         raise ValueError(f"{loss!r} is no class-weighted squared error: expected one of "
@@ -158,13 +168,13 @@ def class_weights(loss: str, weight: float | None = None) -> tuple[float, float]
 
 
 def class_ratio(loss: str, weight: float | None = None) -> float:
-    """k, crack weight : background weight (paper A, section II.1.2); infinite at Squared(1)."""
+    """k = weight of a crack pixel / weight of background; infinite for Squared & Balanced(1)."""
     crack, background = class_weights(loss, weight)
     return crack / background if background else math.inf
 
 
 def as_balanced_step(loss: str, weight: float | None = None) -> tuple[float, float]:
-    """(scale, v) with loss = scale * Balanced Step(v), exactly.
+    """(scale, v) such that the loss equals scale * Balanced Step(v).
 
     Squared(w) = (1 + w^2) Balanced(2w / (1 + w^2)), Step(w) = (1 + w/2) Balanced(w / (2 + w)).
     Balanced Step(v) is twice the expectile loss with tau = (1 + v) / 2.
@@ -174,11 +184,12 @@ def as_balanced_step(loss: str, weight: float | None = None) -> tuple[float, flo
 
 
 def posterior(loss: str, prediction, weight: float | None = None) -> np.ndarray:
-    """The crack probability q for which a prediction in (0, 1) is the best answer.
+    """The probability q of a crack for which the prediction p has the lowest expected loss.
 
-    The expected loss q L(p, 1) + (1 - q) L(p, 0) is flat at p: q = L0' / (L0' - L1'), with the
-    slopes taken from the loss. For class weight k: q = p / (p + k (1 - p)); for ReLU
-    q = 2 p / (2 + 3 w (1 - p)^2); for BCE q = p.
+    There the slope of the expected loss q L(p, 1) + (1 - q) L(p, 0) is 0, so q = L0' / (L0' - L1')
+    with L1' and L0' the slopes for crack and background, by automatic differentiation. For class
+    weights of ratio k this is q = p / (p + k (1 - p)), for ReLU q = 2 p / (2 + 3 w (1 - p)^2), for
+    BCE q = p. `ValueError` for a loss that is no mean over pixels.
     """
     if loss not in PIXELWISE:
         raise ValueError(f"{loss!r} has no best prediction of one pixel: expected one of "
@@ -188,10 +199,8 @@ def posterior(loss: str, prediction, weight: float | None = None) -> np.ndarray:
 
 
 def optimal_prediction(loss: str, q, weight: float | None = None) -> np.ndarray:
-    """p*(q): the prediction with the lowest expected loss where cracks have probability q.
-
-    `posterior` inverted by bisection; k q / (k q + 1 - q) for class weight k.
-    """
+    """p*(q): the prediction with the lowest expected loss if a crack has the probability q. The
+    inverse of `posterior`, by bisection; k q / (k q + 1 - q) for class weights of ratio k."""
     q = np.asarray(q, dtype=float)
     low, high = np.zeros_like(q), np.ones_like(q)
     for _ in range(40):
@@ -202,15 +211,16 @@ def optimal_prediction(loss: str, q, weight: float | None = None) -> np.ndarray:
 
 
 def best_threshold(loss: str, best_f1: float, weight: float | None = None) -> float:
-    """Where the F1-best threshold t* falls if the net predicts p*(q): at p*(F* / 2).
+    """The threshold t* with the best F1, F*, if the network predicts p*(q): t* = p*(F* / 2).
 
-    The F1-best cut of the posterior is half the best F1 (Lipton, Elkan, Naryanaswamy 2014).
+    F1 is best if every pixel with a crack probability of F* / 2 or more is called crack (Lipton,
+    Elkan and Naryanaswamy 2014).
     """
     return float(optimal_prediction(loss, best_f1 / 2, weight))
 
 
 def logit_gradient(loss: str, prediction: float, label: float, weight=None) -> float:
-    """Size of one pixel's gradient at the logit: 2 |e| p (1 - p) for MSE, |e| for BCE."""
+    """The size of one pixel's gradient at the logit: 2 |e| p (1 - p) for MSE, |e| for BCE."""
     probability = torch.tensor([prediction], dtype=torch.float32)
     logits = torch.logit(probability).requires_grad_()
     loss_from_logits(loss, logits, torch.full_like(logits, label), weight=weight).backward()
@@ -218,7 +228,7 @@ def logit_gradient(loss: str, prediction: float, label: float, weight=None) -> f
 
 
 def _slope(loss: str, prediction, label: float, weight) -> np.ndarray:
-    """dL/dp at every prediction, for one label."""
+    """dL/dp at every prediction, for one label (0 or 1)."""
     values = torch.tensor(np.asarray(prediction, dtype=float), requires_grad=True)
     LOSSES[loss](values, torch.full_like(values, label), weight=weight).backward()
     return values.grad.numpy() * values.numel()
@@ -227,7 +237,7 @@ def _slope(loss: str, prediction, label: float, weight) -> np.ndarray:
 # Paper B
 
 def iou_difference(first: str, second: str) -> float:
-    """IoU of one label of paper B's table less that of another, in percentage points."""
+    """The IoU of one label of paper B's table less that of another, in percentage points."""
     iou = iou_table().set_index("label")["iou"]
     return round(100 * (iou[first] - iou[second]), 2)
 
@@ -240,9 +250,9 @@ def dice_share(loss: str, weight: tuple[float, float] | None) -> float | None:
 
 
 def tversky_index(soft_iou, both: float):
-    """The Tversky index with alpha = beta = c, from the soft IoU J alone: J / (J + c (1 - J)).
+    """The Tversky index with alpha = beta = c, from the soft IoU J: J / (J + c (1 - J)).
 
-    J = TP / (TP + FP + FN) of the same soft counts: the index rises with J and with nothing else,
-    so equal weights cannot trade false alarms for misses (paper B, Fig. 1; c = 1/2 is Dice).
+    J = TP / (TP + FP + FN) of the same soft counts. The index depends on J alone, so equal weights
+    can't trade false alarms for misses (paper B, Fig. 1). c = 1/2 is the Dice score.
     """
     return soft_iou / (soft_iou + both * (1 - soft_iou))

@@ -1,4 +1,4 @@
-"""Paper B's figures: its table as bars, validation IoU by step, and what equal weights change."""
+"""Paper B's figures: its table as bars, validation IoU by step, and Tversky with equal weights."""
 
 import numpy as np
 import pandas as pd
@@ -9,17 +9,17 @@ from matplotlib.figure import Figure
 
 from crackutils.losses import tversky
 from crackutils.papers import road_tables
-from crackutils.papers.crack_figures import SKY, WIDTH, drawn, not_run
-from crackutils.papers.crack_tables import Source
-from crackutils.papers.road_tables import THRESHOLD, collapsed
+from crackutils.papers.crack_figures import SKY, WIDTH, house_style, write_not_run
+from crackutils.papers.road_tables import NO_RUN, THRESHOLD, collapsed
+from crackutils.papers.source import Source
 
 LINES = ("-", "--", "-.", ":")
 
 
-@drawn
+@house_style
 def iou_bars(source: Source) -> Figure:
-    """Paper B's IoU table: ours as bars with 95 % intervals (runs that learned), every seed as a
-    point, the paper's values as ticks, "all is road" as a line."""
+    """Paper B's IoU table. Bars: our mean over converged runs, with 95 % intervals; points: every
+    seed; ticks: the paper; dashed line: the IoU of calling everything road."""
     table = road_tables.iou_table(source)
     figure, axis = pyplot.subplots(figsize=(WIDTH, 0.8 + 0.34 * len(table)))
     places = np.arange(len(table))
@@ -28,10 +28,12 @@ def iou_bars(source: Source) -> Figure:
         axis.errorbar(table["iou"], places, fmt="none", ecolor="0.2", capsize=2, xerr=[
             table["iou"] - table["iou_low"], table["iou_high"] - table["iou"]])
     if "seeds" in table and table["seeds"].max() > 1:
-        points = [(float(value), place) for place, text in
-                  zip(places, table["of_seeds"].fillna("")) for value in text.split()
-                  if value != "–"]
-        axis.plot(*zip(*points), "o", color="white", markeredgecolor="black", markersize=4,
+        scores, heights = [], []
+        for place, text in zip(places, table["iou_of_each_seed"].fillna("")):
+            of_row = [float(value) for value in text.split() if value != NO_RUN]
+            scores += of_row
+            heights += [place] * len(of_row)
+        axis.plot(scores, heights, "o", color="white", markeredgecolor="black", markersize=4,
                   label="each seed")
     axis.plot(table["iou_published"], places, "|", color="black", markersize=14,
               markeredgewidth=2.5, label="paper B")
@@ -47,57 +49,55 @@ def iou_bars(source: Source) -> Figure:
 
 
 def validation_curves_of(source: Source, loss: str, weight) -> tuple[pd.DataFrame, list] | None:
-    """Validation IoU by step (rows) and run (columns), and for each run whether it learned; None
-    without a record that has it."""
-    looked = []
-    for (_, folder), counts in zip(source.records(loss, weight), source.counts(loss, weight)):
+    """Validation IoU by step (rows) and seed (columns), and which of these seeds converged. None if
+    no record has the validation IoU by step."""
+    curves, converged = {}, []
+    counts_of_seeds = source.counts(loss, weight)
+    for seed, (_, folder) in source.records(loss, weight).items():
         history = pd.read_csv(folder / "history.csv", index_col="step")
         if "validation_iou" in history:
-            looked.append((history["validation_iou"].dropna(), not collapsed(counts)))
-    if not looked:
-        return None
-    curves, learned = zip(*looked)
-    return pd.concat(curves, axis=1), list(learned)
+            curves[seed] = history["validation_iou"].dropna()
+            if not collapsed(counts_of_seeds[seed]):
+                converged.append(seed)
+    return (pd.DataFrame(curves), converged) if curves else None
 
 
-@drawn
+@house_style
 def validation_curves(source: Source) -> Figure:
-    """IoU on the validation part by step, a line a row of the table: the median of the runs that
-    learned (of all, if none did), and each of several runs as a thin line."""
+    """IoU on the validation part by step, one colour for each row of the table: the median of the
+    converged runs (of all if none converged), and each of several runs as a thin line."""
     figure, axis = pyplot.subplots(figsize=(WIDTH, 3.6))
-    rows = road_tables.rows_of(source)
+    rows = road_tables.table_rows(source)
     for place, (row, colour) in enumerate(zip(rows, sns.color_palette("colorblind", len(rows)))):
-        found = validation_curves_of(source, row.loss, row.weight)
+        result = validation_curves_of(source, row.loss, row.weight)
         look = {"color": colour, "linestyle": LINES[place % len(LINES)]}
-        if found is None:
+        if result is None:
             axis.plot([], [], **look, label=f"{row.label}: not run")
             continue
-        curves, learned = found
-        chosen = curves.loc[:, learned] if any(learned) else curves
-        axis.plot(curves.index, chosen.median(axis=1), **look, label=row.label)
+        curves, converged = result
+        median = curves[converged or list(curves)].median(axis=1)
+        axis.plot(curves.index, median, **look, label=row.label)
         if curves.shape[1] > 1:
             axis.plot(curves.index, curves, color=colour, linewidth=0.5, alpha=0.6)
     if not any(line.get_xdata().size for line in axis.lines):
-        not_run(axis)
+        write_not_run(axis)
     axis.set(xlabel="step", ylabel=f"validation IoU at {THRESHOLD:g}")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside right center")
-    figure.suptitle("Validation IoU by step, median of runs that learned (thin: each of several)")
+    figure.suptitle("Validation IoU by step, median of the converged runs (thin: each run)")
     return figure
 
 
 def gradient_factor(soft_iou, both: float):
     """-dL/dJ of the Tversky loss with alpha = beta = c: c / (J + c (1 - J))^2, J the soft IoU.
-
-    L = 1 - J / (J + c (1 - J)), so the gradient at every pixel is this number times the gradient
-    of J, which is the same for every c: c decides when the steps are large, not where they lead.
-    """
+    Since L = 1 - J / (J + c (1 - J)), the gradient at every pixel is this factor times the gradient
+    of -J. So c changes the length of the gradient and not its direction."""
     return both / (soft_iou + both * (1 - soft_iou)) ** 2
 
 
 def measured_factors(both: float, *, steps: int = 9) -> pd.DataFrame:
-    """`soft_iou` and `factor` measured: the size of the gradient of `tversky` over that of J
-    (c = 1), by automatic differentiation on predictions from wrong to right; `angle` between
-    both gradients in degrees."""
+    """The factor of `gradient_factor`, measured by automatic differentiation. `soft_iou`, `factor`
+    (the length of the gradient of `tversky` divided by that of J, which is the case c = 1) and the
+    `angle` between the two gradients in degrees, for predictions from wrong to right."""
     generator = torch.Generator().manual_seed(0)
     target = (torch.rand(1, 1, 16, 16, generator=generator, dtype=torch.float64) < 0.3).double()
     noise = torch.rand(target.shape, generator=generator, dtype=torch.float64)
@@ -109,17 +109,18 @@ def measured_factors(both: float, *, steps: int = 9) -> pd.DataFrame:
             loss = tversky(prediction, target, weight=(weight, weight))
             loss.backward()
             gradients.append(prediction.grad.flatten())
-        own, of_iou = gradients
-        cosine = torch.dot(own, of_iou) / (own.norm() * of_iou.norm())
-        lines.append({"soft_iou": 1 - loss.item(), "factor": (own.norm() / of_iou.norm()).item(),
+        of_loss, of_iou = gradients
+        lengths = of_loss.norm(), of_iou.norm()
+        cosine = torch.dot(of_loss, of_iou) / (lengths[0] * lengths[1])
+        lines.append({"soft_iou": 1 - loss.item(), "factor": (lengths[0] / lengths[1]).item(),
                       "angle": torch.rad2deg(torch.arccos(cosine.clamp(-1, 1))).item()})
     return pd.DataFrame(lines)
 
 
-@drawn
-def gradient_schedule(both: tuple[float, ...] = (0.2, 0.3, 0.5, 1.0)) -> Figure:
-    """Tversky with alpha = beta = c by the soft IoU J: the loss, and how large its gradient is
-    beside J's own; lines by formula, points by automatic differentiation."""
+@house_style
+def tversky_gradients(both: tuple[float, ...] = (0.2, 0.3, 0.5, 1.0)) -> Figure:
+    """Tversky with alpha = beta = c by the soft IoU J: the loss (left), and the length of its
+    gradient divided by that of J's gradient (right). Lines: the formula; points: measured."""
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(WIDTH, 3.0))
     soft_iou = np.linspace(0, 1, 200)
     for weight, colour, line in zip(both, sns.color_palette("viridis", len(both) + 1), LINES):
@@ -136,5 +137,5 @@ def gradient_schedule(both: tuple[float, ...] = (0.2, 0.3, 0.5, 1.0)) -> Figure:
     right.yaxis.set_major_formatter("{x:g}")
     right.yaxis.set_minor_formatter("{x:g}")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    figure.suptitle("Tversky with α = β = c: one direction, another schedule")
+    figure.suptitle("Tversky with α = β = c: c changes the gradient's length, not its direction")
     return figure

@@ -1,5 +1,8 @@
-"""What constant predictions score in each definition of IoU, and a network whose labels are read
-wrongly: which mistakes can explain a published figure."""
+"""Paper B's IoU table computed from records, and the questions around it: open choices, classes,
+videos, definitions of IoU, and label conventions that explain a figure by a mistake.
+
+A run has *collapsed* if it predicts everything or nothing as road; all others have *converged*.
+"""
 
 import json
 from dataclasses import replace
@@ -11,63 +14,244 @@ import pandas as pd
 from crackutils import metrics
 from crackutils.losses import label
 from crackutils.papers import bootstrap, published
-from crackutils.papers.crack_tables import Source, arrange, none_if_missing
+from crackutils.papers.crack_tables import in_column_order, none_if_missing, seeds_used
+from crackutils.papers.source import Counts, Source, warn_of_mixed_environments
 from crackutils.protocol import Protocol
 from crackutils.records import read_json
 
 IOUS = ("iou", "iou_mean_of_images", "iou_mean_of_classes", "iou_mean_without_background",
-        "iou_official")
+        "iou_official")  # the definitions of `metrics.iou_variants`
 THRESHOLD = 0.5  # paper B states none
+NO_RUN = "–"  # stands for a missing seed in `iou_of_each_seed`
 
 
-def collapsed(counts: dict[str, np.ndarray]) -> bool:
-    """Whether a run calls everything road, or nothing: all but a thousandth of the pixels of the
-    validation part, so that the test part does not choose what it is scored on."""
+# The rows
+
+class Row(NamedTuple):
+    """A row of the IoU table: its label, loss and weight, and the paper's IoU (NaN if added)."""
+
+    label: str
+    loss: str
+    weight: tuple[float, float] | float | None
+    published: float
+
+
+ADDED_RUNS = (("tversky", (0.3, 0.7)), ("tversky", (0.7, 0.3)), ("jaccard", None), ("focal", 2))
+
+
+def paper_rows(protocol: Protocol) -> list[Row]:
+    """Paper B's seven rows in its order; for three classes, cross entropy stands for BCE."""
+    rows = []
+    for printed in published.iou_table().to_dict("records"):
+        row = Row(printed["label"], printed["loss"], none_if_missing(printed["weight"]),
+                  printed["iou"])
+        if protocol.classes == "three" and row.loss == "bce":
+            row = row._replace(loss="cross_entropy", label="Cross entropy (for BCE)")
+        rows.append(row)
+    return rows
+
+
+def table_rows(source: Source) -> list[Row]:
+    """Paper B's rows, then a row for every other loss and weight that the source has a record of"""
+    rows = paper_rows(source.protocol)
+    listed = {(row.loss, row.weight) for row in rows}
+    return rows + [Row(label(*run), *run, np.nan) for run in source.trained() if run not in listed]
+
+
+def runs_to_train(protocol: Protocol, loss: str, weights: list) -> list[tuple]:
+    """(loss, weight) of the runs that notebook 07's parameters ask for. Without a loss the paper's
+    seven; a loss with these weights; a loss alone with its weights in the paper, else in
+    `ADDED_RUNS`, else without one. `ValueError` for weights without a loss."""
+    rows = paper_rows(protocol)
+    if not loss and weights:
+        raise ValueError("weights need a loss: add -p loss tversky, or another.")
+    if not loss:
+        return [(row.loss, row.weight) for row in rows]
+    if weights:
+        return [(loss, weight) for weight in weights]
+    of_paper = [(row.loss, row.weight) for row in rows if row.loss == loss]
+    added = [run for run in ADDED_RUNS if run[0] == loss]
+    return of_paper or added or [(loss, None)]
+
+
+# Scores of records
+
+def collapsed(counts: Counts) -> bool:
+    """Whether a run predicts more than 99.9 % or less than 0.1 % of the pixels as road. It is
+    decided on the validation part, so that the test part has no say in which runs are used."""
     images = metrics.images_at(counts, "validation", THRESHOLD)
-    claimed = (images["true_positives"] + images["false_positives"]).sum() / images["pixels"].sum()
-    return not 0.001 < claimed < 0.999
+    positive = images["true_positives"].sum() + images["false_positives"].sum()
+    return not 0.001 < positive / images["pixels"].sum() < 0.999
 
 
-def learned(seeds: list[dict]) -> list[dict]:
-    """The counts of the runs that did not collapse; of all, if each of them did."""
-    return [counts for counts in seeds if not collapsed(counts)] or seeds
+def converged_or_all(runs: list[Counts]) -> list[Counts]:
+    """The runs that converged; all of them if none did."""
+    return [counts for counts in runs if not collapsed(counts)] or runs
 
 
-def at_half(seeds: list[dict]) -> list[dict]:
-    """Each seed's test counts by image at threshold .5."""
-    return [metrics.images_at(counts, "test", THRESHOLD) for counts in seeds]
-
-
-def variant_draws(seeds: list[dict]) -> dict[str, np.ndarray]:
-    """Bootstrap draws of each variant of IoU: the same frames and seeds for every loss, so that
-    draws of two losses may be subtracted. `ValueError` unless all were tested on the same frames.
-    """
-    check_frames(seeds)
-    weights = bootstrap.resamples(seeds[0]["test_names"].tolist())
-    drawn = [metrics.iou_variants(images, weights) for images in at_half(seeds)]
-    return {name: bootstrap.over_seeds(np.stack([one[name] for one in drawn])) for name in IOUS}
-
-
-def check_frames(seeds: list[dict]) -> None:
-    """`ValueError` unless all were tested on the same frames, in the same order."""
-    if len({tuple(counts["test_names"].tolist()) for counts in seeds}) > 1:
+def check_same_frames(runs: list[Counts]) -> None:
+    """`ValueError` unless all runs were tested on the same frames, in the same order."""
+    if len({tuple(counts["test_names"].tolist()) for counts in runs}) > 1:
         raise ValueError("These records were tested on different frames and can't be compared: "
                          "expected runs on one version of the data set; remove the others' "
                          "records, or keep them in another folder of runs.")
 
 
-def pooled_iou(seeds: list[dict], frames=slice(None)) -> float:
-    """The pooled IoU of the positive class over the chosen test frames, the mean over seeds."""
-    return float(np.mean([metrics.iou(*(images[name][frames].sum() for name in (
-        "true_positives", "false_positives", "false_negatives"))) for images in at_half(seeds)]))
+def mean_ious(runs: list[Counts]) -> dict[str, float]:
+    """The IoU of the test part at threshold .5 in each definition, the mean over the runs."""
+    variants = [metrics.iou_variants(metrics.images_at(counts, "test", THRESHOLD))
+                for counts in runs]
+    return {name: float(np.mean([variant[name] for variant in variants])) for name in IOUS}
 
 
-ADDED = (("tversky", (0.3, 0.7)), ("tversky", (0.7, 0.3)), ("jaccard", None), ("focal", 2))
+def pooled_iou(counts: Counts, frames=slice(None)) -> float:
+    """A run's IoU of the positive class at threshold .5, pooled over these test frames."""
+    images = metrics.images_at(counts, "test", THRESHOLD)
+    return float(metrics.iou(*(images[name][frames].sum() for name in (
+        "true_positives", "false_positives", "false_negatives"))))
 
 
-class Choice(NamedTuple):
-    """What the paper leaves open about a loss, the seed it is tried with, and the other choice:
-    fields of the protocol and a weight."""
+def iou_draws(runs: list[Counts]) -> dict[str, np.ndarray]:
+    """Bootstrap draws of the mean IoU over the runs, in each definition; NaN if there are none.
+
+    The same frames and seeds are drawn for every loss, so draws of two losses may be subtracted.
+    Where the frames can't be resampled (one short video) no interval can be given, however many
+    seeds there are. `ValueError` unless all runs were tested on the same frames.
+    """
+    check_same_frames(runs)
+    weights = bootstrap.frame_weights(runs[0]["test_names"].tolist())
+    if weights is None:
+        return {name: np.array([np.nan]) for name in IOUS}
+    variants = [metrics.iou_variants(metrics.images_at(counts, "test", THRESHOLD), weights)
+                for counts in runs]
+    return {name: bootstrap.draws_over_seeds(np.stack([variant[name] for variant in variants]))
+            for name in IOUS}
+
+
+# The table
+
+def iou_table(source: Source) -> pd.DataFrame:
+    """Paper B's table: `loss, weight, label, iou, iou_published` and the other definitions of IoU.
+
+    IoU is a fraction, of the test part at threshold .5, the mean over the runs that converged: a
+    mean over converged and collapsed runs would describe neither. (If all collapsed, it is the mean
+    over all.) Rows without a record are empty; runs that are not in the paper come last.
+
+    `..._low` and `..._high` limit the 95 % interval over the test frames, and over the seeds from
+    two converged runs on. `seeds` and `missing_seeds` are those of `crack_tables.seeds_used`,
+    `collapsed` says how many of these runs collapsed, `iou_of_each_seed` has the `iou` of each.
+    `threshold_selected` and `iou_selected` are the means over the runs, each at its
+    validation-chosen threshold; `encoder` is what the encoders started from. `ValueError` if the
+    runs were tested on different frames.
+    """
+    rows = table_rows(source)
+    counts_of_rows = [source.counts(row.loss, row.weight) for row in rows]
+    check_same_frames([counts for seeds in counts_of_rows for counts in seeds.values()])
+    warn_of_mixed_environments(source.folders((row.loss, row.weight) for row in rows))
+    lines = []
+    for row, counts_of_seeds in zip(rows, counts_of_rows):
+        is_pair = isinstance(row.weight, tuple)
+        lines.append({"loss": row.loss, "weight": json.dumps(row.weight) if is_pair else row.weight,
+                      "label": row.label, "iou_published": row.published,
+                      **iou_row(source, row.loss, row.weight, counts_of_seeds)})
+    return in_column_order(pd.DataFrame(lines), ["loss", "weight", "label"], IOUS)
+
+
+def iou_row(source: Source, loss: str, weight, counts_of_seeds: dict[int, Counts]) -> dict:
+    """The measured columns of a row of `iou_table`, from the counts of its seeds."""
+    line = {"source": "", **seeds_used(source.seeds, counts_of_seeds)}
+    if not counts_of_seeds:
+        return {**dict.fromkeys(IOUS, np.nan), **line}
+    places, starts = [], set()
+    for place, folder in source.records(loss, weight).values():
+        places.append(place)
+        environment = read_json(folder / "environment.json")
+        starts.add("ImageNet" if environment.get("pretrained_encoder") else "random")
+    line |= {"source": " ".join(places), "encoder": " and ".join(sorted(starts))}
+    line["collapsed"] = sum(map(collapsed, counts_of_seeds.values()))
+    line["iou_of_each_seed"] = iou_of_each_seed(source.seeds, counts_of_seeds)
+    runs = converged_or_all(list(counts_of_seeds.values()))
+    line |= mean_ious(runs)
+    for name, draws in iou_draws(runs).items():
+        line[f"{name}_low"], line[f"{name}_high"] = np.clip(bootstrap.interval(draws), 0, 1)
+    selected = [metrics.at_validation_threshold(counts) for counts in runs]
+    line["threshold_selected"] = np.mean([threshold for threshold, _ in selected])
+    line["iou_selected"] = np.mean([scores["iou"] for _, scores in selected])
+    return line
+
+
+def iou_of_each_seed(wanted: tuple[int, ...], found: dict[int, Counts]) -> str:
+    """The pooled IoU of each seed at threshold .5, separated by spaces; "–" where there is none."""
+    return " ".join(f"{pooled_iou(found[seed]):.3f}" if seed in found else NO_RUN
+                    for seed in wanted)
+
+
+def encoder_sentence(table: pd.DataFrame) -> str:
+    """The sentence to print above every table: which weights the encoders started from."""
+    starts = sorted(set(table.get("encoder", pd.Series(dtype=str)).dropna()))
+    if not starts:
+        return "No run yet: every row is empty."
+    if starts == ["ImageNet"]:
+        return "Every encoder started from ImageNet weights."
+    if starts == ["random"]:
+        return ("ENCODERS FROM RANDOM WEIGHTS, not ImageNet's: figures are lower than with them, "
+                "and losses may rank differently.")
+    return f"Encoders started from {', '.join(starts)} weights: see the column encoder."
+
+
+def by_threshold(table: pd.DataFrame) -> pd.DataFrame:
+    """From `iou_table`: IoU at .5 and at the threshold chosen on the validation part."""
+    names = {"label": "label", "iou": "iou at .5", "threshold_selected": "validation's threshold",
+             "iou_selected": "iou there", "seeds": "seeds", "missing_seeds": "missing seeds"}
+    return table.reindex(columns=list(names)).rename(columns=names).round(3)
+
+
+# Related questions
+
+def by_sequence(source: Source) -> pd.DataFrame:
+    """The pooled IoU at .5 of each test video of 30 frames or more, mean over converged runs. Empty
+    where no video is that long. `ValueError` for runs on different frames."""
+    lines, every_run, rows = [], [], table_rows(source)
+    for row in rows:
+        counts_of_seeds = source.counts(row.loss, row.weight)
+        if not counts_of_seeds:
+            continue
+        every_run += counts_of_seeds.values()
+        line = {"label": row.label, **seeds_used(source.seeds, counts_of_seeds),
+                "collapsed": sum(map(collapsed, counts_of_seeds.values()))}
+        used = converged_or_all(list(counts_of_seeds.values()))
+        for video, frames in bootstrap.videos(used[0]["test_names"].tolist()).items():
+            if len(frames) >= bootstrap.BLOCK:
+                scores = [pooled_iou(counts, frames) for counts in used]
+                line[f"{video} ({len(frames)} frames)"] = round(float(np.mean(scores)), 3)
+        lines.append(line)
+    check_same_frames(every_run)
+    warn_of_mixed_environments(source.folders((row.loss, row.weight) for row in rows))
+    table = pd.DataFrame(lines)
+    return table if table.shape[1] > 4 else pd.DataFrame()
+
+
+def by_classes(source: Source) -> pd.DataFrame:
+    """Every definition of IoU for networks that were trained for direct and alternative area as one
+    class, for direct area alone (both BCE) and for three classes (cross entropy). Each is scored
+    against the labels it was trained for."""
+    titles = {"binary": "binary: direct + alternative", "direct": "binary: direct only",
+              "three": "three classes"}
+    lines, folders = [], []
+    for classes, title in titles.items():
+        other = with_classes(source, classes)
+        run = other.protocol.loss, None
+        folders += other.folders([run])
+        row = iou_row(other, *run, other.counts(*run))
+        lines.append({"trained for": title,
+                      **{name: row[name] for name in (*IOUS, "seeds", "missing_seeds")}})
+    warn_of_mixed_environments(folders)
+    return pd.DataFrame(lines).round(3)
+
+
+class OpenChoice(NamedTuple):
+    """Something that paper B leaves open about a loss. The alternative to the default here differs
+    by `fields` of the protocol, or by its weight."""
 
     title: str
     loss: str
@@ -77,232 +261,102 @@ class Choice(NamedTuple):
     other_weight: tuple[float, float] | None
 
 
-OPEN = (Choice("Dice: smoothing 0, or 1", "dice", None, 0, {"smoothing": 1.0}, None),
-        Choice("Dice: soft counts of the batch, or of each image", "dice", None, 0,
+OPEN_CHOICES = (
+    OpenChoice("Dice: smoothing 0, or 1", "dice", None, 0, {"smoothing": 1.0}, None),
+    OpenChoice("Dice: soft counts of the batch, or of each image", "dice", None, 0,
                {"pooling": "image"}, None),
-        Choice("BCE-Dice (1:1): a sum, or normalised (0.5:0.5)", "bce_dice", (1, 1), 0, {},
+    OpenChoice("BCE-Dice (1:1): a sum, or normalised (0.5:0.5)", "bce_dice", (1, 1), 0, {},
                (0.5, 0.5)),
-        Choice("Dice, another seed: the preset's learning rate, or 1e-4", "dice", None, 1,
+    OpenChoice("Dice, another seed: the preset's learning rate, or 1e-4", "dice", None, 1,
                {"learning_rate": 1e-4}, None))
 
 
-class Row(NamedTuple):
-    """A row of the table: how it is called, what was trained, and the paper's IoU, if any."""
-
-    label: str
-    loss: str
-    weight: tuple[float, float] | float | None
-    published: float
-
-
-def paper_rows(protocol: Protocol) -> list[Row]:
-    """Paper B's seven rows in its order; of three classes, cross entropy stands for BCE."""
-    rows = [Row(row["label"], row["loss"], none_if_missing(row["weight"]), row["iou"])
-            for row in published.iou_table().to_dict("records")]
-    if protocol.classes != "three":
-        return rows
-    other = {"loss": "cross_entropy", "label": "Cross entropy (for BCE)"}
-    return [row._replace(**other) if row.loss == "bce" else row for row in rows]
-
-
-def to_train(protocol: Protocol, loss: str, weights: list) -> list[tuple]:
-    """(loss, weight) of the runs asked for: `""` the paper's seven; a loss with these weights, or
-    with those of the paper's and the added rows, or without any."""
-    rows = paper_rows(protocol)
-    if not loss and weights:
-        raise ValueError("weights need a loss: add -p loss tversky, or another.")
-    if not loss:
-        return [(row.loss, row.weight) for row in rows]
-    if weights:
-        return [(loss, weight) for weight in weights]
-    known = [(row.loss, row.weight) for row in rows if row.loss == loss] \
-        or [run for run in ADDED if run[0] == loss]
-    return known or [(loss, None)]
-
-
-def rows_of(source: Source) -> list[Row]:
-    """Paper B's rows, and whatever else was trained with the same protocol."""
-    rows = paper_rows(source.protocol)
-    listed = {(row.loss, row.weight) for row in rows}
-    return rows + [Row(label(*run), *run, np.nan) for run in source.trained() if run not in listed]
-
-
-def iou_table(source: Source) -> pd.DataFrame:
-    """Paper B's table: `loss, weight, label, iou, iou_published` and the other variants of IoU,
-    on the test part at threshold .5, as fractions, the mean over the runs that learned.
-
-    `seeds` is how many runs there are, `of_seeds` their own `iou` in the seeds' order ("–": no
-    run), `collapsed` how many of them call all or nothing road: those are counted, not averaged,
-    since between learning and not learning no mean means anything (where all have, they are shown).
-    `..._low` and `..._high` are 95 % intervals over the test frames, drawn in blocks, and over the
-    seeds where several learned. `threshold_selected` has the highest IoU on the validation part
-    (each seed its own, here the mean), `iou_selected` is the test part's there. `encoder` says what
-    it started from. Rows without a record are empty; runs that the paper lacks come last.
-    `ValueError` if they were tested on different frames.
-    """
-    rows, table = rows_of(source), []
-    check_frames([counts for row in rows for counts in source.counts(row.loss, row.weight)])
-    for row in rows:
-        shown = json.dumps(list(row.weight)) if isinstance(row.weight, tuple) else row.weight
-        table.append({"loss": row.loss, "weight": shown, "label": row.label,
-                      "iou_published": row.published, **measured(source, row.loss, row.weight)})
-    return arrange(pd.DataFrame(table), ["loss", "weight", "label"], IOUS)
-
-
-def measured(source: Source, loss: str, weight) -> dict:
-    """What the records of a loss say; empty without one."""
-    every, found = source.counts(loss, weight), source.records(loss, weight)
-    if not every:
-        return {**dict.fromkeys(IOUS, np.nan), "source": ""}
-    seeds = learned(every)
-    result = {"source": " ".join(name for name, _ in found), "seeds": len(every)}
-    variants = [metrics.iou_variants(one) for one in at_half(seeds)]
-    for name, draws in variant_draws(seeds).items():
-        result[name] = float(np.mean([one[name] for one in variants]))
-        limits = np.clip(bootstrap.interval(draws), 0, 1)
-        result[f"{name}_low"], result[f"{name}_high"] = limits
-    chosen = [metrics.best_threshold(counts, "validation") for counts in seeds]
-    selected = [metrics.scores(counts, "test")["iou"][metrics.at_threshold(counts, threshold)]
-                for counts, threshold in zip(seeds, chosen)]
-    started = {"ImageNet" if read_json(folder / "environment.json").get("pretrained_encoder")
-               else "random" for _, folder in found}
-    return result | {"threshold_selected": np.mean(chosen), "iou_selected": np.mean(selected),
-                     "of_seeds": of_seeds(source, loss, weight),
-                     "collapsed": sum(map(collapsed, every)),
-                     "encoder": " and ".join(sorted(started))}
-
-
-def of_seeds(source: Source, loss: str, weight) -> str:
-    """The pooled IoU of each seed at threshold .5, "–" for one without a run."""
-    found = [replace(source, seeds=(seed,)).counts(loss, weight) for seed in source.seeds]
-    return " ".join(f"{pooled_iou(one):.3f}" if one else "–" for one in found)
-
-
-def encoder_line(table: pd.DataFrame) -> str:
-    """What to say above every table: which weights the encoders started from."""
-    started = sorted(set(table.get("encoder", pd.Series(dtype=str)).dropna()))
-    if not started:
-        return "No run yet: every row is empty."
-    if started == ["ImageNet"]:
-        return "Every encoder started from ImageNet weights."
-    return ("ENCODERS FROM RANDOM WEIGHTS, not ImageNet's: figures are lower than with them, and "
-            "losses may rank differently." if started == ["random"] else
-            f"Encoders started from {', '.join(started)} weights: see the column encoder.")
-
-
-def by_threshold(table: pd.DataFrame) -> pd.DataFrame:
-    """IoU at .5 and at the validation-chosen threshold."""
-    names = {"label": "label", "iou": "iou at .5", "threshold_selected": "own threshold",
-             "iou_selected": "iou at own"}
-    return table.reindex(columns=list(names)).rename(columns=names).round(3)
-
-
-def by_sequence(source: Source) -> pd.DataFrame:
-    """Pooled IoU at .5 of each video of the test part, 30 frames or more, the mean over the runs
-    that learned. Empty where frames stand alone."""
-    found = {row.label: source.counts(row.loss, row.weight) for row in rows_of(source)}
-    check_frames(sum(found.values(), []))
-    lines = []
-    for label_of_row, seeds in found.items():
-        if not seeds:
-            continue
-        videos = {f"{name} ({len(frames)} frames)": frames for name, frames in
-                  bootstrap.sequences(seeds[0]["test_names"].tolist()).items()
-                  if len(frames) >= bootstrap.BLOCK}
-        lines.append({"label": label_of_row, "seeds": len(seeds),
-                      "collapsed": sum(map(collapsed, seeds)),
-                      **{name: round(pooled_iou(learned(seeds), frames), 3)
-                         for name, frames in videos.items()}})
-    table = pd.DataFrame(lines)
-    return table if table.shape[1] > 3 else pd.DataFrame()
-
-
-def by_classes(source: Source) -> pd.DataFrame:
-    """BCE trained for direct and alternative area together, for direct area alone, and cross
-    entropy for three classes: every variant of IoU, each against the labels it was trained for."""
-    titles = {"binary": "binary: direct + alternative", "direct": "binary: direct only",
-              "three": "three classes"}
-    lines = []
-    for classes, title in titles.items():
-        other = of_classes(source, classes)
-        found = measured(other, other.protocol.loss, None)
-        lines.append({"trained for": title, **{name: found[name] for name in IOUS}})
+def by_open_choice(source: Source) -> pd.DataFrame:
+    """The IoU of one run with the default of each open choice, and of one with the alternative.
+    Choices of which either run has no record are left out."""
+    lines, folders = [], []
+    for choice in OPEN_CHOICES:
+        default = replace(source, seeds=(choice.seed,))
+        alternative = replace(default, protocol=replace(source.protocol, **choice.fields))
+        first = default.counts(choice.loss, choice.weight)
+        second = alternative.counts(choice.loss, choice.other_weight)
+        if first and second:
+            lines.append({"open choice": choice.title, "seed": choice.seed,
+                          "default": pooled_iou(first[choice.seed]),
+                          "alternative": pooled_iou(second[choice.seed])})
+            folders += default.folders([(choice.loss, choice.weight)])
+            folders += alternative.folders([(choice.loss, choice.other_weight)])
+    warn_of_mixed_environments(folders)
     return pd.DataFrame(lines).round(3)
-
-
-def by_register(source: Source) -> pd.DataFrame:
-    """What the paper leaves open about its losses: IoU of one run with the default choice and of
-    one with the other; without those that have no record."""
-    lines = []
-    for one in OPEN:
-        of_seed = replace(source, seeds=(one.seed,))
-        other = replace(of_seed, protocol=replace(source.protocol, **one.fields))
-        found = [of_seed.counts(one.loss, one.weight), other.counts(one.loss, one.other_weight)]
-        if all(found):
-            scores = [pooled_iou(counts) for counts in found]
-            lines.append({"open": one.title, "seed": one.seed, "default": scores[0],
-                          "other": scores[1]})
-    return pd.DataFrame(lines).round(3)
-
-
-def of_classes(source: Source, classes: str) -> Source:
-    """The same records' place for networks of other classes, their loss BCE or cross entropy."""
-    three = {"loss": "cross_entropy", "output": "sigmoid"}  # three have no clipped output
-    fields = three if classes == "three" else {"loss": "bce"}
-    return replace(source, protocol=replace(source.protocol, classes=classes, weight=None,
-                                            **fields))
-
-
-def as_trained(source: Source) -> Source:
-    """The same source; where ImageNet's weights are asked for and no run has them, the runs from
-    random ones (`models.with_available_weights`)."""
-    if source.protocol.encoder_weights is None or any(
-            source.records(row.loss, row.weight) for row in paper_rows(source.protocol)):
-        return source
-    return replace(source, protocol=replace(source.protocol, encoder_weights=None))
 
 
 def everything_is_road(source: Source) -> float:
-    """The IoU of a prediction that calls every pixel drivable: the share of drivable pixels."""
-    for row in rows_of(source):
-        for counts in source.counts(row.loss, row.weight):
+    """The IoU of calling every pixel road, which is the share of road pixels; NaN without a
+    record."""
+    for row in table_rows(source):
+        for counts in source.counts(row.loss, row.weight).values():
             total = metrics.pooled(counts, "test")
             positives = total["true_positives"][0] + total["false_negatives"][0]
             return float(positives / total["pixels"])
     return float("nan")
 
 
-MIRRORED = "its mirror image, as if trained so"
+INVERTED_NETWORK = "the network, inverted"
+# Label i, read by the convention, holds the pixels of the correct label in place i.
+TWO_CLASSES = {"correct": (0, 1), "inverted": (1, 0)}
+THREE_CLASSES = {"correct": (0, 1, 2), "direct and alternative swapped": (0, 2, 1),
+                 "legacy ids read as current ids": (2, 0, 1),
+                 "current ids read as legacy ids": (1, 2, 0)}
 
 
-def readings(source: Source) -> pd.DataFrame:
-    """Every variant of IoU of one network (BCE's or cross entropy's, first seed) and of constant
-    predictions, against the labels and against labels read wrongly; of three classes the likeliest
-    counts, without a threshold."""
-    loss = "cross_entropy" if source.protocol.classes == "three" else "bce"
-    seeds = source.counts(loss, None)
-    if not seeds:
+def by_label_convention(source: Source) -> pd.DataFrame:
+    """Which mistake with the labels could explain a published IoU: every definition of IoU of
+    constant predictions, and of one network against labels that are read by a wrong convention.
+
+    The network is that of BCE (for three classes, of cross entropy), the first seed's. Of two
+    classes it is also scored with prediction and labels inverted, as if it had been trained so; of
+    three its likeliest class counts, without a threshold. Empty without a record.
+    """
+    three = source.protocol.classes == "three"
+    counts_of_seeds = source.counts("cross_entropy" if three else "bce", None)
+    if not counts_of_seeds:
         return pd.DataFrame()
-    confusion = metrics.confusions(at_half(seeds)[0])
-    classes = confusion.shape[-1]
-    lines = [(f"everything is {name}", "right", constant(confusion, column))
-             for column, name in enumerate(("background", "direct area" if classes == 3 else
-                                            "road", "alternative area")[:classes])]
-    # a row of a confusion is a label: reading labels wrongly exchanges rows
-    orders = {"right": (0, 1), "inverted": (1, 0)} if classes == 2 else {
-        "right": (0, 1, 2), "direct and alternative swapped": (0, 2, 1),
-        "legacy ids read as today's": (2, 0, 1), "today's ids read as legacy": (1, 2, 0)}
-    lines += [("the network", title, confusion[:, list(order)]) for title, order in orders.items()]
-    if classes == 2:
-        lines.append((MIRRORED, "inverted", confusion[:, ::-1, ::-1]))
-    return pd.DataFrame([{"prediction": prediction, "labels": labels, **{
-        name: float(value[0]) for name, value in metrics.iou_variants(
-            metrics.of_confusions(changed)).items()}} for prediction, labels, changed in lines]) \
-        .round(3)
+    seed, counts = next(iter(counts_of_seeds.items()))
+    # images x labels x predictions
+    confusions = metrics.confusions(metrics.images_at(counts, "test", THRESHOLD))
+    classes = ("background", "direct area", "alternative area") if three else ("background", "road")
+    lines = []
+
+    def add(prediction: str, convention: str, confusions: np.ndarray) -> None:
+        scores = metrics.iou_variants(metrics.of_confusions(confusions))
+        lines.append({"prediction": prediction, "label_convention": convention,
+                      **{name: float(score[0]) for name, score in scores.items()}, "seed": seed})
+
+    for column, name in enumerate(classes):
+        constant = np.zeros_like(confusions)
+        constant[..., column] = confusions.sum(axis=-1)
+        add(f"everything is {name}", "correct", constant)
+    for convention, order in (THREE_CLASSES if three else TWO_CLASSES).items():
+        add("the network", convention, confusions[:, list(order)])
+    if not three:
+        add(INVERTED_NETWORK, "inverted", confusions[:, ::-1, ::-1])
+    return pd.DataFrame(lines).round(3)
 
 
-def constant(confusion: np.ndarray, column: int) -> np.ndarray:
-    """The confusions of a prediction that says one class everywhere."""
-    result = np.zeros_like(confusion)
-    result[..., column] = confusion.sum(axis=-1)
-    return result
+# Other sources
+
+def with_classes(source: Source, classes: str) -> Source:
+    """The source of networks for other classes: with BCE, for three classes with cross entropy."""
+    fields = {"classes": classes, "weight": None, "loss": "bce"}
+    if classes == "three":
+        fields |= {"loss": "cross_entropy", "output": "sigmoid"}  # a clipped output has one class
+    return replace(source, protocol=replace(source.protocol, **fields))
+
+
+def with_encoder_as_trained(source: Source) -> Source:
+    """The source of the runs from random weights, where ImageNet's were wanted but were not
+    available when the runs were trained (`models.with_available_weights`); else the same source."""
+    if source.protocol.encoder_weights is None or any(
+            source.records(row.loss, row.weight) for row in paper_rows(source.protocol)):
+        return source
+    return replace(source, protocol=replace(source.protocol, encoder_weights=None))

@@ -1,7 +1,8 @@
-"""The synthetic sets on disk, in the layouts that photographs come in."""
+"""The synthetic sets on disk, in layouts in which photographs come too."""
 
 import hashlib
 import inspect
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -14,51 +15,62 @@ from crackutils.data.synthetic import cracks, roads
 from crackutils.protocol import Protocol
 
 PARTS = ("train", "validation", "test")
-DATA_SEED = 0  # the synthetic sets are one fixed sample: seeds of runs don't change the data
-GENERATORS = {"cracks": (cracks,),
-              "roads": (roads,)}
+DATA_SEED = 0  # the synthetic sets are one fixed sample: the seeds of runs do not change the data
+GENERATORS = {"cracks": cracks, "roads": roads}
 
 
 def synthetic_folder(protocol: Protocol, runs: Path) -> Path:
-    """The protocol's synthetic set on disk, made at the first call; a new generator, a new set."""
-    source = "".join(inspect.getsource(module) for module in GENERATORS[protocol.task])
+    """The folder of the protocol's synthetic set, which is drawn at the first call.
+
+    It is `runs/data/synthetic-<task>-<counts>-<size>/<version>`, where the version is a hash of the
+    generator's source. Older versions of the set are removed when a new one is drawn.
+    """
+    source = inspect.getsource(GENERATORS[protocol.task])
     version = hashlib.sha256(source.encode()).hexdigest()[:8]
     counts = "+".join(map(str, protocol.counts))
     height, width = protocol.image_size
-    folder = runs / "data" / f"synthetic-{protocol.task}-{counts}-{height}x{width}-{version}"
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as side:
-            write = write_cracks if protocol.task == "cracks" else write_roads
-            write(Path(side) / "set", protocol)
-            try:
-                (Path(side) / "set").rename(folder)
-            except OSError:
-                if not folder.is_dir():  # else another process was first with the same set
-                    raise
+    data = runs / "data"
+    folder = data / f"synthetic-{protocol.task}-{counts}-{height}x{width}" / version
+    if folder.is_dir():
+        return folder
+    data.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=data) as temporary:
+        write = write_cracks if protocol.task == "cracks" else write_roads
+        write(Path(temporary) / "set", protocol)
+        folder.parent.mkdir(exist_ok=True)
+        try:
+            (Path(temporary) / "set").rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was first with the same set
+                raise
+    for other in folder.parent.iterdir():
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
     return folder
 
 
 def write_cracks(folder: Path, protocol: Protocol) -> None:
-    """A plain folder of synthetic cracks with widths and lists."""
+    """Write synthetic cracks with their widths in the layout `plain`, with lists."""
     for name in ("images", "masks", "widths"):
         (folder / name).mkdir(parents=True)
     index = 0
     for part, count in zip(PARTS, protocol.counts):
-        names = [f"{part}_{index + number:04d}" for number in range(count)]
-        for number, name in enumerate(names):
-            image, mask, width = cracks.draw(DATA_SEED, index + number,
-                                                       protocol.image_size)
-            Image.fromarray(image).save(folder / "images" / f"{name}.png")
-            Image.fromarray(mask * 255).save(folder / "masks" / f"{name}.png")
+        names = []
+        for _ in range(count):
+            names.append(f"{part}_{index:04d}")
+            image, mask, width = cracks.draw(DATA_SEED, index, protocol.image_size)
             hundredths = np.round(width * WIDTH_UNIT).astype(np.uint16)
-            Image.fromarray(hundredths).save(folder / "widths" / f"{name}.png")
+            for kind, pixels in (("images", image), ("masks", mask * 255), ("widths", hundredths)):
+                Image.fromarray(pixels).save(folder / kind / f"{names[-1]}.png")
+            index += 1
         (folder / LISTS[part]).write_text("\n".join(names) + "\n")
-        index += count
 
 
 def write_roads(folder: Path, protocol: Protocol) -> None:
-    """Synthetic road scenes in BDD100K's layout (validation lies within train there)."""
+    """Write synthetic road scenes in BDD100K's layout, whose train holds the validation part too.
+
+    The images are PNG, not JPEG: what is read is what was drawn.
+    """
     train, validation, test = protocol.counts
     index = 0
     for part, count in (("train", train + validation), ("val", test)):
@@ -68,6 +80,6 @@ def write_roads(folder: Path, protocol: Protocol) -> None:
         masks.mkdir(parents=True)
         for _ in range(count):
             image, mask = roads.draw(DATA_SEED, index, protocol.image_size)
-            Image.fromarray(image).save(images / f"{index:06d}.jpg", quality=95, subsampling=0)
+            Image.fromarray(image).save(images / f"{index:06d}.png")
             Image.fromarray(mask).save(masks / f"{index:06d}.png")
             index += 1

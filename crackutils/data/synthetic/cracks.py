@@ -16,13 +16,13 @@ _CYCLE = ("mixed", "fine", "mixed", "mixed", "fine", "mixed", "none", "mixed", "
 def kind(index: int) -> str:
     """Kind of image `index` (an integer >= 0): "none" (no crack), "fine" or "mixed".
 
-    They repeat with period 10: any 10 consecutive images hold 1 "none", 3 "fine" (narrow cracks
-    on at most 1.6 % of the pixels) and 6 "mixed" (all widths, about 6 % of the pixels).
+    The kinds repeat with period 10: any 10 consecutive images hold 1 "none", 3 "fine" (narrow
+    cracks on at most 1.6 % of the pixels) and 6 "mixed" (all widths, about 6 % of the pixels).
     """
     return _CYCLE[index % len(_CYCLE)]
 
 
-def draw(seed: int, index: int, size: tuple[int, int] = (256, 256)):
+def draw(seed: int, index: int, size: tuple[int, int] = (256, 256)) -> tuple[np.ndarray, ...]:
     """Draw image `index` of the set `seed` (integers >= 0), `size` = (height, width) in px.
 
     Returns (image, mask, width): uint8 H x W x 3 RGB; uint8 H x W in {0, 1}; float32 H x W, the
@@ -33,8 +33,10 @@ def draw(seed: int, index: int, size: tuple[int, int] = (256, 256)):
     """
     if seed < 0 or index < 0 or min(size) < 32:
         raise ValueError(f"need seed, index >= 0 and sides >= 32 px, got {seed}, {index}, {size}")
-    shape, rng = (int(size[0]), int(size[1])), np.random.default_rng([seed, index])
-    surface, factor = _surface(rng, shape), _patches(rng, shape) * _marks(rng, shape)
+    shape = int(size[0]), int(size[1])
+    rng = np.random.default_rng([seed, index])
+    surface = _surface(rng, shape)
+    factor = _patches(rng, shape) * _marks(rng, shape)
     dark, width = _cracks(rng, shape, kind(index))
     lit = (surface * (factor * (1 - dark))[..., None]).astype(np.float32)
     lit = cv2.GaussianBlur(lit, (0, 0), rng.uniform(0.4, 0.8))  # slight defocus
@@ -49,11 +51,13 @@ def _field(rng, shape, scale):
     sy, sx = np.broadcast_to(scale, 2).astype(int)
     knots = rng.standard_normal((shape[0] // sy + 4, shape[1] // sx + 4), dtype=np.float32)
     full = cv2.resize(knots, None, fx=float(sx), fy=float(sy), interpolation=cv2.INTER_CUBIC)
-    top, left = rng.integers(sy, 2 * sy + 1), rng.integers(sx, 2 * sx + 1)
+    top = rng.integers(sy, 2 * sy + 1)
+    left = rng.integers(sx, 2 * sx + 1)
     return 1.25 * full[top : top + shape[0], left : left + shape[1]]
 
 
 def _log_uniform(rng, low, high, n=None):
+    """`n` numbers between `low` and `high` whose logarithms are uniformly distributed."""
     return low * (high / low) ** rng.random(n)
 
 
@@ -65,12 +69,15 @@ def _coverage(distance, width):
 
 def _blobs(rng, shape, radius, value):
     """Layer of random ellipses with the radii `radius` in px and `value` in -128..127, else 0."""
-    layer, count = np.full(shape, 128, np.uint8), len(radius)
+    layer = np.full(shape, 128, np.uint8)
+    count = len(radius)
     centre = (rng.random((count, 2)) * (shape[1], shape[0]) * 16).astype(int).tolist()
     axes = np.maximum(radius[:, None] * rng.uniform(0.6, 1.2, (count, 2)) * 16, 6).astype(int)
-    turn, level = rng.uniform(0, 180, count), np.clip(value + 128, 0, 255)
-    for c, a, t, v in zip(centre, axes.tolist(), turn, level):
-        cv2.ellipse(layer, c, a, t, 0, 360, float(v), -1, cv2.LINE_AA, 4)  # 4 bits = 1/16 px
+    turn = rng.uniform(0, 180, count)
+    level = np.clip(value + 128, 0, 255)
+    for blob_centre, blob_axes, angle, grey in zip(centre, axes.tolist(), turn, level):
+        cv2.ellipse(layer, blob_centre, blob_axes, angle, 0, 360, float(grey), -1, cv2.LINE_AA,
+                    4)  # 4 bits: coordinates are in 1/16 px
     return cv2.GaussianBlur(layer.astype(np.float32) - 128, (0, 0), 0.55)
 
 
@@ -114,11 +121,13 @@ def _patches(rng, shape):
 def _axis(rng, shape, bend=0.0):
     """Distance in px from, and place in px along, a random nearly straight axis in the frame."""
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
-    y, x = y - rng.uniform(0.1, 0.9) * shape[0], x - rng.uniform(0.1, 0.9) * shape[1]
+    y -= np.float32(rng.uniform(0.1, 0.9) * shape[0])
+    x -= np.float32(rng.uniform(0.1, 0.9) * shape[1])
     # Most joints and form edges run along the frame: photographs are taken square to them.
     square = rng.choice([0, np.pi / 2]) + rng.normal(0, 0.05)
     angle = square if rng.random() < 0.5 else rng.uniform(0, np.pi)
-    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    along = x * np.cos(angle) + y * np.sin(angle)
+    across = y * np.cos(angle) - x * np.sin(angle)
     return across + rng.normal(0, bend) * along**2 / max(shape), along
 
 
@@ -128,7 +137,8 @@ def _marks(rng, shape):
     if rng.random() < 0.25:
         factor += _boards(rng, shape)
     if rng.random() < 0.2:
-        across, width = _axis(rng, shape)[0], rng.uniform(2, 9)
+        across = _axis(rng, shape)[0]
+        width = rng.uniform(2, 9)
         factor *= 1 - rng.uniform(0.25, 0.65) * _coverage(np.abs(across), width)
         factor += rng.uniform(0.1, 0.25) * np.exp(-(((across - width / 2 - 1.5) / 1.5) ** 2))
     for _ in range(rng.poisson(1.0)):
@@ -147,7 +157,8 @@ def _boards(rng, shape):
     """Relief left by timber formwork: streaks along the grain, a tone and a seam per board."""
     upright = rng.random() < 0.5
     frame = shape[::-1] if upright else shape
-    relief, pitch = _field(rng, frame, (2, 90)), rng.uniform(35, 100)
+    relief = _field(rng, frame, (2, 90))
+    pitch = rng.uniform(35, 100)  # px, width of a board
     row = np.arange(frame[0], dtype=np.float32) + rng.uniform(0, pitch)
     tone = rng.normal(0, 0.04, frame[0])[(row / pitch).astype(int)]
     seam = _coverage(np.abs(row % pitch - 3), rng.uniform(0.8, 2.5)) * rng.uniform(-0.15, 0.4)
@@ -158,7 +169,8 @@ def _boards(rng, shape):
 def _walk(rng, shape, start, heading, length, width):
     """Tortuous path: n x 2 points (y, x) about 0.5 px apart and their n widths, in px."""
     s = np.arange(max(int(length), 8) * 2) / 2
-    turn, swell = np.full(len(s), float(heading)), np.zeros(len(s))
+    turn = np.full(len(s), float(heading))
+    swell = np.zeros(len(s))  # logarithm of the width's factor
     for scale, bend, breath in ((60, 0.3, 0.3), (15, 0.4, 0.2), (5, 0.5, 0.25), (2, 0.25, 0.2)):
         # Cracks run straight from grain to grain and turn there, hence knots at random places.
         knots = np.cumsum(rng.exponential(scale, len(s) // scale + 8) + 1)
@@ -178,12 +190,17 @@ def _next_path(rng, shape, paths, widest):
         at = rng.integers(len(points) // 10 + 1, len(points) * 9 // 10 + 1)
         fork = rng.choice([-1, 1]) * rng.uniform(0.4, 1.4)
         heading = np.arctan2(*(points[min(at + 9, len(points) - 1)] - points[at - 1])) + fork
-        width, length = max(widths[at] * rng.uniform(0.45, 0.95), 1.1), rng.uniform(0.15, 0.8)
-        return _walk(rng, shape, points[at], heading, reach * length, width)
-    start, aim = rng.random(2) * shape, rng.uniform(0.2, 0.8, 2) * shape
-    side, within = rng.integers(2), rng.random() < 0.25
-    start[side] = start[side] if within else rng.choice([-4, shape[side] + 4])
-    heading, width = np.arctan2(*(aim - start)), _log_uniform(rng, *widest)
+        width = max(widths[at] * rng.uniform(0.45, 0.95), 1.1)
+        length = reach * rng.uniform(0.15, 0.8)
+        return _walk(rng, shape, points[at], heading, length, width)
+    start = rng.random(2) * shape
+    aim = rng.uniform(0.2, 0.8, 2) * shape
+    side = rng.integers(2)
+    within = rng.random() < 0.25  # the crack begins in the frame, not beyond its border
+    if not within:
+        start[side] = rng.choice([-4, shape[side] + 4])
+    heading = np.arctan2(*(aim - start))
+    width = _log_uniform(rng, *widest)
     points, widths = _walk(rng, shape, start, heading, reach * rng.uniform(0.4, 1.6), width)
     opening = np.minimum(1, np.linspace(0.05, 5, len(widths))) if within else 1
     return points, widths * opening**0.7
@@ -213,7 +230,8 @@ def _lay(points, widths, shape):
 def _paths(rng, shape, fine):
     """Yield laid paths (see _lay) until the share of crack pixels drawn for the image is met."""
     share, widest = ((0.006, 0.0145), (1.0, 2.5)) if fine else ((0.048, 0.08), (2.0, 7.5))
-    mask, paths = np.zeros(shape[0] * shape[1], bool), []
+    mask = np.zeros(shape[0] * shape[1], bool)
+    paths = []
     goal = mask.size * rng.uniform(*share)
     for _ in range(80):
         room = goal - np.count_nonzero(mask)
@@ -234,14 +252,17 @@ def _paths(rng, shape, fine):
 
 def _cracks(rng, shape, what):
     """Darkening (share of the light lost) and width map (px; 0 off the cracks), float32 H x W."""
-    dark, width = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    depth, gain = np.full(shape, -1.0, np.float32), rng.uniform(0.75, 1.0)
+    dark = np.zeros(shape, np.float32)
+    width = np.zeros(shape, np.float32)
+    depth = np.full(shape, -1.0, np.float32)  # px from the edge of the crack that a pixel is in
+    gain = rng.uniform(0.75, 1.0)
     fade = np.clip(0.9 + 0.35 * _field(rng, shape, 14), 0.12, 1.2)  # dust, wear, healing
     laid = () if what == "none" else _paths(rng, shape, what == "fine")
     for near, distance, local, on_line in laid:
         inside = local / 2 - distance
         deeper = ((inside >= 0) | on_line) & (inside > depth.flat[near])
-        width.flat[near[deeper]], depth.flat[near[deeper]] = local[deeper], inside[deeper]
+        width.flat[near[deeper]] = local[deeper]
+        depth.flat[near[deeper]] = inside[deeper]
         # Light still reaches the bottom of a narrow, shallow crack: contrast falls with width.
         loss = gain * (0.9 - 0.35 * np.exp(-local / 2.5))
         lost = loss * fade.flat[near] ** (1.5 / (0.5 + local)) * _coverage(distance, local)

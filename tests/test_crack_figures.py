@@ -1,4 +1,4 @@
-"""The figures show what the records and the losses say, in the papers' order."""
+"""Curves, bars and pictures show what the records and the losses say, in the papers' order."""
 
 import re
 import warnings
@@ -14,12 +14,12 @@ from crackutils import data as datasets
 from crackutils import evaluation, experiment, metrics, records
 from crackutils.losses import NAMES, WEIGHTED, label
 from crackutils.papers import crack_figures, pictures, road_figures, road_tables
-from crackutils.papers.crack_tables import Source
+from crackutils.papers.source import Source
 from crackutils.protocol import preset
 
 matplotlib.use("Agg")
-SMOKE = preset("smoke", "cracks", {"precision": "float32"})
-ROADS = preset("smoke", "roads", {"precision": "float32"})
+FLOAT32 = {"precision": "float32"}
+SMOKE, ROADS = preset("smoke", "cracks", FLOAT32), preset("smoke", "roads", FLOAT32)
 HISTORY = pd.DataFrame({"step": [1, 2, 3, 4], "loss": [0.4, 0.3, 0.2, 0.1]})
 
 
@@ -50,8 +50,7 @@ def fake(root, protocol, data, fingerprint=None):
                                         for index in shown])}
     fingerprint = fingerprint or data.fingerprint
     record = records.record_folder(root, protocol, "synthetic", fingerprint)
-    records.save(record, protocol, "synthetic", fingerprint, {}, HISTORY, counts,
-              samples, {})
+    records.save(record, protocol, "synthetic", fingerprint, {}, HISTORY, counts, samples, {})
     return counts
 
 
@@ -65,7 +64,7 @@ def source(root, data):
 
 @pytest.fixture(scope="module")
 def shown(source, root):
-    return pictures.pictures(source, root)
+    return pictures.kept_pictures(source, root)
 
 
 def titles(figure):
@@ -141,7 +140,7 @@ def test_a_panel_shows_the_prediction_at_its_threshold(source, shown):
 
 
 def test_figure_2_marks_exactly_the_missed_crack_pixels(source, shown):
-    marked = pictures.misses(source, shown).axes[3].images[0].get_array()
+    marked = pictures.missed_cracks(source, shown).axes[3].images[0].get_array()
     found = pictures.prediction(source, "mse", None, shown[0]) >= 0.4
     missed = (shown[0].mask == 1) & ~found
     np.testing.assert_array_equal(np.all(np.isclose(marked, crack_figures.RED), axis=2), missed)
@@ -165,9 +164,9 @@ def test_pictures_of_other_data_are_not_drawn(tmp_path, root, data, shown):
 
 def test_photographs_are_never_drawn(root, capsys, tmp_path):
     photographs = Source(SMOKE, "photographs", {"runs": root})
-    none = pictures.pictures(photographs, root)
+    none = pictures.kept_pictures(photographs, root)
     assert none == [] and "left out" in capsys.readouterr().out
-    assert pictures.misses(photographs, none) is None
+    assert pictures.missed_cracks(photographs, none) is None
     assert pictures.road_pictures(photographs, none) is None
     assert crack_figures.save(None, tmp_path / "figures", "none") == ()
     assert not (tmp_path / "figures").exists()
@@ -178,7 +177,7 @@ def test_without_records_every_figure_still_draws(tmp_path, shown):
     roads = Source(ROADS, "synthetic", {"runs": tmp_path})
     for figure in (crack_figures.loss_curves(cracks), crack_figures.loss_curves(roads),
                    crack_figures.f1_by_threshold(cracks), road_figures.iou_bars(roads),
-                   crack_figures.recall_by_width(cracks), pictures.misses(cracks, shown),
+                   crack_figures.recall_by_width(cracks), pictures.missed_cracks(cracks, shown),
                    pictures.road_pictures(roads, shown)):
         assert any("not run" in text for text in texts(figure))
     legend = crack_figures.precision_recall(cracks).legends[0].get_texts()
@@ -240,7 +239,7 @@ def test_iou_bars_are_the_table(tmp_path):
     ticks = next(line for line in axis.lines if line.get_label() == "paper B")
     np.testing.assert_array_equal(ticks.get_xdata(), table["iou_published"])
     assert len(axis.texts) == 6  # all but Dice
-    figure = pictures.road_pictures(source, pictures.pictures(source, tmp_path))
+    figure = pictures.road_pictures(source, pictures.kept_pictures(source, tmp_path))
     names = [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()]
     assert names == ["frame", "label", "Tversky\nα = β = 0.3", "Dice", "Tversky\nα = β = 0.2",
                      "BCE-Dice\n0.25:1", "BCE", "BCE-Dice\n0.43:1", "BCE-Dice\n1:1"]
@@ -315,8 +314,8 @@ def test_each_of_several_seeds_is_a_point_on_its_bar(tmp_path):
     source = Source(ROADS, "synthetic", {"runs": tmp_path}, (0, 1))
     points = next(line for line in road_figures.iou_bars(source).axes[0].lines
                   if line.get_label() == "each seed")
-    expected = road_tables.iou_table(source).set_index("label").loc["Dice", "of_seeds"].split()
-    assert points.get_xdata().tolist() == [float(value) for value in expected]
+    row = road_tables.iou_table(source).set_index("label").loc["Dice"]
+    assert points.get_xdata().tolist() == list(map(float, row["iou_of_each_seed"].split()))
     assert points.get_ydata().tolist() == [1, 1]
 
 
@@ -326,5 +325,5 @@ def test_measured_gradients_lie_on_the_formula_and_point_one_way():
         np.testing.assert_allclose(
             points["factor"], road_figures.gradient_factor(points["soft_iou"], both), rtol=1e-9)
         assert points["angle"].max() < 1e-4
-    figure = road_figures.gradient_schedule()
+    figure = road_figures.tversky_gradients()
     assert len(figure.axes) == 2 and len(figure.axes[1].lines) == 8

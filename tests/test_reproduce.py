@@ -1,27 +1,41 @@
-"""The batch command with small notebooks of its own: parameters, failures, and the report."""
+"""`workflow.reproduce` on small notebooks: its plan, its arguments, failures and interruptions."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import nbformat
+import psutil
 import pytest
 from miniatures import MINIATURES
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
+from crackutils import files
 from crackutils.protocol import preset
-from workflow import batch, plan, report
-from workflow.plan import Stage
+from workflow import reproduce
+from workflow.reproduce import Stage
 
 COMMON = "protocol = 'smoke'\nruns = 'runs'\nresults = ''\nseeds = [0]\ndevice = 'auto'\n" \
     "overrides = {}\n"
 PARAMETERS = {"01_data": "protocol = 'smoke'\ndata = 'synthetic'\nroads = 'synthetic'\nruns = ''",
               "02_losses_by_hand": "protocol = 'smoke'",
+              "03_audit": "protocol = 'smoke'",
               "04_train_cracks": COMMON + "data = 'synthetic'\nloss = 'mse'\nweights = []",
               "05_threshold_sweeps": COMMON + "data = 'synthetic'",
               "07_drivable_area": COMMON + "data = 'synthetic'\nloss = ''\nweights = []",
               "08_figures": COMMON + "data = 'synthetic'\nroads = 'synthetic'"}
 CHECK = "from crackutils.protocol import as_list\nprint('reached')\nas_list('seeds', seeds)"
+
+
+def write_notebook(path, parameters: str, code: str) -> None:
+    """A notebook of a title, a cell of parameters, and a cell of code."""
+    cells = [new_markdown_cell(f"# {path.stem}"),
+             new_code_cell(parameters, metadata={"tags": ["parameters"]}), new_code_cell(code)]
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": {
+        "name": "python3", "display_name": "Python 3", "language": "python"}}), path)
 
 
 @pytest.fixture
@@ -30,12 +44,8 @@ def notebooks(tmp_path, monkeypatch):
     folder = tmp_path / "notebooks"
     folder.mkdir()
     for name, parameters in PARAMETERS.items():
-        tagged = new_code_cell(parameters, metadata={"tags": ["parameters"]})
-        cells = [new_markdown_cell(f"# {name}"), tagged, new_code_cell(CHECK)]
-        notebook = new_notebook(cells=cells, metadata={"kernelspec": {
-            "name": "python3", "display_name": "Python 3", "language": "python"}})
-        nbformat.write(notebook, folder / f"{name}.ipynb")
-    monkeypatch.setattr(plan, "NOTEBOOKS", folder)
+        write_notebook(folder / f"{name}.ipynb", parameters, CHECK)
+    monkeypatch.setattr(reproduce, "NOTEBOOKS", folder)
     return folder
 
 
@@ -60,25 +70,25 @@ def executed(notebooks, monkeypatch):
         seen.append((stage, folder))
         return Ended()
 
-    monkeypatch.setattr(batch, "start", start)
-    monkeypatch.setattr(batch, "conclude", lambda *_: None)
+    monkeypatch.setattr(reproduce, "start", start)
+    monkeypatch.setattr(reproduce, "conclude", lambda *_: None)
     return seen
 
 
 def refused(words, capsys) -> str:
-    assert batch.main(words) == 2
+    assert reproduce.main(words) == 2
     said = capsys.readouterr().err.strip()
     assert "Traceback" not in said
     return said
 
 
 @pytest.mark.parametrize("words, expected", [
-    (["-y", "sedes: [0, 1]"], "No notebook has a parameter sedes: they know "),
+    (["-y", "sedes: [0, 1]"], "No notebook has a parameter sedes: expected some of data, "),
     (["--protocol", "papre"], "Unknown protocol 'papre': expected one of smoke, quick"),
     (["-y", "overrides: {step: 3}"], "Unknown protocol field step: expected one of "),
     (["-y", "overrides: {steps: 0}"], "steps must be a whole number of at least 1, got 0."),
     (["-y", "overrides: 3"], "overrides must map Protocol fields to values, got 3"),
-    (["-y", "[0, 1]"], "-y must be a mapping like 'seeds: [0, 1]', got [0, 1]"),
+    (["-y", "[0, 1]"], "-y must be a mapping like 'seeds: [0, 1]', got '[0, 1]'."),
     (["-y", "seeds: [0, 1"], "expected ',' or ']'"),
     (["-y", "weights: 0.97: 3"], "mapping values are not allowed here")])
 def test_arguments_that_cant_be_right_are_refused_before_anything_runs(executed, capsys, words,
@@ -87,17 +97,15 @@ def test_arguments_that_cant_be_right_are_refused_before_anything_runs(executed,
     assert executed == []
 
 
-def test_a_stage_with_an_unknown_parameter_is_refused(notebooks):
-    plan = [Stage("02_losses_by_hand", "02_losses_by_hand", {"protocol": "quick"}, "synthetic"),
-            Stage("05_threshold_sweeps", "05_threshold_sweeps", {"wieght": 1}, "synthetic")]
-    with pytest.raises(ValueError, match="05_threshold_sweeps has no parameter wieght: it knows "):
-        batch.check_parameters(plan, {})
-    known = [plan[0], Stage("05_threshold_sweeps", "05_threshold_sweeps", {}, "synthetic")]
-    batch.check_parameters(known, {"seeds": [0]})  # one notebook that knows it is enough
+def test_a_stage_with_a_parameter_that_its_notebook_lacks_is_refused(notebooks, monkeypatch):
+    wrong = Stage("05_threshold_sweeps-x", "05_threshold_sweeps", {"wieght": 1}, "synthetic")
+    monkeypatch.setattr(reproduce, "crack_trainings", lambda *_: [wrong])
+    with pytest.raises(ValueError, match="05_threshold_sweeps has no parameter wieght: it has dat"):
+        reproduce.stages("smoke", "synthetic", "synthetic", {})
 
 
 def test_an_empty_mapping_of_overrides_changes_nothing(executed):
-    assert batch.main(["--protocol", "smoke", "-y", "overrides:"]) == 0
+    assert reproduce.main(["--protocol", "smoke", "-y", "overrides:"]) == 0
     assert {"levels": 5, "kernel": 5} in [stage.parameters.get("overrides")
                                           for stage, _ in executed]
 
@@ -108,13 +116,13 @@ def test_every_notebook_gets_what_it_knows_and_its_own_folder(executed, tmp_path
         (photos / name).mkdir(parents=True)
         for number in range(8):
             Image.new("L", (8, 8), level).save(photos / name / f"{number}.png")
-    assert batch.main(["--protocol", "smoke", "--cracks", str(photos), "--runs",
+    assert reproduce.main(["--protocol", "smoke", "--cracks", str(photos), "--runs",
                        str(tmp_path / "r"), "-y", "{seeds: [0, 1], overrides: {steps: 3}}"]) == 0
     by_name = {stage.name: (stage.parameters, folder) for stage, folder in executed}
     order = sorted(by_name, key=lambda name: (name[:2], name == "07_drivable_area"))
     assert [name[:2] for name in by_name] == [name[:2] for name in order]
     assert list(by_name)[-2:] == ["07_drivable_area", "08_figures"]
-    assert {name[:2] for name in by_name} == {"01", "02", "04", "05", "07", "08"}
+    assert {name[:2] for name in by_name} == {"01", "02", "03", "04", "05", "07", "08"}
     parameters, folder = by_name["04_train_cracks-relu"]
     assert folder == tmp_path / "r" / "smoke" / "photos" / "notebooks"
     assert parameters == {"protocol": "smoke", "runs": str(tmp_path / "r"), "results": "",
@@ -132,7 +140,7 @@ def road_stages(executed):
 
 
 def test_roads_are_trained_for_direct_area_and_three_classes_too(executed, tmp_path):
-    assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path),
+    assert reproduce.main(["--protocol", "smoke", "--runs", str(tmp_path),
                        "-y", "overrides: {output: clipped}"]) == 0
     found = road_stages(executed)
     assert set(found) == {"tversky", "dice", "bce_dice", "bce", "direct", "three"}
@@ -146,7 +154,7 @@ def test_roads_are_trained_for_direct_area_and_three_classes_too(executed, tmp_p
 
 
 def test_three_classes_asked_for_are_all_that_roads_are_trained_for(executed, tmp_path):
-    assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path),
+    assert reproduce.main(["--protocol", "smoke", "--runs", str(tmp_path),
                        "-y", "overrides: {classes: three}"]) == 0
     assert set(road_stages(executed)) == {"tversky", "dice", "bce_dice", "cross_entropy"}
 
@@ -155,13 +163,13 @@ def test_three_classes_asked_for_are_all_that_roads_are_trained_for(executed, tm
                                           ("bdd100k_legacy", True)])
 def test_only_layouts_with_two_kinds_of_area_are_trained_for_them(layout, both, executed, tmp_path):
     MINIATURES[layout](tmp_path / "roads")
-    assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path / "r"), "--roads",
+    assert reproduce.main(["--protocol", "smoke", "--runs", str(tmp_path / "r"), "--roads",
                        str(tmp_path / "roads")]) == 0
     assert ({"direct", "three"} <= set(road_stages(executed))) == both
 
 
 def test_figure_8_is_trained_for_synthetic_pictures_with_one_seed(executed, tmp_path):
-    assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path),
+    assert reproduce.main(["--protocol", "smoke", "--runs", str(tmp_path),
                        "-y", "{seeds: [4, 1], overrides: {steps: 3}}"]) == 0
     stages = [stage for stage, _ in executed if "figure8" in stage.name]
     assert all(stage.parameters["seeds"] == [4] and stage.trainings == 1 for stage in stages)
@@ -175,8 +183,8 @@ def test_a_failing_training_is_named_with_its_log_and_the_others_still_run(
     plan = [Stage("04_train_cracks-mse", "04_train_cracks", {"seeds": "[0]"}, "synthetic", 1),
             Stage("04_train_cracks-bce", "04_train_cracks", {"seeds": [0]}, "synthetic", 1),
             Stage("05_threshold_sweeps", "05_threshold_sweeps", {}, "synthetic")]
-    monkeypatch.setattr(batch, "stages", lambda *_: plan)
-    assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path / "r")]) == 1
+    monkeypatch.setattr(reproduce, "stages", lambda *_: plan)
+    assert reproduce.main(["--protocol", "smoke", "--runs", str(tmp_path / "r")]) == 1
     said = capsys.readouterr()
     folder = tmp_path / "r" / "smoke" / "synthetic" / "notebooks"
     log = folder / "04_train_cracks-mse.log"
@@ -203,49 +211,104 @@ def test_only_two_kernels_at_one_port_are_tried_again(tmp_path, monkeypatch, sai
         begun.append(stage)
         return Ended(1)
 
-    monkeypatch.setattr(batch, "start", fails)
+    monkeypatch.setattr(reproduce, "start", fails)
     stage = Stage("a", "b", {}, "synthetic")
-    [(ended, _, error)] = batch.execute([stage], lambda _: tmp_path, 1)
+    [(ended, _, error)] = reproduce.execute([stage], lambda _: tmp_path, 1)
     assert ended == stage and error == line and len(begun) == tries
 
 
-def test_two_stages_run_at_once_and_none_outlives_an_interruption(
+def test_a_log_that_is_no_text_is_shown_without_its_control_characters(
         notebooks, tmp_path, monkeypatch, capsys):
-    processes = []
+    def fails(stage, folder, threads):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{stage.name}.log").write_bytes(
+            b"first\n\xff \x1b[2J\xc2\x9bgone\x07 caf\xc3\xa9\n")
+        return Ended(1)
 
-    def sleeps(stage, folder, threads):
-        processes.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]))
-        return processes[-1]
-
-    def interrupted(seconds):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(batch, "start", sleeps)
-    monkeypatch.setattr(batch, "stages", lambda *_: [
-        Stage(name, "04_train_cracks", {}, "synthetic", 1) for name in "abc"])
-    monkeypatch.setattr(batch.time, "sleep", interrupted)
-    assert batch.main(["--protocol", "smoke", "--runs", str(tmp_path), "--jobs", "2"]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
-    assert len(processes) == 2 and all(process.returncode for process in processes)
+    monkeypatch.setattr(reproduce, "start", fails)
+    assert reproduce.main(["--protocol", "smoke", "--runs", str(tmp_path / "a\x1b[2Jb")]) == 1
+    said = "".join(capsys.readouterr())
+    assert "\ufffd \\x1b[2J\\x9bgone\\x07 café\n" in said and "a\\x1b[2Jb" in said
+    assert not [character for character in said if not character.isprintable()
+                and character != "\n"]
 
 
-def test_the_index_of_the_report_links_every_page_and_shows_tables_and_figures(tmp_path):
-    paths = []
-    for name in ("01_data", "04_train_cracks-bce_dice"):
-        cells = [new_markdown_cell(f"# Title of {name}")]
-        nbformat.write(new_notebook(cells=cells), tmp_path / f"{name}.ipynb")
-        paths.append(tmp_path / f"{name}.ipynb")
-    table = tmp_path / "table1.csv"
-    table.write_text("loss,weight,threshold,precision,source,precision_published\n"
-                     "mse,,0.4,0.91234,runs/x,0.949\n")
-    figure = tmp_path / "figures" / "curve.png"
-    figure.parent.mkdir()
-    figure.touch()
-    index = report.write_report(tmp_path / "report", "A & B", paths, [table], [figure])
-    text = index.read_text()
-    for path in paths:
-        assert f'<a href="{path.stem}.html">{path.stem}</a>' in text
-        assert f"Title of {path.stem}" in (index.parent / f"{path.stem}.html").read_text()
-    assert "<h1>A &amp; B</h1>" in text and '<img src="../figures/curve.png"' in text
-    assert text.index("0.949") < text.index("0.912") and "0.91234" not in text
-    assert "table1" in text and "runs/x" not in text
+@pytest.mark.parametrize("function", ["stages", "run", "conclude"])
+def test_an_error_of_the_programs_own_is_no_wrong_argument(executed, monkeypatch, tmp_path,
+                                                           function):
+    def fails(*_):
+        raise ValueError("a mistake in the program")
+
+    monkeypatch.setattr(reproduce, function, fails)
+    with pytest.raises(ValueError, match="a mistake in the program"):
+        reproduce.main(["--protocol", "smoke", "--runs", str(tmp_path)])
+
+
+def test_runs_are_the_repositorys_unless_a_folder_is_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words, folder in (([], files.ROOT / "runs"), (["--runs", "runs"], tmp_path / "runs")):
+        *_, shared, _ = reproduce.checked(reproduce.arguments(words))
+        assert shared["runs"] == str(folder)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs: one that has ended and was not waited for does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until(condition, seconds: float) -> bool:
+    """Whether a condition comes true within so many seconds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+SLEEPS = """import os, subprocess, sys, time
+worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+with open(runs + "/pids.part", "w") as file:
+    print(os.getppid(), os.getpid(), worker.pid, file=file)
+os.rename(runs + "/pids.part", runs + "/pids")
+time.sleep(600)"""
+COMMAND = """import sys
+from pathlib import Path
+from workflow import reproduce
+reproduce.NOTEBOOKS = Path(sys.argv[1])
+sys.exit(reproduce.main(sys.argv[2:]))"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143),
+                                            (signal.SIGKILL, -9)])
+def test_a_signal_ends_papermill_its_kernel_and_the_kernels_workers(notebooks, tmp_path, number,
+                                                                    status):
+    if number == signal.SIGKILL and sys.platform != "linux":
+        pytest.skip("only Linux tells a process that its parent was killed")
+    write_notebook(notebooks / "01_data.ipynb", PARAMETERS["01_data"], SLEEPS)
+    command = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, str(notebooks), "--protocol", "smoke", "--jobs", "1",
+         "--runs", str(tmp_path)], cwd=files.ROOT, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True)
+    pids = []
+    try:
+        assert wait_until((tmp_path / "pids").is_file, 300), command.poll()
+        pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
+        assert all(is_alive(pid) for pid in pids)
+        command.send_signal(number)
+        _, said = command.communicate(timeout=120)
+        assert command.returncode == status
+        if number == signal.SIGKILL:  # nobody is left who knows of the worker
+            [*ended, _] = pids
+        else:
+            ended = pids
+            assert said.strip() == "interrupted: the same command resumes the work"
+        assert wait_until(lambda: not any(is_alive(pid) for pid in ended), 30)
+    finally:
+        for pid in [command.pid, *pids]:
+            if is_alive(pid):
+                os.kill(pid, signal.SIGKILL)

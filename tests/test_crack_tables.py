@@ -1,6 +1,8 @@
-"""Tables from small made-up records whose figures are worked out here by hand."""
+"""Paper A's tables from small made-up records whose figures are worked out here by hand."""
 
 import math
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,14 +12,16 @@ from scipy import stats
 
 from crackutils import files, records
 from crackutils.evaluation import THRESHOLDS
-from crackutils.papers import crack_tables, road_tables
-from crackutils.papers.crack_tables import reading_source
+from crackutils.papers import crack_tables, road_tables, verdicts
+from crackutils.papers.source import Source, reading_source
 from crackutils.protocol import preset
 
-SMOKE, ROADS = (preset("smoke", task, {"precision": "float32"}) for task in ("cracks", "roads"))
+FLOAT32 = {"precision": "float32"}
+SMOKE, ROADS = preset("smoke", overrides=FLOAT32), preset("smoke", "roads", FLOAT32)
 FIGURES = ["precision", "recall", "accuracy", "f1_score"]
 PIXELS, POSITIVES = 1000, 200
 HISTORY = pd.DataFrame({"step": [1], "loss": [1.0]})
+MEASURED = {"precision": "float32", "device": "cpu", "torch": "2.15.0"}
 # the papers' rows, typed again: loss, weight, threshold, precision of each table
 ROWS = {1: [("mse", None, 0.1, .806), ("mse", None, 0.4, .949), ("mse", None, 0.75, .986),
             ("mse", None, 0.9, .994)],
@@ -51,20 +55,20 @@ def falling(start: int, slope: int) -> np.ndarray:
     return np.stack([start - slope * column, start // 4 - column // 4]).astype(np.uint32)
 
 
-def write(root, protocol, test, validation=None):
+def write(root, protocol, test, validation=None, environment=MEASURED):
     test = {name: value.astype(np.uint32) if value.dtype != np.array("a").dtype else value
             for name, value in test.items()}
     other = {name.replace("test", "validation"): value for name, value in
              (validation or test).items()}
     record = records.record_folder(root, protocol, "synthetic", "f")
-    records.save(record, protocol, "synthetic", "f", {}, HISTORY, {"thresholds": THRESHOLDS, **test,
-              **other}, None, {"w": torch.zeros(1)})
+    records.save(record, protocol, "synthetic", "f", environment, HISTORY,
+                 {"thresholds": THRESHOLDS, **test, **other}, None, {"w": torch.zeros(1)})
     return record
 
 
 def source_of(tmp_path, protocol=SMOKE, seeds=(0,)):
-    return crack_tables.Source(protocol, "synthetic", {"runs": tmp_path / "runs",
-                                                 "results": tmp_path / "results"}, seeds)
+    return Source(protocol, "synthetic", {"runs": tmp_path / "runs",
+                                          "results": tmp_path / "results"}, seeds)
 
 
 @pytest.fixture
@@ -116,24 +120,25 @@ def test_measured_figures_are_the_arithmetic_at_the_papers_threshold(filled, num
         assert abs(beside[3] - expected[3]) > 1e-4
 
 
-def test_each_row_says_where_its_record_lies(filled):
+def test_each_row_says_where_its_record_lies(filled, tmp_path):
     sources = crack_tables.crack_table(7, filled)["source"]
     assert sources.iloc[0] == "runs/smoke/synthetic/records/" \
-        + records.run_id(SMOKE.with_run("relu", 0.5, 0), "f")
+        + records.record_folder(tmp_path, SMOKE.with_run("relu", 0.5, 0), "synthetic", "f").name
     assert [text.split("/")[0] for text in sources] == ["runs", "runs", "results", "runs"]
 
 
 def test_without_results_every_row_lies_under_runs(filled, tmp_path):
     write(tmp_path / "runs", SMOKE.with_run("relu", 0.97, 0),
           part("test", falling(149, 1), falling(300, 2)))
-    source = reading_source("smoke", "cracks", "synthetic", str(tmp_path / "runs"), "", [0])
+    source = reading_source("smoke", "cracks", "synthetic", str(tmp_path / "runs"), "", [0],
+                            FLOAT32)
     for number in ROWS:
         table = crack_tables.crack_table(number, source)
         assert table["source"].str.startswith("runs/smoke/").all()
 
 
 def test_a_row_without_a_record_is_empty(filled, tmp_path):
-    source = crack_tables.Source(SMOKE, "synthetic", {"runs": tmp_path / "runs"})
+    source = Source(SMOKE, "synthetic", {"runs": tmp_path / "runs"})
     table = crack_tables.crack_table(7, source)
     assert table[FIGURES].isna().all(axis=1).tolist() == [False, False, True, False]
     assert table["source"][2] == "" and table["f1_score_published"][2] == 0.928
@@ -157,10 +162,104 @@ def test_several_seeds_give_the_mean_and_its_t_interval(tmp_path):
     assert "f1_score_low" not in singles[0]
 
 
+def test_every_row_says_how_many_seeds_are_in_it_and_which_are_missing(tmp_path):
+    for seed in (0, 2):
+        write(tmp_path / "runs", SMOKE.with_run("relu", 0.97, seed), with_widths(seed))
+    write(tmp_path / "runs", SMOKE.with_run("mse", None, 1), with_widths(1))
+    for seeds, relu, mse in (((0,), (1, ""), (0, "seed 0")),
+                             ((0, 1, 2), (2, "seed 1"), (1, "seeds 0, 2"))):
+        source = source_of(tmp_path, seeds=seeds)
+        for table in (crack_tables.crack_table(8, source), crack_tables.recall_by_width(source),
+                      crack_tables.at_validation_thresholds(source)):
+            rows = table.set_index(["loss", "weight"])[["seeds", "missing_seeds"]]
+            assert tuple(rows.loc[("relu", 0.97)]) == relu
+            if "mse" in table["loss"].tolist():
+                assert tuple(table.set_index("loss").loc["mse", rows.columns]) == mse
+    shown = crack_tables.paper_beside_ours(crack_tables.crack_table(8, source))
+    assert shown["", "seeds"].tolist() == [1, 0, 0, 0, 2, 0]
+    assert shown["", "missing seeds"].tolist()[4] == "seed 1"
+    chosen = crack_tables.selection(crack_tables.crack_table(8, source))
+    assert chosen["seeds"].tolist() == [1, 0, 0, 0, 2, 0]
+
+
+def with_widths(seed: int) -> dict:
+    """Counts of two images, with two width classes, that change with the seed."""
+    counts = part("test", falling(149 - 9 * seed, 1), falling(300, 2))
+    narrow = falling(60 - 9 * seed, 1) // 2
+    return counts | {"width_edges": np.array([1]),
+                     "test_positives_by_width": np.array([[75, 75], [25, 25]]),
+                     "test_true_positives_by_width": np.stack([narrow, narrow + 1], axis=1)}
+
+
+def test_recall_by_width_has_one_row_a_loss_and_weight_the_mean_over_seeds(tmp_path):
+    for seed in (0, 1):
+        write(tmp_path / "runs", SMOKE.with_run("relu", 0.97, seed), with_widths(seed))
+    row, = crack_tables.recall_by_width(source_of(tmp_path, seeds=(0, 1))).to_dict("records")
+    # the highest F1 of the validation part lies at the lowest threshold, index 0
+    narrow = [(60 - 9 * seed) // 2 + (60 - 9 * seed) // 4 // 2 for seed in (0, 1)]
+    assert row["< 1 px"] == pytest.approx(np.mean(narrow) / 100, abs=6e-4)
+    assert row[">= 1 px"] == pytest.approx((np.mean(narrow) + 2) / 100, abs=6e-4)
+    true = [149 - 9 * seed + (149 - 9 * seed) // 4 for seed in (0, 1)]
+    assert row["precision"] == pytest.approx(np.mean([tp / (tp + 375) for tp in true]), abs=6e-4)
+
+
+def test_each_seed_has_its_own_validation_threshold(tmp_path):
+    for seed, place in ((0, 0.2), (1, 0.4)):
+        write(tmp_path / "runs", SMOKE.with_run("mse", None, seed),
+              part("test", peak(0.8, 120), 0 * peak(0.8, 1)),
+              part("test", peak(place, 140), 0 * peak(0.8, 1)))
+    table = crack_tables.at_validation_thresholds(source_of(tmp_path, seeds=(0, 1)))
+    row = table.set_index("loss").loc["mse"]
+    # 60 and 40 thresholds off the test part's own peak: 120 - 60 + 40 - 15, 120 - 40 + 40 - 10
+    assert row["recall"] == pytest.approx((85 + 110) / 2 / 200, abs=6e-4)
+    assert row["threshold"] == pytest.approx(0.3) and row["precision"] == 1
+    chosen = crack_tables.crack_table(8, source_of(tmp_path, seeds=(0, 1))).iloc[0]
+    assert chosen["threshold_selected"] == pytest.approx(0.3)
+    assert chosen["recall_selected"] == pytest.approx((85 + 110) / 2 / 200)
+
+
+@pytest.mark.parametrize("field, other", [("precision", "bfloat16"), ("torch", "2.14.0"),
+                                          ("device", "cuda")])
+def test_a_table_of_records_from_different_environments_warns(tmp_path, field, other):
+    for seed, environment in ((0, MEASURED), (1, MEASURED | {field: other})):
+        write(tmp_path / "runs", SMOKE.with_run("relu", 0.97, seed), with_widths(seed),
+              environment=environment)
+        write(tmp_path / "runs", ROADS.with_run("bce", None, seed), with_widths(seed),
+              environment=environment)
+    write(tmp_path / "runs", ROADS.with_run("dice", None, 0), with_widths(0))
+    write(tmp_path / "runs", replace(ROADS, smoothing=1.0).with_run("dice", None, 0),
+          with_widths(0), environment=MEASURED | {field: other})
+    cracks, roads = (source_of(tmp_path, protocol, (0, 1)) for protocol in (SMOKE, ROADS))
+    for made, source in ((lambda source: crack_tables.crack_table(8, source), cracks),
+                         (crack_tables.at_validation_thresholds, cracks),
+                         (crack_tables.recall_by_width, cracks), (road_tables.iou_table, roads),
+                         (road_tables.by_sequence, roads), (road_tables.by_classes, roads),
+                         (verdicts.verdicts, roads), (verdicts.pairs, roads)):
+        with pytest.warns(UserWarning, match=f"differ.*{other}"):
+            made(source)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            made(replace(source, seeds=(0,)))
+    with pytest.warns(UserWarning, match=f"differ.*{other}"):
+        road_tables.by_open_choice(roads)
+
+
+def test_known_faults_of_the_records_are_listed_once_each(tmp_path):
+    faults = {("relu", 0.5): ["b is wrong.", "a is wrong."], ("relu", 0.69): ["b is wrong."],
+              ("mse", None): None}
+    for (loss, weight), sentences in faults.items():
+        record = write(tmp_path / "runs", SMOKE.with_run(loss, weight, 0), with_widths(0))
+        if sentences:
+            config = records.read_json(record / "config.json")
+            records.write_json(record / "config.json", {**config, "known_faults": sentences})
+    assert source_of(tmp_path).known_faults() == ["a is wrong.", "b is wrong."]
+    assert source_of(tmp_path, seeds=(1,)).known_faults() == []
+
+
 def peak(threshold: float, height: int) -> np.ndarray:
     """Two images x thresholds: true positives that have one highest place."""
     distance = np.abs(np.arange(len(THRESHOLDS)) - THRESHOLDS.tolist().index(threshold))
-    return np.stack([height - distance, 40 - distance // 4])
+    return np.stack([height - distance, 40 - distance // 4]).clip(0)
 
 
 def test_table_8_selects_on_validation_and_reports_on_test(tmp_path):
@@ -217,22 +316,33 @@ def test_a_table_is_written_byte_for_byte_alike_and_below_runs_only(filled, tmp_
     assert again.read_bytes() == content
     assert str(tmp_path).encode() not in content
     assert pd.read_csv(first)["loss"].tolist() == [row[0] for row in ROWS[8]]
-    reading = crack_tables.Source(SMOKE, "synthetic", {"results": tmp_path / "results"})
+    reading = Source(SMOKE, "synthetic", {"results": tmp_path / "results"})
     assert crack_tables.write(crack_tables.crack_table(8, reading), reading, "table8") is None
     assert not (tmp_path / "results" / "smoke" / "synthetic" / "tables").exists()
 
 
 def test_smoke_shows_the_reference_runs_where_there_are_results(tmp_path, capsys):
-    source = reading_source("smoke", "cracks", "synthetic", "runs", str(tmp_path), [0, 1],
-                                   {"steps": 1})
-    assert source == crack_tables.Source(preset("quick"), "synthetic", {"results": tmp_path},
-                                         (0, 1))
-    assert "smoke" in (said := capsys.readouterr().out) and "quick" in said
-    own = reading_source("smoke", "cracks", str(tmp_path / "photos"), "runs", str(tmp_path),
-                                [0])
-    assert (own.protocol, own.dataset) == (preset("smoke"), "photos")
+    source = reading_source("smoke", "cracks", "synthetic", None, str(tmp_path), [0, 1],
+                            {"steps": 1})
+    assert source == Source(preset("quick"), "synthetic", {"results": tmp_path}, (0, 1))
+    printed = capsys.readouterr().out
+    assert "smoke" in printed and "quick" in printed
+    photographs = reading_source("smoke", "cracks", str(tmp_path / "photos"), None, str(tmp_path),
+                                 [0])
+    assert (photographs.protocol, photographs.dataset) == (preset("smoke"), "photos")
+    assert "mean nothing" in capsys.readouterr().out
     other = reading_source("cpu", "cracks", str(tmp_path / "photos"), str(tmp_path / "r"),
-                                  str(tmp_path), [0], {"steps": 9})
-    assert other == crack_tables.Source(preset("cpu", overrides={"steps": 9}), "photos",
-                                  {"runs": tmp_path / "r", "results": tmp_path}, (0,))
+                           str(tmp_path), [0], {"steps": 9})
+    assert other == Source(preset("cpu", overrides={"steps": 9}), "photos",
+                           {"runs": tmp_path / "r", "results": tmp_path}, (0,))
     assert list(other.roots) == ["runs", "results"]
+
+
+def test_no_folder_means_the_repositorys_and_an_empty_name_no_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = reading_source("cpu", "cracks", "synthetic", None, None, [0])
+    assert source.roots == {"runs": files.ROOT / "runs", "results": files.ROOT / "results"}
+    source = reading_source("smoke", "cracks", "synthetic", None, "", [0])
+    assert source.roots == {"runs": files.ROOT / "runs"} and source.protocol == preset("smoke")
+    source = reading_source("cpu", "cracks", "synthetic", "mine", "./others", [0])
+    assert source.roots == {"runs": tmp_path / "mine", "results": tmp_path / "others"}

@@ -1,0 +1,109 @@
+"""Where the numbers of a table or figure come from: which records of which runs."""
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from crackutils import files, records
+from crackutils.data import folder_fingerprint
+from crackutils.protocol import Protocol, preset, preset_of_runs
+
+REFERENCE = "quick"  # the preset shown in place of `smoke`, whose numbers mean nothing
+Counts = dict[str, np.ndarray]  # the content of a record's `counts.npz`
+
+
+@dataclass(frozen=True)
+class Source:
+    """The records of one protocol on one data set, for several seeds. `roots` maps "runs" and
+    "results" to folders; a record is looked for in their order."""
+
+    protocol: Protocol
+    dataset: str
+    roots: dict[str, Path]
+    seeds: tuple[int, ...] = (0,)
+    fingerprint: str | None = None  # of the data set, if it is at hand
+
+    def records(self, loss: str, weight) -> dict[int, tuple[str, Path]]:
+        """For each seed that has a record: the record's place below its root, and its folder."""
+        found = {}
+        for seed in self.seeds:
+            record = records.find(self.roots, self.protocol.with_run(loss, weight, seed),
+                                  self.dataset, self.fingerprint)
+            if record is not None:
+                found[seed] = record
+        return found
+
+    def counts(self, loss: str, weight) -> dict[int, Counts]:
+        """For each seed that has a record: its counts."""
+        return {seed: records.read_arrays(folder / "counts.npz")
+                for seed, (_, folder) in self.records(loss, weight).items()}
+
+    def trained(self) -> list[tuple]:
+        """(loss, weight) of every record of this protocol, data set and these seeds, sorted."""
+        runs = set()
+        for root in self.roots.values():
+            folder = records.records_folder(root, self.protocol.name, self.dataset)
+            for path in folder.glob(f"*/{records.COMPLETE}"):
+                config = records.read_json(path.with_name("config.json"))["protocol"]
+                weight = config["weight"]
+                run = config["loss"], tuple(weight) if isinstance(weight, list) else weight
+                if run not in runs and self._accepts(*run) and self.records(*run):
+                    runs.add(run)
+        return sorted(runs, key=str)
+
+    def _accepts(self, loss: str, weight) -> bool:
+        """Whether the protocol can be run with this loss: for three classes, not all can."""
+        try:
+            self.protocol.with_run(loss, weight, 0)
+        except ValueError:
+            return False
+        return True
+
+    def folders(self, runs: Iterable[tuple]) -> list[Path]:
+        """The folders of all records of these (loss, weight)."""
+        return [folder for run in runs for _, folder in self.records(*run).values()]
+
+    def known_faults(self) -> list[str]:
+        """What is known to be wrong with the records: each sentence once, sorted."""
+        faults = set()
+        for folder in self.folders(self.trained()):
+            faults.update(records.read_json(folder / "config.json").get("known_faults", []))
+        return sorted(faults)
+
+
+def warn_of_mixed_environments(folders: list[Path]) -> None:
+    """Warn if the records in one table differ in precision, device or version of PyTorch.
+    Differences between its rows may then come from the machines instead of the losses."""
+    sentence = records.environments_differ(folders)
+    if sentence is not None:
+        warnings.warn(sentence, stacklevel=3)
+
+
+def reading_source(protocol: str, task: str, data: str, runs: str | None, results: str | None,
+                   seeds: list[int], overrides: dict | None = None) -> Source:
+    """The source of a notebook that only reads records, from the notebook's parameters.
+
+    Records are looked for in `runs`, then in `results`. None stands for the repository's folder,
+    `results=""` for no second folder; other paths are relative to the working directory. `smoke`
+    only proves that the code runs: with synthetic data the reference runs in `results` are shown
+    instead. What was chosen is printed.
+    """
+    roots = {"runs": files.resolve(runs, "runs")}
+    if results != "":
+        roots["results"] = files.resolve(results, "results")
+    if protocol == "smoke" and data == "synthetic" and "results" in roots:
+        print(f"The protocol smoke only proves that the code runs. Shown instead: the reference "
+              f"runs in results/, protocol {REFERENCE} on synthetic data.")
+        return Source(preset(REFERENCE, task), "synthetic", {"results": roots["results"]},
+                      tuple(seeds))
+    if protocol == "smoke":
+        print("The protocol smoke only proves that the code runs: its numbers mean nothing.")
+    chosen = preset_of_runs(protocol, task, overrides)
+    if data == "synthetic":
+        return Source(chosen, "synthetic", roots, tuple(seeds))
+    folder = Path(data).expanduser().resolve()
+    fingerprint = folder_fingerprint(folder, chosen, roots["runs"]) if folder.is_dir() else None
+    return Source(chosen, folder.name, roots, tuple(seeds), fingerprint)

@@ -1,0 +1,320 @@
+"""The measured numbers in the README and in docs/, computed from results/.
+
+    python -m workflow.numbers           # compute every block and table anew
+    python -m workflow.numbers --check   # change nothing; exit status 1 if one is out of date
+
+A block is what stands on a page between `<!-- name -->` and `<!-- /name -->`; `BLOCKS` has the
+function that computes each. Beside the pages, the tables of the runs on CamVid are rewritten.
+"""
+
+import argparse
+import itertools
+import math
+import os
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from crackutils import files, records
+from crackutils.losses import NAMES
+from crackutils.papers import crack_tables, road_tables, verdicts
+from crackutils.papers.source import Source
+from crackutils.protocol import preset
+
+RESULTS = files.ROOT / "results"
+BENCHMARKS = RESULTS / "benchmarks"
+PHOTOGRAPHS = ("cpu", "sut_crack_512")  # preset and data set of the runs on photographs
+CAMVID = ("cpu", "camvid_road")
+CAMVID_SEEDS = (0, 1, 2, 3, 4)
+OTHER_IOUS = ("iou_mean_of_images", "iou_mean_of_classes", "iou_official")
+NOTEBOOKS = {"01_data": "what the networks see, and whether it is a real task",
+             "02_losses_by_hand": "what each loss charges, on 4×4 masks; the audit of both papers",
+             "04_train_cracks": "training, one family of losses on cracks",
+             "05_threshold_sweeps": "Tables 1 and 4 to 8, recall by crack width",
+             "07_drivable_area": "training and the IoU table of paper B",
+             "08_figures": "the papers' figures, loss curves, precision–recall curves"}
+MARKER = re.compile(r"<!-- (/?)([\w-]+) -->")
+
+
+def source(protocol: str, task: str, dataset: str) -> Source:
+    """The committed records of a preset and a data set."""
+    return Source(preset(protocol, task), dataset, {"results": RESULTS})
+
+
+def camvid_source() -> Source:
+    """The committed records of the runs on CamVid's roads."""
+    return replace(source(CAMVID[0], "roads", CAMVID[1]), seeds=CAMVID_SEEDS)
+
+
+def table8() -> str:
+    """F1 of Table 8's rows and BCE: the paper's; ours at the paper's threshold; ours at the
+    threshold that is best on the validation part."""
+    synthetic = table8_f1(source("quick", "cracks", "synthetic"))
+    photographs = table8_f1(source(PHOTOGRAPHS[0], "cracks", PHOTOGRAPHS[1]))
+    rows = synthetic.merge(photographs, on=["loss", "weight"], suffixes=("", "_photographs"),
+                           validate="one_to_one")
+    cells = []
+    for row in rows.to_dict("records"):
+        added = " (added)" if row["loss"] == "bce" else ""
+        weight = "–" if pd.isna(row["weight"]) else f"{row['weight']:g}"
+        cells.append([NAMES[row["loss"]] + added, weight, f"{row['threshold']:g}",
+                      figure(row["f1_score_published"]), figure(row["f1_score"]), row["own"],
+                      figure(row["f1_score_photographs"]), row["own_photographs"]])
+    header = ["loss", "weight", "threshold", "paper", "synthetic (`quick`)", "… own threshold",
+              "photographs (`cpu`)", "… own threshold"]
+    return markdown(header, "lrrrrrrr", cells)
+
+
+def table8_f1(origin: Source) -> pd.DataFrame:
+    """Table 8 of a source, with a column `own`: the F1 at the threshold that is best on the
+    validation part, and that threshold. A row without a record has no figure of ours."""
+    best = crack_tables.at_validation_thresholds(origin)[["loss", "weight", "threshold", "f1_score"]]
+    rows = crack_tables.crack_table(8, origin).merge(
+        best, on=["loss", "weight"], how="left", suffixes=("", "_own"), validate="one_to_one")
+    own = []
+    for score, threshold in zip(rows["f1_score_own"], rows["threshold_own"]):
+        own.append("–" if pd.isna(score) else f"{figure(score)} ({threshold:g})")
+    return rows.assign(own=own)
+
+
+def quick_iou() -> str:
+    """Paper B's rows, the paper's IoU and ours on synthetic scenes."""
+    origin = source("quick", "roads", "synthetic")
+    rows = [[row["label"], figure(row["iou_published"]), figure(row["iou"])]
+            for row in road_tables.iou_table(origin).to_dict("records")]
+    rows.append(["everything is road", "–", figure(road_tables.everything_is_road(origin))])
+    return markdown(["loss", "paper", "synthetic (`quick`)"], "lrr", rows)
+
+
+def camvid_iou() -> str:
+    """Paper B's rows and the added ones on CamVid's roads, with intervals."""
+    table = road_tables.iou_table(camvid_source())
+    rows = []
+    for row in table.to_dict("records"):
+        others = [figure(row.get(name, math.nan)) for name in ("iou_selected", *OTHER_IOUS)]
+        rows.append([row["label"], figure(row["iou_published"]), str(row["of_seeds"]),
+                     with_interval(row), *others])
+    for row in road_tables.by_label_convention(camvid_source()).to_dict("records"):
+        if (row["prediction"], row["labels"]) == ("everything is road", "right"):
+            rows.append([row["prediction"], "–", "–", figure(row["iou"]), "–",
+                         *(figure(row[name]) for name in OTHER_IOUS)])
+    shown = markdown(["loss", "paper", "pooled IoU of each seed",
+                      "mean of those that learned (95 %)", "at own threshold", "mean of images",
+                      "mean of classes", "official (here: recall)"], "lrrrrrrr", rows)
+    return "\n".join([shown, "", "† One run that learned: the interval is over the frames alone "
+                      "and says nothing about another training.", "",
+                      road_tables.encoder_sentence(table)])
+
+
+def with_interval(row: dict) -> str:
+    """A row's IoU with its 95 % interval, marked if the interval is not over seeds."""
+    if pd.isna(row.get("iou_low", math.nan)):
+        return "–"
+    converged = row["seeds"] - row["collapsed"]
+    if converged == 0:
+        return "none learned"
+    mark = " †" if converged == 1 else ""
+    return f"{row['iou']:.3f} ({row['iou_low']:.3f}–{row['iou_high']:.3f}){mark}"
+
+
+def camvid_verdicts() -> str:
+    """The verdict on each sentence of paper B's conclusion, from the seeds with which every loss
+    converged."""
+    table = verdicts.verdicts(camvid_source(), converged=True)
+    if table.empty:
+        return "No verdict: a row of the table has no record."
+    rows = []
+    for row in table.to_dict("records"):
+        interval = "" if pd.isna(row["low"]) else f" ({row['low']:.2f} to {row['high']:.2f})"
+        smallest = f"{row['told_from']:.2f}" if row["paper"] > 0 else "–"
+        rows.append([row["sentence"], row["figure"], f"{row['paper']:g}",
+                     f"{row['ours']:.2f}{interval}", smallest, row["verdict"]])
+    seeds = table["seeds"].iloc[0]
+    return markdown(["paper B's conclusion", "figure, in IoU points", "paper",
+                     f"ours, {seeds} seeds (95 %)", "told from", "verdict"], "llrrrl", rows)
+
+
+def camvid_pairs() -> str:
+    """The pairs of losses whose IoU differs on CamVid's roads."""
+    table = verdicts.pairs(camvid_source())
+    differing = table[(table["low"] > 0) | (table["high"] < 0)]
+    lines = []
+    for row in differing.to_dict("records"):
+        mark = ": **told apart**" if row["told"] else ""
+        lines.append(f"- {row['first']} − {row['second']}: {row['difference']:+.2f} points "
+                     f"({row['low']:.2f} to {row['high']:.2f}, {row['seeds']} seeds){mark}")
+    return "\n".join([
+        f"Each loss against each, {len(table)} pairs: {table['told'].sum()} can be told apart at "
+        f"an error of 5 % that all of them share, {len(differing)} have an interval of their own "
+        f"that leaves out 0 (one in twenty would by chance){':' if lines else '.'}", "", *lines])
+
+
+def notebook_minutes() -> str:
+    """The notebooks with the minutes they took in `make reproduce` on two cores."""
+    stages = pd.read_csv(RESULTS / "quick" / "stages.csv")
+    stages["ended"] = stages["begun"] + stages["seconds"]
+    rows = []
+    for name, title in NOTEBOOKS.items():
+        executions = stages[stages["stage"].str.startswith(name)]
+        minutes = (executions["ended"].max() - executions["begun"].min()) / 60
+        count = f" ({len(executions)} executions)" if len(executions) > 1 else ""
+        rows.append([f"[`{name}`](notebooks/{name}.ipynb)", title, f"{minutes:.1f}{count}"])
+    total = stages["ended"].max() / 60
+    rows.append(["`make reproduce`", "all of it, after set-up", f"{total:.0f}"])
+    return markdown(["notebook", "answers", "minutes"], "llr", rows)
+
+
+def speed() -> str:
+    """What `make benchmark` measured: training and counting beside other implementations, and the
+    same runs in both precisions."""
+    table = pd.read_csv(BENCHMARKS / "training.csv")
+    ours = table[table["implementation"] == "crackutils"]
+    rows = []
+    for (model, filters), network in table.fillna({"first_filters": 0}).groupby(
+            ["model", "first_filters"], sort=False):
+        rates = {row["implementation"]: f"{row['images_per_second']:.1f} ({row['slowest']:.1f}–"
+                 f"{row['fastest']:.1f})" for row in network.to_dict("records")}
+        [own] = network[network["implementation"] == "crackutils"].to_dict("records")
+        ratios = [f"{own[name]:.2f} ×" for name in ("ratio_to_plain_pytorch", "ratio_to_keras")
+                  if not pd.isna(own[name])]
+        name = f"U-Net, {filters:.0f} first filters" if model == "unet" else "FPN-ResNet-50"
+        rows.append([name, rates["crackutils"], rates["plain_pytorch"], rates.get("keras", "–"),
+                     ", ".join(ratios)])
+    shown = markdown(["network", "crackutils", "plain PyTorch", "Keras 3", "times PyTorch, Keras"],
+                     "lrrrr", rows)
+    [turns], [cores], [processor] = (table[name].unique() for name in ("turns", "cores",
+                                                                       "processor"))
+    [share] = ours.loc[ours["first_filters"] == 16, "share_of_product_rate"]
+    counting = pd.read_csv(BENCHMARKS / "thresholds.csv").set_index("implementation")
+    [thresholds] = counting["thresholds"].unique()
+    faster = counting["times_as_fast_is_crackutils"]
+    return "\n".join([
+        shown, "", f"Images a second in training, median (slowest–fastest of {turns} turns), on "
+        f"{cores} cores of {processor}. With 16 filters that is {share:.0%} of the rate of a "
+        f"large bfloat16 matrix product there. Counting {thresholds} thresholds is "
+        f"{faster['torchmetrics']:.0f} times as fast as torchmetrics' binned curve and "
+        f"{faster['plain_loop']:.0f} times as fast as a plain loop, with equal counts.", "",
+        precisions()])
+
+
+def precisions() -> str:
+    """Test F1 and the threshold chosen on the validation part, of the same seeds in float32 and
+    in bfloat16."""
+    table = pd.read_csv(BENCHMARKS / "precision.csv")
+    rows = []
+    for (loss, name), runs in table.groupby(["loss", "precision"], sort=False):
+        scores = runs["test_f1"]
+        rows.append([NAMES[loss], name, " ".join(map(figure, scores)),
+                     f"{scores.mean():.3f} ± {scores.std():.3f}",
+                     " ".join(f"{threshold:g}" for threshold in runs["threshold"])])
+    scores = table.groupby(["precision", "loss"])["test_f1"].agg(["mean", "std"])
+    apart = (scores.loc["bfloat16", "mean"] - scores.loc["float32", "mean"]).abs().max()
+    shown = markdown(["loss", "precision", "test F1 by seed", "mean ± deviation",
+                      "own thresholds"], "llrrr", rows)
+    return "\n".join([shown, "", f"The means of the two precisions differ by {apart:.3f} at most, "
+                      f"float32's seeds deviate by {scores.loc['float32', 'std'].min():.3f} or "
+                      "more."])
+
+
+def figure(value: float) -> str:
+    """Three digits, or a dash where there is no figure."""
+    return "–" if pd.isna(value) else f"{value:.3f}"
+
+
+def markdown(header: list[str], alignment: str, rows: list[list[str]]) -> str:
+    """A table in Markdown; `alignment` has a letter for each column, l(eft) or r(ight)."""
+    rules = {"l": "---", "r": "--:"}
+    lines = ["| " + " | ".join(header) + " |",
+             "|" + "|".join(rules[letter] for letter in alignment) + "|"]
+    for row in rows:
+        lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+BLOCKS = {"table8": table8, "iou": quick_iou, "camvid": camvid_iou, "verdicts": camvid_verdicts,
+          "pairs": camvid_pairs, "notebooks": notebook_minutes, "speed": speed}
+
+
+def camvid_tables() -> dict[Path, str]:
+    """The tables of the runs on CamVid's roads, by their path."""
+    origin = camvid_source()
+    tables = {"iou_table": road_tables.iou_table(origin),
+              "iou_by_sequence": road_tables.by_sequence(origin),
+              "iou_by_register": road_tables.by_open_choice(origin),
+              "iou_by_readings": road_tables.by_label_convention(origin),
+              "pairs": verdicts.pairs(origin),
+              "verdicts": verdicts.verdicts(origin),
+              "verdicts_learned": verdicts.verdicts(origin, converged=True),
+              "verdicts_by_definition": verdicts.by_definition(origin, converged=True)}
+    folder = records.records_folder(RESULTS, *CAMVID).parent / "tables"
+    return {folder / f"{name}.csv": table.to_csv(index=False) for name, table in tables.items()
+            if len(table)}
+
+
+def pages() -> list[Path]:
+    """The files that may have blocks."""
+    return [*sorted(files.ROOT.glob("README*.md")), *sorted(files.ROOT.glob("docs/*.md"))]
+
+
+def fill(page: Path) -> tuple[str, list[str]]:
+    """A page's text with every block computed anew, and the names of the blocks that changed.
+
+    `ValueError`, with the page and the line, for a marker without its counterpart and for a block
+    that `BLOCKS` does not have.
+    """
+    text = page.read_text(encoding="utf-8")
+    markers = list(MARKER.finditer(text))
+    result, end, changed = "", 0, []
+    for opening, closing in itertools.zip_longest(markers[::2], markers[1::2]):
+        name = opening[2]
+        place = f"{page.name}, line {text.count(chr(10), 0, opening.start()) + 1}"
+        if opening[1] or closing is None or closing[1] != "/" or closing[2] != name:
+            raise ValueError(f"{place}: {opening[0]} is not followed by its <!-- /{name} -->.")
+        if name not in BLOCKS:
+            raise ValueError(f"{place}: there is no block {name}; expected one of "
+                             f"{', '.join(BLOCKS)}.")
+        content = f"\n{BLOCKS[name]()}\n"
+        if content != text[opening.end():closing.start()]:
+            changed.append(name)
+        result += text[end:opening.end()] + content
+        end = closing.start()
+    return result + text[end:], changed
+
+
+def update(check: bool = False) -> list[str]:
+    """Compute every block and table anew. Returns what was out of date: files, and their blocks.
+
+    With `check` nothing is written.
+    """
+    outdated, contents = [], camvid_tables()
+    for path, content in contents.items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != content:
+            outdated.append(os.path.relpath(path, files.ROOT))
+    for page in pages():
+        contents[page], changed = fill(page)
+        outdated += [f"{os.path.relpath(page, files.ROOT)}: block {name}" for name in changed]
+    if not check:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.write_atomically(path, content.encode())
+    return outdated
+
+
+def main(words: list[str] | None = None) -> int:
+    """The exit status: 1 if `--check` found something out of date, else 0."""
+    parser = argparse.ArgumentParser(prog="python -m workflow.numbers", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true",
+                        help="change nothing, only say what is out of date")
+    given = parser.parse_args(words)
+    outdated = update(given.check)
+    for name in outdated:
+        print(f"{name} {'is out of date: run make numbers' if given.check else 'was rewritten'}")
+    return int(given.check and bool(outdated))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
