@@ -106,7 +106,7 @@ def test_download_prints_the_folder_or_says_what_to_do(tmp_path, capsys, monkeyp
         str(files.ROOT / "data" / "sets" / "metu"), str(tmp_path / "sets" / "metu")]
 
     def refuse(name, folder):
-        raise DataError(f"{name} can't be fetched\nby a program.")
+        raise DataError(f"{name} can't be fetched by a program.")
 
     monkeypatch.setattr(download, "fetch", refuse)
     assert status_of("download", "bdd100k") == 1
