@@ -176,27 +176,26 @@ def test_a_new_cache_takes_the_place_of_unused_ones_of_its_data_set(tmp_path, mo
     assert all(equal(*pair) for pair in zip(opened["test"], make(others, version="a")["test"]))
 
 
-def hold(data_set, ready, done) -> None:
+def hold(data_set, parent) -> None:
+    """In another process: open a cache, and open it once more after the other has made its own."""
     part = make(data_set, version="a")["train"]
-    parcel = pickle.dumps(part)
-    ready.set()
-    done.wait(60)
-    assert equal(pickle.loads(parcel)[0], picture(1, (6, 7)))
+    parent.send("opened")
+    parent.recv()
+    assert equal(pickle.loads(pickle.dumps(part))[0], picture(1, (6, 7)))
 
 
 @pytest.mark.skipif(picture_cache.fcntl is None, reason="Windows keeps files in use by itself")
 def test_a_cache_in_use_by_another_process_is_not_removed(tmp_path):
     context = multiprocessing.get_context("spawn")
-    ready, done = context.Event(), context.Event()
-    process = context.Process(target=hold, args=(tmp_path, ready, done))
+    child, parent = context.Pipe()
+    process = context.Process(target=hold, args=(tmp_path, parent))
     process.start()
-    try:
-        assert ready.wait(60)
-        opened = make(tmp_path, version="b")
-        assert caches(tmp_path) == {folder(tmp_path, name).name for name in "ab"}
-    finally:
-        done.set()
-        process.join(60)
+    parent.close()
+    assert child.recv() == "opened"
+    opened = make(tmp_path, version="b")
+    assert caches(tmp_path) == {folder(tmp_path, name).name for name in "ab"}
+    child.send("go on")
+    process.join()
     assert process.exitcode == 0
     make(tmp_path, version="c")
     assert caches(tmp_path) == {folder(tmp_path, name).name for name in "bc"}
