@@ -18,9 +18,10 @@ from crackutils import data as datasets
 from crackutils import files
 from crackutils.batches import Sampler
 from crackutils.device import decide, fabric_for
+from crackutils.losses import loss_from_logits
 from crackutils.models import build
 from crackutils.protocol import Protocol, preset
-from crackutils.training import charge, learning_rate, seed_dropout, set_switches, set_up
+from crackutils.training import learning_rate, seed_dropout, set_switches, set_up
 
 CASES = [("dice", None, 0, {}), ("dice", None, 1, {}), ("dice", None, 1, {"precision": "float32"}),
          ("dice", None, 1, {"learning_rate": 1e-4}), ("bce_dice", (0.25, 1), 1, {}),
@@ -42,7 +43,9 @@ def first_steps(protocol: Protocol, part, steps: int) -> list[dict]:
         seed_dropout(protocol, step, 0)
         images, targets = sampler.batch(step)
         logits = network(images.contiguous(memory_format=hardware.tensor_format))
-        loss = charge(logits, targets, protocol)
+        loss = loss_from_logits(protocol.loss, logits, targets, weight=protocol.weight,
+                                smoothing=protocol.smoothing, output=protocol.output,
+                                pooling=protocol.pooling)
         fabric_optimizer.zero_grad()
         fabric.backward(loss)
         squares = sum(float((one.grad.float() ** 2).sum()) for one in model.parameters())

@@ -185,7 +185,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tiny", action="store_true")
     for name, default in (("minutes", 9.0), ("only", ""), ("device", "cuda"),
-                          ("commit", experiment.COMMIT or "")):
+                          ("commit", experiment.commit() or "")):
         parser.add_argument(f"--{name}", type=type(default), default=default)
     given = parser.parse_args()
     if not (torch.cuda.is_available() if given.device == "cuda" else given.tiny):

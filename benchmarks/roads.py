@@ -16,8 +16,8 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where nothing is installed
 from crackutils import data as datasets
-from crackutils import experiment, files
-from crackutils.models import with_encoder_at_hand
+from crackutils import experiment, files, records
+from crackutils.models import with_available_weights
 from crackutils.papers import road_tables
 from crackutils.protocol import Protocol, preset_of_runs
 
@@ -37,7 +37,7 @@ def arguments() -> argparse.Namespace:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="a folder of road scenes, or synthetic")
     parser.add_argument("--protocol", default="cpu", help="smoke, quick, cpu or paper")
-    parser.add_argument("--runs", default="runs", help="where the records are written")
+    parser.add_argument("--runs", help="where the records are written (default: runs/)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--seeds", type=int, default=5, help="of the paper's losses")
     parser.add_argument("--minutes", type=float, default=1e9, help="no run is begun after these")
@@ -50,14 +50,14 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     given, begun = arguments(), time.monotonic()
     fields = yaml.safe_load(given.overrides)
-    protocol = with_encoder_at_hand(preset_of_runs(given.protocol, "roads", fields))
+    protocol = with_available_weights(preset_of_runs(given.protocol, "roads", fields))
     root = files.resolve(given.runs, "runs")
     dataset = datasets.load(given.data, protocol, root)
     part, parts = map(int, given.part.split("/"))
     planned, left = study(protocol, given.seeds)[part - 1::parts], []
     for run in planned:
         if time.monotonic() - begun > 60 * given.minutes:
-            left.append(run.run_id(dataset.fingerprint))
+            left.append(records.run_prefix(run)[:-1])
         else:
             print(experiment.complete(run, dataset, root, None, given.device))
     print("open:", ", ".join(left) or "none")

@@ -1,7 +1,8 @@
 """The command `crackutils`: examine a data folder, fetch a data set, train a network.
 
-Every command ends with exit status 0 if it did what it says, 1 if it could not (one sentence on
-standard error says why and what to do), and 2 if it was called wrongly.
+The exit status is 0 if the command did what it says, 1 if it could not (a sentence on standard
+error says why and what to do; `doctor` prints the errors that it found instead), 2 if it was called
+wrongly, and 130 if it was interrupted.
 """
 
 import argparse
@@ -9,21 +10,36 @@ import os
 import sys
 from pathlib import Path
 
-from crackutils.data.samples import DataError
+from crackutils.files import resolve
+
+# The commands import what they need: that takes seconds, which --help should not.
+
+
+class UsageError(Exception):
+    """What is wrong with the command line, in a sentence."""
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run one command; `words` are the command line's arguments."""
-    given = parser().parse_args(words)
+    """Run one command and return its exit status; `words` default to the command line's.
+
+    Only errors that a user can mend become a sentence. Any other exception is a fault of the
+    program and keeps its traceback.
+    """
+    arguments = parser().parse_args(words)
+    from crackutils.data.samples import DataError
+    from crackutils.records import RecordError
+    from crackutils.training import TrainingFailedError
+
     try:
-        return given.run(given)
-    except (DataError, ValueError, RuntimeError, OSError) as error:
-        print(f"crackutils {given.command}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+        return arguments.run(arguments)
+    except UsageError as error:
+        status, sentence = 2, str(error)
+    except (DataError, RecordError, TrainingFailedError, OSError) as error:
+        status, sentence = 1, str(error)
     except KeyboardInterrupt:
-        print(f"crackutils {given.command}: interrupted; the same command resumes it",
-              file=sys.stderr)
-        return 130
+        status, sentence = 130, "interrupted; the same command resumes its work"
+    print(f"crackutils {arguments.command}: {' '.join(sentence.split())}", file=sys.stderr)
+    return status
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,25 +61,21 @@ def add_doctor(commands) -> None:
         "warnings make its results doubtful, notes are facts worth knowing. The exit status is 1 "
         "if there is an error.")
     doctor.add_argument("folder", help="the data folder; it is not changed")
-    doctor.add_argument("--task", choices=("cracks", "roads"), default="cracks",
-                        help="what the masks mark (default: cracks)")
-    add_overrides(doctor)
+    add_task_and_overrides(doctor)
     doctor.set_defaults(run=run_doctor)
 
 
 def add_download(commands) -> None:
     """`crackutils download NAME [FOLDER]`."""
-    from crackutils.data.download import SOURCES
-
     download = commands.add_parser(
         "download", help="fetch a published data set",
         description="Fetch and unpack a published data set, and print its folder. An interrupted "
         "download is resumed. For a data set that needs a login or has no lasting address, the "
         "command says what to fetch by hand and where to put it.")
-    download.add_argument("name", choices=SOURCES, help="which data set: %(choices)s",
-                          metavar="NAME")
-    download.add_argument("folder", type=Path, nargs="?", default=Path("data/sets"),
-                          help="where to put it (default: data/sets)")
+    download.add_argument("name", help="name of the data set, such as metu; an unknown name lists "
+                          "those that there are")
+    download.add_argument("folder", type=Path, nargs="?",
+                          help="where to put it (default: data/sets of the repository)")
     download.set_defaults(run=run_download)
 
 
@@ -79,66 +91,79 @@ def add_train(commands) -> None:
                        help='"synthetic" (default) or a folder of pictures and masks')
     train.add_argument("--protocol", default="quick",
                        help="the preset: smoke, quick (default), cpu or paper")
-    train.add_argument("--task", choices=("cracks", "roads"), default="cracks")
-    train.add_argument("--runs", default="runs", help="where the record is written")
-    train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    train.add_argument("--runs", metavar="FOLDER",
+                       help="where the record is written (default: runs of the repository)")
+    train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
+                       help="where the network computes (default: cuda if there is one)")
     train.add_argument("--strategy", default="auto",
-                       help="how several processes share the run: one of Fabric's strategies")
-    add_overrides(train)
+                       help="how several processes share the run: one of Lightning Fabric's "
+                       "strategies (default: ddp)")
+    add_task_and_overrides(train)
     train.set_defaults(run=run_train)
 
 
-def add_overrides(command: argparse.ArgumentParser) -> None:
-    """The option that replaces fields of the protocol."""
+def add_task_and_overrides(command: argparse.ArgumentParser) -> None:
+    """The options that choose and change a protocol."""
+    command.add_argument("--task", choices=("cracks", "roads"), default="cracks",
+                         help="what the masks mark (default: cracks)")
     command.add_argument("-y", "--overrides", default="", metavar="YAML",
                          help="fields of the protocol to replace, such as "
                          "'{loss: relu, weight: 0.97, seed: 1}'")
 
 
-def overrides_of(given: argparse.Namespace) -> dict | None:
-    """The replaced fields as a mapping; `ValueError` if the text is no YAML."""
+def protocol_of(arguments: argparse.Namespace, preset_name: str):
+    """The protocol that the options ask for; `UsageError` if there is no such protocol."""
     import yaml
 
-    try:
-        return yaml.safe_load(given.overrides)
-    except yaml.YAMLError as error:
-        raise ValueError(f"--overrides must be YAML like '{{loss: relu}}', got "
-                         f"{given.overrides!r}.") from error
-
-
-def run_doctor(given: argparse.Namespace) -> int:
-    """Print the findings of a folder, the most severe first."""
-    from crackutils.data.doctor import examine
     from crackutils.protocol import preset
 
-    findings = examine(given.folder, preset("paper", given.task, overrides_of(given)))
+    try:
+        return preset(preset_name, arguments.task, yaml.safe_load(arguments.overrides))
+    except yaml.YAMLError as error:
+        raise UsageError("--overrides must be YAML like '{loss: relu}', got "
+                         f"{arguments.overrides!r}.") from error
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def run_doctor(arguments: argparse.Namespace) -> int:
+    """Print the findings about a folder, the most severe first."""
+    from crackutils.data.doctor import examine
+
+    findings = examine(arguments.folder, protocol_of(arguments, "paper"))
     for finding in findings:
         print(finding)
     return int(any(finding.level == "error" for finding in findings))
 
 
-def run_download(given: argparse.Namespace) -> int:
+def run_download(arguments: argparse.Namespace) -> int:
     """Fetch a data set and print its folder."""
-    from crackutils.data.download import fetch
+    from crackutils.data.download import SOURCES, fetch
 
-    print(fetch(given.name, given.folder))
+    if arguments.name not in SOURCES:
+        raise UsageError(f"Unknown data set {arguments.name!r}: expected one of "
+                         f"{', '.join(SOURCES)}.")
+    print(fetch(arguments.name, resolve(arguments.folder, "data/sets")))
     return 0
 
 
-def run_train(given: argparse.Namespace) -> int:
+def run_train(arguments: argparse.Namespace) -> int:
     """Train one network, or find its complete record, and print the record's folder."""
     from crackutils.data import load
+    from crackutils.device import decide
     from crackutils.experiment import complete
-    from crackutils.files import resolve
-    from crackutils.models import with_encoder_at_hand
-    from crackutils.protocol import preset
+    from crackutils.models import with_available_weights
 
-    protocol = with_encoder_at_hand(preset(given.protocol, given.task, overrides_of(given)))
-    runs = resolve(given.runs, "runs")
+    protocol = protocol_of(arguments, arguments.protocol)
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's, on this machine
     machines = int(os.environ.get("WORLD_SIZE", "1")) // processes
-    print(complete(protocol, load(given.data, protocol, runs), runs, None, given.device, processes,
-                   strategy=given.strategy, num_nodes=machines))
+    hardware = arguments.device, processes, arguments.strategy, machines
+    try:
+        decide(protocol, *hardware)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    protocol, runs = with_available_weights(protocol), resolve(arguments.runs, "runs")
+    print(complete(protocol, load(arguments.data, protocol, runs), runs, None, *hardware))
     return 0
 
 

@@ -1,8 +1,10 @@
-"""Where and how a network computes, decided once for a run; Lightning Fabric does the rest."""
+"""Device, precision, memory layout and processes of a run: decided here, applied by Fabric."""
 
 import logging
+import multiprocessing
 import os
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +13,7 @@ from lightning.fabric import Fabric
 
 from crackutils.protocol import Protocol
 
-# Fabric reports its precision at each set-up; the notebooks print it once themselves
+# Fabric prints the precision at each set-up; the notebooks print it once themselves
 for package in ("lightning.fabric", "lightning.pytorch"):
     logging.getLogger(package).setLevel(logging.WARNING)
 UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID" in os.environ
@@ -19,32 +21,36 @@ UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID" in os.environ
 
 @dataclass(frozen=True)
 class Hardware:
-    """"cpu" or "cuda", precision, memory layout; how many devices (on a CPU: processes) a node."""
+    """What a run computes with, as decided by `decide`."""
 
-    device: str
-    precision: str
-    memory_format: str
-    devices: int = 1
-    strategy: str = "auto"
-    num_nodes: int = 1
+    device: str  # "cpu" or "cuda"
+    precision: str  # "float32" or "bfloat16"
+    memory_format: str  # "channels_first" or "channels_last"
+    devices: int = 1  # number of GPUs (on a CPU: of processes) on each machine
+    strategy: str = "auto"  # Fabric's strategy; "auto" is "ddp" for several processes
+    num_nodes: int = 1  # number of machines
 
     @property
     def tensor_format(self) -> torch.memory_format:
-        return torch.channels_last if self.memory_format == "channels_last" \
-            else torch.contiguous_format
+        """The memory layout as PyTorch names it."""
+        if self.memory_format == "channels_last":
+            return torch.channels_last
+        return torch.contiguous_format
 
     @property
     def ranks(self) -> int:
-        """How many processes share a run."""
+        """Number of processes that share the run."""
         return self.devices * self.num_nodes
 
 
 def decide(protocol: Protocol, device: str = "auto", devices: int = 1, strategy: str = "auto",
            num_nodes: int = 1) -> Hardware:
-    """Device, precision and layout of a run: what the protocol says, else by network and device.
+    """Device, precision and memory layout of a run.
 
-    By capability, never by timing, so that the same machine always decides alike: see `fastest`.
-    `ValueError` for "cuda" where there is none, and for devices that can't share the run.
+    `device` is "cpu", "cuda" or "auto" (CUDA if PyTorch sees a GPU). If the protocol leaves
+    precision or layout to "auto", `fastest` chooses. Nothing is timed, so the same machine always
+    decides the same. Raises `ValueError` if CUDA is asked for but not available, and if the
+    processes can't share the run.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device must be auto, cpu or cuda, got {device!r}.")
@@ -53,36 +59,47 @@ def decide(protocol: Protocol, device: str = "auto", devices: int = 1, strategy:
                          "cpu), or install a driver that matches PyTorch's CUDA.")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision, layout = fastest(protocol, device)
+    precision, memory_format = fastest(protocol, device)
     if protocol.precision != "auto":
         precision = protocol.precision
     if protocol.memory_format != "auto":
-        layout = protocol.memory_format
-    hardware = Hardware(device, precision, layout, devices, strategy, num_nodes)
-    check_shares(protocol, hardware)
+        memory_format = protocol.memory_format
+    hardware = Hardware(device, precision, memory_format, devices, strategy, num_nodes)
+    check_processes(protocol, hardware)
     return hardware
 
 
 def fastest(protocol: Protocol, device: str) -> tuple[str, str]:
-    """Precision and layout, as measured (`benchmarks/layouts.py`).
+    """The precision and memory layout that train fastest, as measured by `benchmarks/layouts.py`.
 
-    bfloat16 needs hardware for it, and then the U-Net computes channels last; but on a CPU the
-    backward pass of PyTorch's batch norm is several times slower channels last than channels
-    first at 8 channels. The FPN computes in bfloat16 on a CPU with matrix units only.
+    bfloat16 needs a device that computes in it; for the FPN on a CPU, matrix units (AMX). In
+    bfloat16 channels last is faster, except for a U-Net of fewer than 16 filters with batch norm on
+    a CPU: there PyTorch's backward pass of batch norm is several times slower channels last.
     """
     unet = protocol.architecture == "unet"
     if device == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        return ("bfloat16", "channels_last") if fast else ("float32", "channels_first")
-    units = torch.cpu._is_amx_tile_supported()
-    if not (units or (unet and torch.cpu._is_avx512_bf16_supported())):
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bfloat16", "channels_last"
         return "float32", "channels_first"
-    narrow = unet and protocol.batch_norm and protocol.first_filters < 16
-    return "bfloat16", "channels_first" if narrow else "channels_last"
+    # a version of PyTorch that does not report them gets float32, in which every CPU computes
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    matrix_units = capabilities.get("amx_bf16", False)
+    if not matrix_units and not (unet and capabilities.get("avx512_bf16", False)):
+        return "float32", "channels_first"
+    if unet and protocol.batch_norm and protocol.first_filters < 16:
+        return "bfloat16", "channels_first"
+    return "bfloat16", "channels_last"
 
 
-def check_shares(protocol: Protocol, hardware: Hardware) -> None:
-    """Refuse devices that can't share the protocol's runs."""
+def usable_cores() -> int:
+    """Number of cores that this process may use; a job on a cluster often has a part of them."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def check_processes(protocol: Protocol, hardware: Hardware) -> None:
+    """Raise `ValueError` if the processes of `hardware` can't share a run of the protocol."""
     for name in ("devices", "num_nodes"):
         value = getattr(hardware, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -90,26 +107,30 @@ def check_shares(protocol: Protocol, hardware: Hardware) -> None:
     if hardware.num_nodes > 1 and not UNDER_TORCHRUN:
         raise ValueError(f"num_nodes={hardware.num_nodes} needs a process on each machine: start "
                          "crackutils train there by torchrun.")
-    available = torch.cuda.device_count() if hardware.device == "cuda" else os.cpu_count()
+    if hardware.device == "cuda":
+        available, kind = torch.cuda.device_count(), "GPUs"
+    else:
+        available, kind = usable_cores(), "cores"
     if hardware.devices > available:
-        raise ValueError(f"devices={hardware.devices}, but this machine has {available}.")
+        raise ValueError(f"devices={hardware.devices}, but this process may use {available} "
+                         f"{kind}: choose at most {available}.")
     if protocol.batch % hardware.ranks:
-        raise ValueError(f"A batch of {protocol.batch} can't be shared out evenly over "
+        raise ValueError(f"A batch of {protocol.batch} can't be divided evenly among "
                          f"{hardware.ranks} processes: choose another batch or other devices.")
-    if hardware.ranks > 1 and hardware.device == "cpu" and synchronised(protocol):
+    if hardware.ranks > 1 and hardware.device == "cpu" and synchronises_batch_norm(protocol):
         raise ValueError("PyTorch synchronises batch norm between processes on CUDA only: on a CPU "
                          "use one process, or override synchronised_batch_norm or batch_norm with "
                          "false.")
 
 
-def synchronised(protocol: Protocol) -> bool:
-    """Whether the protocol's network has batch norm whose statistics are the whole batch's."""
-    has_any = protocol.batch_norm or protocol.architecture == "fpn"
-    return has_any and protocol.synchronised_batch_norm
+def synchronises_batch_norm(protocol: Protocol) -> bool:
+    """Whether the network has batch norm, with statistics of the batches of all processes."""
+    has_batch_norm = protocol.batch_norm or protocol.architecture == "fpn"
+    return has_batch_norm and protocol.synchronised_batch_norm
 
 
 def fabric_for(hardware: Hardware) -> Fabric:
-    """Fabric on the decided devices in the decided precision."""
+    """Lightning Fabric for the decided device, precision and processes."""
     precision = "bf16-mixed" if hardware.precision == "bfloat16" else "32-true"
     strategy = hardware.strategy
     if strategy == "auto" and hardware.ranks > 1:
@@ -118,28 +139,42 @@ def fabric_for(hardware: Hardware) -> Fabric:
                   num_nodes=hardware.num_nodes, precision=precision)
 
 
-def launch(hardware: Hardware, share: Callable[[Fabric], None]) -> None:
-    """Call `share(fabric)` in each process of a run; under torchrun this is one of them.
+def launch(hardware: Hardware, work: Callable[[Fabric], None]) -> None:
+    """Call `work(fabric)` in each process of a run.
 
-    Else several are started anew, from a notebook too: `share` must then be picklable.
+    Under torchrun the processes exist, and this is one of them. Otherwise, if there are several,
+    they are started here, also from a notebook; `work` must then be picklable.
     """
     if hardware.ranks == 1 or UNDER_TORCHRUN:
-        fabric = fabric_for(hardware)
-        fabric.launch()
-        share(fabric)
+        _work_in_process(hardware, work)
         return
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(start, (hardware, share, port), nprocs=hardware.devices)
+    torch.multiprocessing.spawn(_start, (hardware, work, port), nprocs=hardware.devices)
 
 
-def start(rank: int, hardware: Hardware, share: Callable[[Fabric], None], port: int) -> None:
-    """One of several processes on this machine: tell Fabric which, and take its share."""
+def _start(rank: int, hardware: Hardware, work: Callable[[Fabric], None], port: int) -> None:
+    """The process number `rank` of several on this machine."""
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    # Fabric reads the process's place from here
     os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1",
                    "MASTER_PORT": str(port), "WORLD_SIZE": str(hardware.devices)}
     if hardware.device == "cpu":
-        torch.set_num_threads(max(1, os.cpu_count() // hardware.devices))
+        torch.set_num_threads(max(1, usable_cores() // hardware.devices))
+    _work_in_process(hardware, work)
+
+
+def _exit_with_parent() -> None:
+    """End this process when its parent has ended, however that was.
+
+    PyTorch only interrupts it then, and an interrupt is ignored in jobs in the background.
+    """
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _work_in_process(hardware: Hardware, work: Callable[[Fabric], None]) -> None:
     fabric = fabric_for(hardware)
     fabric.launch()
-    share(fabric)
+    work(fabric)

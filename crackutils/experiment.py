@@ -1,7 +1,7 @@
-"""Train and evaluate what has no complete record yet."""
+"""Train a network, evaluate it and record the run, unless it has a complete record already."""
 
+import dataclasses
 import functools
-import os
 import platform
 import subprocess
 import sys
@@ -11,6 +11,7 @@ from contextlib import nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import torch
@@ -20,48 +21,47 @@ from crackutils import files, metrics, records
 from crackutils.batches import Sampler
 from crackutils.data import Dataset
 from crackutils.data.picture_cache import Part
-from crackutils.device import UNDER_TORCHRUN, Hardware, decide, launch
+from crackutils.device import UNDER_TORCHRUN, Hardware, decide, launch, usable_cores
 from crackutils.evaluation import NoProbabilitiesError, evaluate, positive, predictions
 from crackutils.models import build
 from crackutils.protocol import Protocol
 from crackutils.training import Trained, train
 
-PACKAGES = ("torch", "segmentation-models-pytorch", "albumentations", "lightning", "numpy")
+PACKAGES = ("torch", "segmentation-models-pytorch", "lightning", "numpy", "pillow")
 KEPT_SAMPLES = 4
-ADVICE = ("Likely causes: too few steps or too low a learning_rate, masks that are empty, inverted "
-          "or not those of their images (look at 01_data), a class so rare that the loss prefers "
-          "to ignore it (try relu, bce or a larger weight), batch norm with tiny batches.")
+ADVICE = ("Likely causes: too few steps or too low a learning_rate; masks that are empty, inverted "
+          "or not those of their images (look at 01_data); a class so rare that the loss prefers "
+          "to ignore it (try relu, bce or a larger weight); batch norm with tiny batches.")
 
 
-def current_commit() -> str | None:
-    """The commit of the code, `-dirty` if files differ from it; None where there is none."""
-    return subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=files.ROOT,
-                          capture_output=True, text=True, check=False).stdout.strip() or None
+def complete(protocol: Protocol, dataset: Dataset, runs: Path, results: Path | None,
+             device: str = "auto", devices: int = 1, strategy: str = "auto",
+             num_nodes: int = 1) -> Path:
+    """The folder of a run's complete record: found in `runs`, then in `results`, else made now.
 
-
-COMMIT = current_commit()  # at import: what is committed during a training did not make its record
-
-
-def complete(protocol: Protocol, dataset: Dataset, runs_root: Path, results: Path | None,
-             device: str = "auto", devices: int = 1, **shares) -> Path:
-    """The complete record of a run: found in `runs_root`, then in `results`, else made now.
-
-    `devices` GPUs (on a CPU: processes) share the run; `shares` are `decide`'s `strategy` and
-    `num_nodes`.
+    An unfinished run is resumed. `device`, `devices` (GPUs, or processes on a CPU), `strategy` and
+    `num_nodes` are those of `crackutils.device.decide`, whose errors are raised; `RecordError` if
+    there are several records of the run, or a checkpoint that is not its own.
     """
-    roots = {"runs": runs_root} | ({"results": results} if results else {})
-    found = records.find(roots, protocol, dataset.name, dataset.fingerprint)
-    if found:
-        print(f"{found[0]}: complete, not trained again")
-        warn_if_degenerate(records.read_arrays(found[1] / "counts.npz"))
-        return found[1]
-    record = records.record_folder(runs_root, protocol, dataset.name, dataset.fingerprint)
-    hardware = decide(protocol, device, devices, **shares)
-    # torchrun's processes can't wait for another program: their patience with each other ends
-    with nullcontext() if UNDER_TORCHRUN else records.alone(record):
-        if not records.is_complete(record):  # the program that this one waited for may have made it
-            launch(hardware, functools.partial(make, protocol=protocol, dataset=dataset,
-                                               hardware=hardware, record=record))
+    roots = {"runs": runs} | ({"results": results} if results else {})
+    existing = records.find(roots, protocol, dataset.name, dataset.fingerprint)
+    if existing is not None:
+        source, record = existing
+        print(f"{source}: complete, not trained again")
+        warn_if_degenerate(records.read_arrays(record / "counts.npz"))
+        return record
+    hardware = decide(protocol, device, devices, strategy, num_nodes)
+    decided = dataclasses.replace(protocol, precision=hardware.precision)
+    record = records.record_folder(runs, decided, dataset.name, dataset.fingerprint)
+    records.warn_of_other_precision(record, protocol, dataset.fingerprint)
+    share = functools.partial(make, protocol=decided, dataset=dataset, hardware=hardware,
+                              record=record)
+    if UNDER_TORCHRUN:  # its processes give up if one of them waits long: `make` takes the lock
+        launch(hardware, share)
+    else:
+        with files.locked(record / records.LOCK):
+            if not records.is_complete(record):  # by a program that this one has waited for
+                launch(hardware, share)
     warn_if_degenerate(records.read_arrays(record / "counts.npz"))
     return record
 
@@ -69,29 +69,32 @@ def complete(protocol: Protocol, dataset: Dataset, runs_root: Path, results: Pat
 def make(fabric: Fabric, protocol: Protocol, dataset: Dataset, hardware: Hardware,
          record: Path) -> None:
     """Train, evaluate and write the record, in each of the processes that share the run."""
-    alone_here = UNDER_TORCHRUN and fabric.is_global_zero
-    with records.alone(record, wait=False) if alone_here else nullcontext():
+    takes_lock = UNDER_TORCHRUN and fabric.is_global_zero
+    with files.locked(record / records.LOCK, wait=False) if takes_lock else nullcontext():
         reset_peak_memory(hardware)
+        code = commit()  # before the training: what is committed meanwhile is not what trained
+        if fabric.is_global_zero:
+            records.write_config(record, protocol, dataset.name, dataset.fingerprint)
         checkpoints = records.Checkpoints(record, protocol, dataset.fingerprint, hardware)
         model = build(protocol)
         sampler = Sampler(dataset.train, protocol, fabric.device, fabric.global_rank,
                           fabric.world_size)
-        now = functools.partial(validation_iou, model, dataset.validation, protocol, hardware,
-                                fabric)
-        trained = train(fabric, model, sampler, hardware, checkpoints, now)
-        if fabric.world_size > 1:  # without synchronised batch norm each process has its own
+        validate = functools.partial(validation_iou, model, dataset.validation, protocol, hardware,
+                                     fabric)
+        trained = train(fabric, model, sampler, hardware, checkpoints, validate)
+        if fabric.world_size > 1:  # unless batch norm is synchronised, each process has its own
             model.load_state_dict(fabric.broadcast(model.state_dict()))
-        evaluating = time.monotonic()
-        parts = {"validation": dataset.validation, "test": dataset.test}
-        counts = evaluate(model, parts, protocol, hardware, fabric)
+        evaluation_start = time.monotonic()
+        counts = evaluate(model, {"validation": dataset.validation, "test": dataset.test},
+                          protocol, hardware, fabric)
         if fabric.is_global_zero:
-            kept = kept_predictions(model, dataset, protocol, hardware, fabric)
+            samples = sample_predictions(model, dataset, protocol, hardware, fabric)
             seconds = {"training_seconds": trained.seconds,
                        "checkpoint_seconds": checkpoints.seconds,
-                       "evaluation_seconds": time.monotonic() - evaluating}
+                       "evaluation_seconds": time.monotonic() - evaluation_start}
             records.save(record, protocol, dataset.name, dataset.fingerprint,
-                      describe_environment(hardware, model, sampler, seconds), history(trained),
-                      counts, kept, model.state_dict())
+                         environment(hardware, sampler, code, seconds), history(trained), counts,
+                         samples, model.state_dict())
         fabric.barrier()
 
 
@@ -99,77 +102,101 @@ def validation_iou(model, part: Part, protocol: Protocol, hardware: Hardware,
                    fabric: Fabric) -> float:
     """Pooled IoU of the positive class on the validation part at threshold .5, for the curve.
 
-    Processes whose batch norm is not synchronised look each with its own statistics.
+    Several processes share out the images. If batch norm is not synchronised, each predicts its
+    images with statistics of its own.
     """
     try:
         counts = evaluate(model, {"validation": part}, protocol, hardware, fabric)
     except NoProbabilitiesError:
-        return float("nan")  # nor will the next loss be a number: told with its batch
+        # the predictions are NaN, so the next training loss will be too; that error names the batch
+        return float("nan")
     return float(metrics.scores(counts, "validation")["iou"][metrics.at_threshold(counts, 0.5)])
 
 
 def history(trained: Trained) -> pd.DataFrame:
-    """`step`, `loss` and, where the run looked at it, `validation_iou` after the step."""
+    """`step`, `loss` and, after the steps where it was measured, `validation_iou`."""
     table = pd.DataFrame({"step": range(1, len(trained.losses) + 1), "loss": trained.losses})
     if trained.validation:
         table["validation_iou"] = table["step"].map(trained.validation)
     return table
 
 
-def kept_predictions(model, dataset: Dataset, protocol: Protocol, hardware: Hardware,
-                     fabric: Fabric) -> dict[str, np.ndarray] | None:
-    """uint8 predictions of the first synthetic test images that show something; None for photos."""
+def sample_predictions(model, dataset: Dataset, protocol: Protocol, hardware: Hardware,
+                       fabric: Fabric) -> dict[str, np.ndarray] | None:
+    """The arrays of `samples.npz`: `names`, and `predictions` uint8 of N x H x W (255 for 1).
+
+    They are those of the first test images with a positive pixel. None for photographs, whose
+    predictions are not kept, and where no image has a positive pixel.
+    """
     if dataset.name != "synthetic":
         return None
-    chosen = [index for index, sample in enumerate(dataset.test)
-              if sample.mask.any()][:KEPT_SAMPLES]
+    chosen = [index for index, sample in enumerate(dataset.test) if sample.mask.any()]
+    chosen = chosen[:KEPT_SAMPLES]
     if not chosen:
         return None
-    found = predictions(model, dataset.test, chosen, protocol, hardware, fabric)
+    levels = [(positive(prediction) * 255).round().byte().cpu().numpy() for _, prediction
+              in predictions(model, dataset.test, chosen, protocol, hardware, fabric)]
     return {"names": np.array([dataset.test.names[index] for index in chosen]),
-            "predictions": np.stack([(positive(prediction) * 255).round().byte().cpu().numpy()
-                                     for _, prediction in found])}
+            "predictions": np.stack(levels)}
 
 
 def warn_if_degenerate(counts: dict[str, np.ndarray]) -> None:
-    """The commonest complaint: a prediction that is all black, or all of one grey."""
+    """Warn of a prediction that is all black or all of one grey, with the likely causes."""
     kind = metrics.degenerate(counts, "validation")
     if kind:
         warnings.warn(f"The validation prediction is {kind}, whatever the threshold. {ADVICE}",
                       stacklevel=3)
 
 
+@functools.cache
+def commit() -> str | None:
+    """The commit of the code, with `-dirty` behind it if files differ from it.
+
+    None where the code is no git checkout, or where there is no program git. The answer stays the
+    same while the process lives, as does the code that it has imported.
+    """
+    if not (files.ROOT / ".git").exists():
+        return None
+    with suppress(FileNotFoundError):
+        answer = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40"],
+                                cwd=files.ROOT, capture_output=True, text=True, check=False)
+        return answer.stdout.strip() or None
+    return None
+
+
 def reset_peak_memory(hardware: Hardware) -> None:
-    """Let the peak be this run's own."""
+    """Begin to measure peak memory anew, so that a run's peak is its own (Linux and CUDA only)."""
     if hardware.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    with suppress(OSError):  # Linux alone can; elsewhere the peak is the process's
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_mib(hardware: Hardware) -> int | None:
-    """The most memory this process (or, on CUDA, its tensors) took; None on Windows.
+    """The most memory that this process (on CUDA: its tensors) took, in MiB; None on Windows.
 
-    Pages of memory-mapped pictures count while they are in memory.
+    Memory-mapped pictures count as far as they were in memory.
     """
     if hardware.device == "cuda":
         return round(torch.cuda.max_memory_allocated() / 2**20)
     if sys.platform == "win32":
         return None
-    if (status := Path("/proc/self/status")).is_file():
+    status = Path("/proc/self/status")
+    if status.is_file():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return round(int(line.split()[1]) / 2**10)
     import resource
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)  # macOS: in bytes
 
 
-def describe_environment(hardware: Hardware, model, sampler: Sampler, seconds: dict) -> dict:
-    """What `environment.json` says: versions, commit, device, seconds, peak memory."""
+def environment(hardware: Hardware, sampler: Sampler, code: str | None, seconds: dict) -> dict:
+    """The content of `environment.json`: versions, commit, hardware, seconds, peak memory."""
     cuda = hardware.device == "cuda"
-    return {"python": platform.python_version(), "platform": platform.machine(),
-            **{package: version(package) for package in PACKAGES}, "commit": COMMIT,
+    return {"format": records.FORMAT, "python": platform.python_version(),
+            "platform": platform.machine(), **{package: version(package) for package in PACKAGES},
+            "opencv": cv2.__version__, "commit": code,
             "device": torch.cuda.get_device_name() if cuda else "cpu",
-            "devices": hardware.ranks, "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+            "devices": hardware.ranks, "cores": usable_cores(), "threads": torch.get_num_threads(),
             "precision": hardware.precision, "memory_format": hardware.memory_format,
             "pixels_on_device": sampler.resident,
             "pretrained_encoder": sampler.protocol.encoder_weights is not None,

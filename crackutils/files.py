@@ -1,4 +1,4 @@
-"""Where files lie, and how they are written."""
+"""Where files lie, and how they are written when a program may be killed or run twice."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -6,41 +6,70 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-PART = ".part"
+PART = ".part"  # ends the name of a file that is being written
 ROOT = Path(__file__).resolve().parent.parent
+if not (ROOT / "data" / "published").is_dir():
+    raise ImportError(f"crackutils needs its whole repository (data/published, results), and {ROOT}"
+                      " is no checkout of it: clone the repository and install it from there with "
+                      "pip install -e .")
 
 
-def resolve(folder: str | Path, default: str) -> Path:
-    """A folder a user gave, against the working directory; `default` against the repository."""
-    return (ROOT / default if str(folder) == default else Path(folder).expanduser()).resolve()
+def resolve(folder: str | Path | None, default: str) -> Path:
+    """The full path of a folder that a user may name.
+
+    None stands for the folder `default` of the repository; a given path counts from the working
+    directory.
+    """
+    return ROOT / default if folder is None else Path(folder).expanduser().resolve()
 
 
-def optional(folder: str, default: str) -> Path | None:
-    """`resolve`, or None for an empty name."""
-    return resolve(folder, default) if folder else None
+def optional(folder: str | Path | None, default: str) -> Path | None:
+    """`resolve`, but None for the empty name, which stands for no folder at all."""
+    return None if folder == "" else resolve(folder, default)
 
 
 def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
-    """Write to the side, force to disk, rename: the file is whole or the old one."""
-    side = path.with_name(f".{path.name}.{os.getpid()}{PART}")  # another may write it too
+    """Write a file so that it is always either whole or what it was before.
+
+    `content` is the bytes, or a function that writes them into an open file. They go into a file
+    beside `path`, are forced to the disk, and that file is renamed.
+    """
+    side = path.with_name(f".{path.name}.{os.getpid()}{PART}")  # another process may write it too
     try:
         with open(side, "wb") as file:
-            content(file) if callable(content) else file.write(content)
+            if callable(content):
+                content(file)
+            else:
+                file.write(content)
             file.flush()
             os.fsync(file.fileno())
         side.replace(path)
     except BaseException:
-        side.unlink(missing_ok=True)  # a full disk wants its room back
+        side.unlink(missing_ok=True)  # on a full disk this frees the room
         raise
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One process at a time; the lock's file is gone afterwards (who waits for it notices)."""
-    with FileLock(path):
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+def locked(path: Path, wait: bool = True) -> Iterator[None]:
+    """Let one process at a time do what follows; `path` is the lock's file, made if missing.
+
+    A second process says that it waits, or, with `wait=False`, gets a `TimeoutError`. The operating
+    system ends the lock with the process that holds it, however that ends. The file stays: another
+    process may hold it at any moment, and Windows refuses to delete it then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        if not wait:
+            raise TimeoutError(f"Another program is at work in {path.parent} (it holds "
+                               f"{path.name}): start again when it has ended.") from error
+        print(f"waiting for another program that is at work in {path.parent}", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

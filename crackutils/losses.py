@@ -1,9 +1,12 @@
-"""Every loss of both papers as a plain function of probabilities.
+"""Every loss of both papers, with its formula, range, weight and names.
 
-All take `prediction` and `target` of one shape (usually N x 1 x H x W): the prediction is a
-float32 probability in [0, 1] (the sigmoid is taken in float32, outside autocast), the target is
-0 or 1. They return a scalar tensor. In the formulas
-e = target - prediction. `ValueError` where the shapes differ or the weight is out of range.
+A binary loss is a function of `prediction` and `target`, two tensors of one shape (usually
+N x 1 x H x W): the prediction is a probability in [0, 1], the target is 0 or 1. It returns a scalar
+tensor. In the formulas e = target - prediction. It raises `ValueError` if the shapes differ or the
+weight is out of range. A three-class loss is a function of logits and labels.
+
+Training calls none of them directly but `loss_from_logits`, which computes in float32 whatever
+the network computed in.
 """
 
 import math
@@ -13,79 +16,81 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
-UNWEIGHTED = ("mse", "bce", "dice", "jaccard", "cross_entropy")
+# The names in tables and legends, in the order of the papers; the last three are additions.
+NAMES = {"mse": "MSE", "balanced_step": "Balanced Step",
+         "squared_balanced_step": "Squared & Balanced Step", "step": "Step", "relu": "ReLU",
+         "bce": "BCE", "dice": "Dice", "tversky": "Tversky", "bce_dice": "BCE-Dice",
+         "jaccard": "Jaccard", "focal": "Focal", "cross_entropy": "Cross entropy"}
+WEIGHTED = ("balanced_step", "squared_balanced_step", "step", "relu")  # paper A's proposals
 PAIR_WEIGHTED = ("tversky", "bce_dice")
-WEIGHTED = ("balanced_step", "squared_balanced_step", "step", "relu")
-LOSS_NAMES = ("mse", *WEIGHTED, "bce", "dice", *PAIR_WEIGHTED, "jaccard", "focal", "cross_entropy")
-THREE_CLASS = ("dice", *PAIR_WEIGHTED, "jaccard", "focal", "cross_entropy")  # of direct, ...
-NAMES = {"mse": "MSE", "balanced_step": "Balanced Step", "step": "Step", "relu": "ReLU",
-         "squared_balanced_step": "Squared & Balanced Step", "bce": "BCE", "dice": "Dice",
-         "tversky": "Tversky", "bce_dice": "BCE-Dice", "jaccard": "Jaccard", "focal": "Focal",
-         "cross_entropy": "Cross entropy"}
+UNWEIGHTED = ("mse", "bce", "dice", "jaccard", "cross_entropy")
+THREE_CLASS = ("dice", "tversky", "bce_dice", "jaccard", "focal", "cross_entropy")
 
 
 def check_loss(loss: str) -> None:
-    """Refuse a loss that is none, with the names of those that are."""
-    if loss not in LOSS_NAMES:
-        raise ValueError(f"Unknown loss {loss!r}: expected one of {', '.join(LOSS_NAMES)}.")
+    """Raise `ValueError` if `loss` is not one of `NAMES`."""
+    if loss not in NAMES:
+        raise ValueError(f"Unknown loss {loss!r}: expected one of {', '.join(NAMES)}.")
 
 
 def check_weight(loss: str, weight) -> None:
-    """Refuse a weight outside the range in which the loss is a loss.
+    """Raise `ValueError` unless the weight is in the range of the loss.
 
-    Ranges: MSE, BCE, Dice, Jaccard and cross entropy take none (`None`); Balanced Step
-    0 <= w < 1 (from 1 on the weight of the background is zero or negative); Squared & Balanced
-    Step, Step and ReLU any finite w >= 0; focal (its gamma) 0 or from 1 on; Tversky
-    `(alpha, beta)` and BCE-Dice `(bce, dice)` two finite numbers >= 0, not both 0. Raises
-    `ValueError` with the expected range, the value and what to do.
+    MSE, BCE, Dice, Jaccard and cross entropy take no weight (`None`). Balanced Step takes
+    0 <= w < 1, since from 1 on background pixels would have a weight of zero or less. Squared &
+    Balanced Step, Step and ReLU take any finite w >= 0. Focal takes gamma = 0 or gamma >= 1.
+    Tversky `(alpha, beta)` and BCE-Dice `(bce, dice)` take two finite numbers >= 0, not both 0.
     """
     check_loss(loss)
     if loss in UNWEIGHTED:
         if weight is not None:
             raise ValueError(f"{loss} takes no weight, got {weight!r}: leave the weight out.")
         return
-    numbers = weight if loss in PAIR_WEIGHTED else (weight,)
-    wanted = 2 if loss in PAIR_WEIGHTED else 1
-    if not isinstance(numbers, tuple | list) or len(numbers) != wanted:
-        raise ValueError(f"{loss} takes a pair of numbers as its weight, got {weight!r}: "
-                         "write it as [0.3, 0.7], and a list of weights as [[0.3, 0.7]].")
-    if not all(is_number(number) and math.isfinite(number) and number >= 0 for number in numbers):
-        raise ValueError(f"The weight of {loss} must be finite and not negative, got {weight!r}.")
+    numbers = [weight]
+    if loss in PAIR_WEIGHTED:
+        if not isinstance(weight, tuple | list) or len(weight) != 2:
+            raise ValueError(f"{loss} takes a pair of numbers as its weight, got {weight!r}: "
+                             "write it as [0.3, 0.7], and a list of weights as [[0.3, 0.7]].")
+        numbers = weight
+    for number in numbers:
+        is_number = isinstance(number, int | float) and not isinstance(number, bool)
+        if not (is_number and 0 <= number < math.inf):
+            raise ValueError(f"{loss} takes a finite weight that is not negative, got {weight!r}: "
+                             "choose another one.")
     if loss == "balanced_step" and weight >= 1:
         raise ValueError(f"balanced_step takes a weight from 0 to below 1, got {weight!r}: from 1 "
                          "on, background pixels would count nothing or be rewarded for errors.")
     if loss == "focal" and 0 < weight < 1:
         raise ValueError(f"focal takes a weight (gamma) of 0 or from 1 on, got {weight!r}: between "
-                         "them its gradient has no limit where the prediction is right.")
+                         "0 and 1 its gradient is NaN where a prediction is exactly right.")
     if loss in PAIR_WEIGHTED and sum(numbers) == 0:
         raise ValueError(f"One of the two weights of {loss} must be above 0, got {weight!r}.")
 
 
-def is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def weight_text(weight) -> str:
-    """A weight as part of a file name: `0.97`, `0.25+1` for a pair, `none`."""
+    """A weight as a part of file names: `0.97`, `0.25+1` for a pair, `none` for no weight."""
     if weight is None:
         return "none"
-    return "+".join(f"{number:g}" for number in weight) if isinstance(weight, tuple | list) \
-        else f"{weight:g}"
-
-
-def label(loss: str, weight) -> str:
-    """A loss and its weight as tables and legends say it; a pair as paper B writes it."""
-    return NAMES[loss] if weight is None else f"{NAMES[loss]} {weight_label(loss, weight)}"
+    if isinstance(weight, tuple | list):
+        return "+".join(f"{number:g}" for number in weight)
+    return f"{weight:g}"
 
 
 def weight_label(loss: str, weight) -> str:
-    """A weight without its loss: `0.97`, `0.25:1`, `α = β = 0.3`, `γ = 2`."""
+    """A weight in tables and legends: `0.97`, `γ = 2`, `0.25:1`, `α = β = 0.3`."""
+    if loss == "focal":
+        return f"γ = {weight:g}"
     if loss not in PAIR_WEIGHTED:
-        return f"γ = {weight:g}" if loss == "focal" else f"{weight:g}"
-    first, second = (f"{number:g}" for number in weight)
+        return f"{weight:g}"
+    first, second = weight
     if loss == "bce_dice":
-        return f"{first}:{second}"
-    return f"α = β = {first}" if first == second else f"α = {first}, β = {second}"
+        return f"{first:g}:{second:g}"
+    return f"α = β = {first:g}" if first == second else f"α = {first:g}, β = {second:g}"
+
+
+def label(loss: str, weight) -> str:
+    """A loss with its weight in tables and legends: `MSE`, `ReLU 0.97`, `BCE-Dice 0.25:1`."""
+    return NAMES[loss] if weight is None else f"{NAMES[loss]} {weight_label(loss, weight)}"
 
 
 def mse(prediction: Tensor, target: Tensor, *, weight: None = None) -> Tensor:
@@ -93,215 +98,235 @@ def mse(prediction: Tensor, target: Tensor, *, weight: None = None) -> Tensor:
 
     Range [0, 1]. An empty mask gives mean(prediction^2).
     """
-    return (_weighted_error("mse", prediction, target, weight) ** 2).mean()
+    _check("mse", prediction, target, weight)
+    return ((target - prediction) ** 2).mean()
 
 
 def balanced_step(prediction: Tensor, target: Tensor, *, weight: float) -> Tensor:
     """mean((1 + w sign(e)) e^2), 0 <= w < 1 (paper A, section II.1.2, Fig. 3).
 
-    Errors on cracks count 1 + w, on background 1 - w: class-weighted MSE with the
-    crack : background weight (1 + w) / (1 - w), and twice the expectile loss with
+    Errors on cracks have the weight 1 + w, errors on background 1 - w. This is MSE with the class
+    weights crack : background = (1 + w) : (1 - w), and twice the expectile loss with
     tau = (1 + w) / 2. Range [0, 1 + w]. An empty mask gives (1 - w) mean(prediction^2).
     """
-    error = _weighted_error("balanced_step", prediction, target, weight)
+    _check("balanced_step", prediction, target, weight)
+    error = target - prediction
     return ((1 + weight * error.sign()) * error**2).mean()
 
 
 def squared_balanced_step(prediction: Tensor, target: Tensor, *, weight: float) -> Tensor:
     """mean((1 + w sign(e))^2 e^2), w >= 0 (paper A, section II.1.2, Fig. 4).
 
-    Balanced Step with its weight squared: crack : background weight ((1 + w) / (1 - w))^2, without
-    limit at w = 1. Range [0, (1 + w)^2]. An empty mask gives (1 - w)^2 mean(prediction^2).
+    Balanced Step with squared weights: crack : background = (1 + w)^2 : (1 - w)^2, so that the
+    background has no weight at w = 1. Range [0, (1 + w)^2]. An empty mask gives
+    (1 - w)^2 mean(prediction^2).
     """
-    error = _weighted_error("squared_balanced_step", prediction, target, weight)
+    _check("squared_balanced_step", prediction, target, weight)
+    error = target - prediction
     return ((1 + weight * error.sign()) ** 2 * error**2).mean()
 
 
 def step(prediction: Tensor, target: Tensor, *, weight: float) -> Tensor:
     """mean((1 + w sign(relu(e))) e^2), w >= 0 (paper A, section II.1.2, Fig. 5).
 
-    Errors on cracks count 1 + w, on background 1. Range [0, 1 + w]. An empty mask gives
-    mean(prediction^2).
+    Errors on cracks have the weight 1 + w, errors on background 1. Range [0, 1 + w]. An empty
+    mask gives mean(prediction^2).
     """
-    error = _weighted_error("step", prediction, target, weight)
+    _check("step", prediction, target, weight)
+    error = target - prediction
     return ((1 + weight * error.relu().sign()) * error**2).mean()
 
 
 def relu(prediction: Tensor, target: Tensor, *, weight: float) -> Tensor:
     """mean((1 + w relu(e)) e^2), w >= 0 (paper A, section II.1.2, Fig. 6).
 
-    A missed crack pixel costs e^2 + w e^3: the more, the surer the miss. The gradient flows
-    through the weight too. Range [0, 1 + w]. An empty mask gives mean(prediction^2).
+    A missed crack pixel contributes e^2 + w e^3: the penalty grows with the confidence of the miss.
+    The gradient flows through the weight 1 + w relu(e) too. Range [0, 1 + w]. An empty mask gives
+    mean(prediction^2).
     """
-    error = _weighted_error("relu", prediction, target, weight)
+    _check("relu", prediction, target, weight)
+    error = target - prediction
     return ((1 + weight * error.relu()) * error**2).mean()
 
 
 def bce(prediction: Tensor, target: Tensor, *, weight: None = None) -> Tensor:
-    """Binary cross entropy, mean(-y log p - (1 - y) log(1 - p)) (paper B; paper A's missing one).
+    """Binary cross entropy, mean(-y log p - (1 - y) log(1 - p)) (paper B; not in paper A).
 
-    The logarithms are cut at -100, so it stays finite at p = 0 and 1. An empty mask gives
-    mean(-log(1 - p)). Training takes it from the logits (`loss_from_logits`), which is the same
-    number without the loss of digits.
+    Range [0, 100]: PyTorch clamps the logarithms at -100, so the loss is finite at p = 0 and p = 1.
+    An empty mask gives mean(-log(1 - p)). Training computes it from the logits
+    (`loss_from_logits`): the same number, but without the loss of digits near 0 and 1.
     """
-    _weighted_error("bce", prediction, target, weight)
+    _check("bce", prediction, target, weight)
     return functional.binary_cross_entropy(prediction, target)
 
 
 def dice(prediction: Tensor, target: Tensor, *, weight: None = None,
          smoothing: float = 0.0) -> Tensor:
-    """Soft Dice loss, 1 - 2 (TP + s) / (2 TP + FP + FN + 2 s), soft counts of the batch (paper B).
+    """Soft Dice loss, 1 - 2 (TP + s) / (2 TP + FP + FN + 2 s) (paper B).
 
-    TP = sum(p y), FP = sum(p (1 - y)), FN = sum((1 - p) y) over the whole batch, in float32; s is
-    `smoothing`, 0 by default, doubled as segmentation-models-pytorch has it. Range [0, 1]. **A
-    batch without a positive pixel gives 0 and no gradient**, whatever the smoothing.
+    The soft counts TP = sum(p y), FP = sum(p (1 - y)) and FN = sum((1 - p) y) are sums over the
+    whole batch. s is `smoothing`; segmentation-models-pytorch doubles it like TP. Range [0, 1].
+    **A batch without a positive pixel gives 0 and no gradient**, whatever the smoothing.
     """
-    _weighted_error("dice", prediction, target, weight)
-    return _library().DiceLoss("binary", from_logits=False, smooth=smoothing)(prediction, target)
-
-
-def jaccard(prediction: Tensor, target: Tensor, *, weight: None = None,
-            smoothing: float = 0.0) -> Tensor:
-    """Soft Jaccard loss, 1 - (TP + s) / (TP + FP + FN + s): `tversky` with alpha = beta = 1.
-
-    Soft counts, smoothing and batches without a positive pixel as in `dice`. Not in the papers.
-    """
-    _weighted_error("jaccard", prediction, target, weight)
-    return _library().JaccardLoss("binary", from_logits=False, smooth=smoothing)(prediction,
-                                                                                 target)
+    _check("dice", prediction, target, weight)
+    return _overlap_loss("dice", "binary", prediction, target, smoothing)
 
 
 def tversky(prediction: Tensor, target: Tensor, *, weight: tuple[float, float],
             smoothing: float = 0.0) -> Tensor:
     """Tversky loss, 1 - (TP + s) / (TP + alpha FP + beta FN + s), weight = (alpha, beta) (paper B).
 
-    Soft counts, smoothing and batches without a positive pixel as in `dice`, which is
-    alpha = beta = 0.5; segmentation-models-pytorch's convention: **alpha weighs false positives,
-    beta false negatives**. Range [0, 1].
+    Soft counts, smoothing, range and batches without a positive pixel as in `dice`, which is
+    alpha = beta = 0.5. **alpha weighs false positives, beta false negatives**, as in
+    segmentation-models-pytorch.
     """
-    _weighted_error("tversky", prediction, target, weight)
-    alpha, beta = weight
-    return _library().TverskyLoss("binary", from_logits=False, smooth=smoothing, alpha=alpha,
-                                  beta=beta)(prediction, target)
+    _check("tversky", prediction, target, weight)
+    return _overlap_loss("tversky", "binary", prediction, target, smoothing, weight)
 
 
 def bce_dice(prediction: Tensor, target: Tensor, *, weight: tuple[float, float],
              smoothing: float = 0.0) -> Tensor:
-    """a BCE + b Dice, weight = (a, b), a plain sum (paper B: BCE-Dice(a:b)).
+    """a BCE + b Dice, weight = (a, b) (paper B: BCE-Dice(a:b)).
 
-    A batch without a positive pixel gives a BCE alone.
+    Range [0, 100 a + b]. A batch without a positive pixel gives a BCE.
     """
-    _weighted_error("bce_dice", prediction, target, weight)
+    _check("bce_dice", prediction, target, weight)
     return weight[0] * bce(prediction, target) \
         + weight[1] * dice(prediction, target, smoothing=smoothing)
 
 
-def focal(prediction: Tensor, target: Tensor, *, weight: float) -> Tensor:
-    """Focal loss, mean((1 - p_t)^gamma (-log p_t)) with p_t = 1 - |e|; weight = gamma.
+def jaccard(prediction: Tensor, target: Tensor, *, weight: None = None,
+            smoothing: float = 0.0) -> Tensor:
+    """Soft Jaccard loss, 1 - (TP + s) / (TP + FP + FN + s) (not in the papers).
 
-    Lin et al., ICCV 2017, equation 4, without its class weight alpha; gamma = 0 is BCE. Not in the
-    papers. The logarithm is cut at -100. An empty mask gives mean(p^gamma (-log(1 - p))).
+    This is `tversky` with alpha = beta = 1. Soft counts, smoothing, range and batches without a
+    positive pixel as in `dice`.
     """
-    error = _weighted_error("focal", prediction, target, weight)
-    cross_entropy = functional.binary_cross_entropy(prediction, target, reduction="none")
-    return (error.abs() ** weight * cross_entropy).mean()
+    _check("jaccard", prediction, target, weight)
+    return _overlap_loss("jaccard", "binary", prediction, target, smoothing)
 
 
-LOSSES = {function.__name__: function for function in (
-    mse, balanced_step, squared_balanced_step, step, relu, bce, dice, tversky, bce_dice, jaccard,
-    focal)}
-SOFT = ("dice", "tversky", "bce_dice", "jaccard")  # of soft counts: these take a smoothing
+def focal(prediction: Tensor, target: Tensor, *, weight: float) -> Tensor:
+    """Focal loss, mean((1 - p_t)^gamma (-log p_t)) with p_t = 1 - |e| and weight = gamma.
+
+    Lin et al., ICCV 2017, equation 4, without its class weight alpha; not in the papers. gamma = 0
+    is BCE. Range [0, 100], as for BCE. An empty mask gives mean(p^gamma (-log(1 - p))).
+    """
+    _check("focal", prediction, target, weight)
+    error = target - prediction
+    cross_entropies = functional.binary_cross_entropy(prediction, target, reduction="none")
+    return (error.abs() ** weight * cross_entropies).mean()
+
+
+LOSSES = {"mse": mse, "balanced_step": balanced_step,
+          "squared_balanced_step": squared_balanced_step, "step": step, "relu": relu, "bce": bce,
+          "dice": dice, "tversky": tversky, "bce_dice": bce_dice, "jaccard": jaccard,
+          "focal": focal}
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy of three classes, mean(-log p_y): what BCE is for two.
+
+    `logits` is N x 3 x H x W, `labels` is N x H x W with class indices; p_y is the softmax
+    probability of the labelled class. Range [0, inf). Paper B does not say how many classes it
+    trained.
+    """
+    return functional.cross_entropy(logits, labels)
+
+
+def focal_three_class(logits: Tensor, labels: Tensor, *, weight: float) -> Tensor:
+    """Focal loss of three classes, mean((1 - p_y)^gamma (-log p_y)), weight = gamma.
+
+    Shapes, range and p_y as in `cross_entropy`.
+    """
+    cross_entropies = functional.cross_entropy(logits, labels, reduction="none")  # -log p_y
+    # 1 - p_y = 1 - exp(log p_y); expm1 keeps its digits where it is near 0
+    return ((-torch.expm1(-cross_entropies)) ** weight * cross_entropies).mean()
+
+
+def _three_class_loss(loss: str, logits: Tensor, target: Tensor, weight,
+                      smoothing: float) -> Tensor:
+    """One of `THREE_CLASS`; `bce_dice` has cross entropy in the place of BCE.
+
+    Dice, Tversky and Jaccard are the mean of the three classes' losses. A class that no pixel of
+    the batch has contributes 0, and the mean is still over three.
+    """
+    check_weight(loss, weight)
+    if loss not in THREE_CLASS:
+        raise ValueError(f"{loss} is no loss of three classes: expected one of "
+                         f"{', '.join(THREE_CLASS)}.")
+    if target.shape != (len(logits), 1, *logits.shape[2:]):
+        raise ValueError(f"{loss}: three classes need logits N x 3 x H x W and a target "
+                         f"N x 1 x H x W, got {tuple(logits.shape)} and {tuple(target.shape)}.")
+    labels = target[:, 0].long()
+    if loss == "cross_entropy":
+        return cross_entropy(logits, labels)
+    if loss == "focal":
+        return focal_three_class(logits, labels, weight=weight)
+    prediction = torch.softmax(logits, dim=1)
+    if loss == "bce_dice":
+        return weight[0] * cross_entropy(logits, labels) \
+            + weight[1] * _overlap_loss("dice", "multiclass", prediction, labels, smoothing)
+    return _overlap_loss(loss, "multiclass", prediction, labels, smoothing, weight)
 
 
 def loss_from_logits(loss: str, logits: Tensor, target: Tensor, *, weight=None,
-                     smoothing: float = 0.0) -> Tensor:
-    """The loss of a network's logits, in float32 whatever the network computed in.
+                     smoothing: float = 0.0, output: str = "sigmoid",
+                     pooling: str = "batch") -> Tensor:
+    """The loss of a network's logits, computed in float32 whatever the network computed in.
 
-    The same number as `LOSSES[loss](sigmoid(logits), target, weight=weight)`; cross entropy is
-    taken from the logits themselves, whose gradient does not vanish where the sigmoid saturates.
+    Logits N x 3 x H x W with a target N x 1 x H x W of class indices are three classes, and `loss`
+    must be one of `THREE_CLASS`. All other logits are binary, with a target of their shape;
+    `output` says how they become probabilities: by the sigmoid, or "clipped" to [0, 1]. With the
+    sigmoid, the cross entropy in BCE, BCE-Dice and focal is computed from the logits themselves,
+    since its gradient would vanish where the sigmoid saturates. `smoothing` concerns Dice, Tversky
+    and Jaccard alone. `pooling="image"` gives the mean of the images' losses instead of the loss
+    of the batch. Raises `ValueError` for an unknown loss, a weight out of range and wrong shapes.
     """
+    if pooling == "image":
+        values = [loss_from_logits(loss, image_logits, image_target, weight=weight,
+                                   smoothing=smoothing, output=output)
+                  for image_logits, image_target in zip(logits.split(1), target.split(1))]
+        return torch.stack(values).mean()
     logits, target = logits.float(), target.float()
-    _weighted_error(loss, logits, target, weight)
+    if logits.dim() == 4 and logits.shape[1] == 3:
+        return _three_class_loss(loss, logits, target, weight, smoothing)
+    _check(loss, logits, target, weight)
+    if loss == "cross_entropy":
+        raise ValueError("cross_entropy needs logits N x 3 x H x W, got "
+                         f"{tuple(logits.shape)}: for two classes use bce.")
+    options = {"smoothing": smoothing} if loss in ("dice", "tversky", "bce_dice", "jaccard") else {}
+    if output == "clipped":
+        return LOSSES[loss](logits.clamp(0, 1), target, weight=weight, **options)
     if loss == "bce":
         return functional.binary_cross_entropy_with_logits(logits, target)
     if loss == "focal":
         return sigmoid_focal_loss(logits, target, alpha=-1, gamma=weight, reduction="mean")
-    probability = torch.sigmoid(logits)
+    prediction = torch.sigmoid(logits)
     if loss == "bce_dice":
-        cross_entropy = functional.binary_cross_entropy_with_logits(logits, target)
-        return weight[0] * cross_entropy + weight[1] * dice(probability, target,
-                                                            smoothing=smoothing)
-    return loss_of_probabilities(loss, probability, target, weight=weight, smoothing=smoothing)
-
-
-def loss_of_probabilities(loss: str, prediction: Tensor, target: Tensor, *, weight=None,
-                          smoothing: float = 0.0) -> Tensor:
-    """`LOSSES[loss]`, its smoothing given to those that have one."""
-    options = {"smoothing": smoothing} if loss in SOFT else {}
+        return weight[0] * functional.binary_cross_entropy_with_logits(logits, target) \
+            + weight[1] * dice(prediction, target, smoothing=smoothing)
     return LOSSES[loss](prediction, target, weight=weight, **options)
 
 
-def _library():
-    """segmentation-models-pytorch's losses, imported where needed: that takes seconds."""
+def _overlap_loss(loss: str, mode: str, prediction: Tensor, target: Tensor, smoothing: float,
+                  weight=None) -> Tensor:
+    """segmentation-models-pytorch's loss of soft counts; mode "binary" or "multiclass"."""
+    # imported here because it takes seconds, and most who import this module don't need it
     from segmentation_models_pytorch import losses
-    return losses
+
+    options = {"mode": mode, "from_logits": False, "smooth": smoothing}
+    if loss == "dice":
+        return losses.DiceLoss(**options)(prediction, target)
+    if loss == "jaccard":
+        return losses.JaccardLoss(**options)(prediction, target)
+    alpha, beta = weight
+    return losses.TverskyLoss(**options, alpha=alpha, beta=beta)(prediction, target)
 
 
-def _weighted_error(loss: str, prediction: Tensor, target: Tensor, weight) -> Tensor:
-    """e = target - prediction, after the checks that all losses share."""
+def _check(loss: str, prediction: Tensor, target: Tensor, weight) -> None:
+    """The checks that all binary losses share."""
     check_weight(loss, weight)
     if prediction.shape != target.shape:
         raise ValueError(f"{loss}: prediction and target must have one shape, got "
                          f"{tuple(prediction.shape)} and {tuple(target.shape)}.")
-    return target - prediction
-
-
-COUNT = 3
-
-
-def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """mean(-log p_y): what BCE is for two classes (paper B does not say how many it trained)."""
-    return functional.cross_entropy(logits, target)
-
-
-def focal_of_classes(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
-    """mean((1 - p_y)^gamma (-log p_y)), p_y the softmax of the labelled class."""
-    surprise = functional.cross_entropy(logits, target, reduction="none")  # -log p_y
-    # expm1 keeps the digits of 1 - p_y near 0
-    return ((-torch.expm1(-surprise)) ** gamma * surprise).mean()
-
-
-def class_loss_from_logits(loss: str, logits: Tensor, target: Tensor, *, weight=None,
-                     smoothing: float = 0.0) -> Tensor:
-    """One of `THREE_CLASS`: Dice, Tversky, Jaccard, focal, cross entropy, and `bce_dice` with cross
-    entropy in the place of BCE.
-
-    `ValueError` for a weight out of range and for other shapes.
-    """
-    check_weight(loss, weight)
-    if logits.dim() != 4 or target.shape != (len(logits), 1, *logits.shape[2:]) \
-            or logits.shape[1] != COUNT:
-        raise ValueError(f"{loss}: three classes need logits N x 3 x H x W and a target "
-                         f"N x 1 x H x W, got {tuple(logits.shape)} and {tuple(target.shape)}.")
-    logits, labels = logits.float(), target[:, 0].long()
-    if loss == "cross_entropy":
-        return cross_entropy(logits, labels)
-    if loss == "focal":
-        return focal_of_classes(logits, labels, weight)
-    if loss == "bce_dice":
-        return weight[0] * cross_entropy(logits, labels) \
-            + weight[1] * overlap("dice", logits, labels, None, smoothing)
-    return overlap(loss, logits, labels, weight, smoothing)
-
-
-def overlap(loss: str, logits: Tensor, labels: Tensor, weight, smoothing: float) -> Tensor:
-    """Dice, Jaccard or Tversky of soft counts; weight = (alpha, beta) for Tversky."""
-    # imported where needed: that takes seconds
-    from segmentation_models_pytorch import losses
-
-    kinds = {"dice": losses.DiceLoss, "jaccard": losses.JaccardLoss, "tversky": losses.TverskyLoss}
-    if loss not in kinds:
-        raise ValueError(f"{loss} is no loss of three classes.")
-    options = dict(zip(("alpha", "beta"), weight)) if loss == "tversky" else {}
-    return kinds[loss]("multiclass", from_logits=False, smooth=smoothing, **options)(
-        torch.softmax(logits, dim=1), labels)

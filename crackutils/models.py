@@ -1,7 +1,7 @@
-"""The paper's U-Net, and segmentation-models-pytorch's FPN, behind one call: `build(protocol)`.
+"""Paper A's U-Net and, for paper B, the FPN of segmentation-models-pytorch.
 
-Both map float32 images N x 3 x H x W in [0, 1] to logits N x 1 x H x W, for any H and W; the FPN
-of three classes to N x 3 x H x W.
+`build(protocol)` returns either. Both take float32 images N x 3 x H x W in [0, 1] of any size and
+return float32 logits N x 1 x H x W, or N x 3 x H x W for three classes (FPN only).
 """
 
 import warnings
@@ -14,17 +14,30 @@ from torch.nn import functional
 
 from crackutils.protocol import Protocol
 
-OUTPUTS = {"binary": 1, "direct": 1, "three": 3}  # channels of the logits
+OUTPUTS = {"binary": 1, "direct": 1, "three": 3}  # channels of the logits, by protocol.classes
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class UNet(nn.Module):
-    """The U-Net of paper A (section III.1, Table 2), the figures it leaves open as parameters.
+class Float32Sequential(nn.Sequential):
+    """Layers that compute in float32 where autocast would choose bfloat16.
 
-    `levels` counts resolutions, the bottleneck included; filters double from `first_filters` at
-    each level up to `widest` (paper: 16-32-64-128 and, at 5 levels, 256). Two convolutions a level,
-    each followed by batch norm and ReLU; 2 x 2 max pooling; skip connections; logits out.
-    H and W must be multiples of `2 ** (levels - 1)` (`AnySize` sees to it).
+    Both networks end in such layers: bfloat16 has 8 significant bits, too few to tell apart the
+    predictions near 1, where the thresholds are close to each other.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            return super().forward(features.float())
+
+
+class UNet(nn.Module):
+    """The U-Net of paper A (section III.1, Table 2); what the paper leaves open is a parameter.
+
+    `levels` is the number of resolutions, the bottleneck included. The number of filters doubles
+    at each level from `first_filters` up to `widest` (paper: 16, 32, 64, 128 and, with 5 levels,
+    256). Each level has two convolutions, each followed by batch norm and ReLU. Between levels are
+    2 x 2 max pooling, up-sampling and skip connections. H and W must be multiples of
+    `2 ** (levels - 1)`; `AnySize` pads other sizes.
     """
 
     def __init__(self, levels: int, kernel: int, first_filters: int, widest: int = 256,
@@ -38,34 +51,37 @@ class UNet(nn.Module):
         self.upsampling = nn.ModuleList(upsample(before, after, upsampling) for before, after in up)
         self.decoder = nn.ModuleList(
             double_convolution(2 * after, after, kernel, batch_norm) for _, after in up)
-        self.head = nn.Conv2d(filters[0], 1, kernel_size=1)
+        self.head = Float32Sequential(nn.Conv2d(filters[0], 1, kernel_size=1))
 
     def forward(self, images: Tensor) -> Tensor:
         skips, features = [], images
         for level, block in enumerate(self.encoder):
             features = block(functional.max_pool2d(features, 2) if level else features)
             skips.append(features)
-        skips.pop()  # the bottleneck is no skip connection
+        skips.pop()  # the bottleneck has no skip connection
         for upsampling, block in zip(self.upsampling, self.decoder):
             features = block(torch.cat([skips.pop(), upsampling(features)], dim=1))
-        # a bfloat16 logit has 8 bits: the sweep wants a last layer in float32
-        with torch.autocast(images.device.type, enabled=False):
-            return self.head(features.float())
+        return self.head(features)
 
 
 def double_convolution(before: int, after: int, kernel: int, batch_norm: bool) -> nn.Sequential:
-    """Twice: convolution of the same size, batch norm (if wanted), ReLU."""
+    """Two convolutions that keep the size, each followed by batch norm (if wanted) and ReLU."""
     layers = []
     for channels in (before, after):
-        # a bias in front of batch norm would be taken off again
+        # batch norm subtracts the mean, so a bias before it would have no effect
         layers.append(nn.Conv2d(channels, after, kernel, padding=kernel // 2, bias=not batch_norm))
-        layers += [nn.BatchNorm2d(after)] if batch_norm else []
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(after))
         layers.append(nn.ReLU(inplace=True))
     return nn.Sequential(*layers)
 
 
 def upsample(before: int, after: int, kind: str) -> nn.Module:
-    """Twice the resolution: a transposed 2 x 2 convolution, or bilinear and a 1 x 1 convolution."""
+    """A layer that doubles height and width.
+
+    "transposed" is a transposed 2 x 2 convolution, "bilinear" an interpolation followed by a 1 x 1
+    convolution.
+    """
     if kind == "transposed":
         return nn.ConvTranspose2d(before, after, kernel_size=2, stride=2)
     return nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"),
@@ -73,9 +89,9 @@ def upsample(before: int, after: int, kind: str) -> nn.Module:
 
 
 class Normalize(nn.Module):
-    """Images less the mean, divided by the deviation of each channel.
+    """Subtract each channel's mean and divide by its standard deviation.
 
-    torchvision's transform would copy its numbers to the device, and wait for it, at each step.
+    torchvision's transform would copy the numbers to the device at each step, and wait for it.
     """
 
     def __init__(self, mean: Sequence[float], deviation: Sequence[float]):
@@ -88,7 +104,11 @@ class Normalize(nn.Module):
 
 
 class AnySize(nn.Module):
-    """A network that needs multiples of `multiple`: pads at the right and bottom, crops back."""
+    """Images of any size for a network whose H and W must be multiples of `multiple`.
+
+    The images are padded at the right and at the bottom with their edge pixels, and the padding is
+    cut off the logits.
+    """
 
     def __init__(self, network: nn.Module, multiple: int):
         super().__init__()
@@ -102,7 +122,7 @@ class AnySize(nn.Module):
 
 
 def build(protocol: Protocol) -> AnySize:
-    """The protocol's network, its first weights a function of the protocol's seed alone."""
+    """The protocol's network; its first weights depend on the protocol's seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(protocol.seed)
         if protocol.architecture == "fpn":
@@ -115,19 +135,23 @@ def build(protocol: Protocol) -> AnySize:
 def fpn(encoder_weights: str | None, outputs: int = 1) -> nn.Sequential:
     """segmentation-models-pytorch's FPN with a ResNet-50 encoder (paper B).
 
-    ImageNet weights come from a hub; whatever a hub that can't be reached raises passes through
-    (`with_encoder_at_hand` asks beforehand).
+    ImageNet weights are downloaded from a hub. If that fails, its error is raised;
+    `with_available_weights` finds out beforehand.
     """
-    # imported where needed: the U-Net's notebooks start seconds sooner without
+    # imported here because it takes seconds, and the U-Net does not need it
     import segmentation_models_pytorch as smp
 
     network = smp.FPN("resnet50", encoder_weights=encoder_weights, classes=outputs)
+    # the head is a 1 x 1 convolution and the up-sampling of its logits
+    network.segmentation_head = Float32Sequential(*network.segmentation_head)
     return nn.Sequential(Normalize(IMAGENET_MEAN, IMAGENET_STD), network)
 
 
-def with_encoder_at_hand(protocol: Protocol) -> Protocol:
-    """The protocol, or, where its ImageNet weights can't be had, the same with random ones, and a
-    warning that says so: then the runs' records say it too."""
+def with_available_weights(protocol: Protocol) -> Protocol:
+    """The protocol, or one with random weights if its ImageNet weights can't be downloaded.
+
+    In the second case a warning says so, and the records have `encoder_weights: null`.
+    """
     if protocol.encoder_weights is None:
         return protocol
     import segmentation_models_pytorch as smp
@@ -136,9 +160,9 @@ def with_encoder_at_hand(protocol: Protocol) -> Protocol:
     try:
         smp.encoders.get_encoder("resnet50", weights=protocol.encoder_weights)
         return protocol
-    except Exception as error:  # a hub fails in many ways; each of them means: no weights
-        warnings.warn("No ImageNet weights could be had, the encoder starts from random weights: "
-                      f"{type(error).__name__}. Results will be lower than with them.",
+    except Exception as error:  # a download fails in many ways, and none of them gives weights
+        warnings.warn(f"No ImageNet weights could be downloaded ({type(error).__name__}): the "
+                      "encoder starts from random weights, which gives lower results.",
                       stacklevel=2)
         return replace(protocol, encoder_weights=None)
     finally:
@@ -146,34 +170,37 @@ def with_encoder_at_hand(protocol: Protocol) -> Protocol:
 
 
 def probability(logits: Tensor, output: str) -> Tensor:
-    """Logits to float32 probabilities: of several classes the softmax, else the sigmoid or
-    (`"clipped"`) the value cut to [0, 1]."""
+    """Float32 probabilities of logits N x classes x H x W.
+
+    Several classes: the softmax. One class: the sigmoid or, if `output` is "clipped", the logits
+    clipped to [0, 1].
+    """
+    logits = logits.float()
     if logits.shape[1] > 1:
-        return torch.softmax(logits.float(), dim=1)
-    return logits.float().clamp(0, 1) if output == "clipped" else torch.sigmoid(logits.float())
+        return torch.softmax(logits, dim=1)
+    return logits.clamp(0, 1) if output == "clipped" else torch.sigmoid(logits)
 
 
 def parameter_count(model: nn.Module) -> int:
-    """How many numbers are trained."""
+    """Number of trained parameters."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def receptive_field(levels: int, kernel: int) -> int:
-    """Side in pixels of the square of input that an output pixel of the U-Net can depend on.
+    """Side in pixels of the square of the input that one output pixel of the U-Net depends on.
 
-    The largest over the output pixel's place in the pooling grid, with transposed 2 x 2 up-sampling
-    (bilinear reaches a little further). Followed backwards along the longest path: down to the
-    bottleneck's pixels and up again to the image's, each pair of convolutions widening the
-    interval by `kernel - 1` to both sides.
+    It depends on where the output pixel lies in the pooling grid; this is the largest. It holds for
+    transposed 2 x 2 up-sampling; bilinear up-sampling reaches a little further. The path through
+    the bottleneck is the longest. It is followed backwards from the output pixel, and each level's
+    two convolutions widen the interval by `kernel - 1` at both ends.
     """
-    widen = kernel - 1
-
-    def side(pixel: int) -> int:
+    widening = kernel - 1
+    sides = []
+    for pixel in range(2 ** (levels - 1)):
         low = high = pixel
-        for _ in range(levels - 1):
-            low, high = (low - widen) // 2, (high + widen) // 2
-        for _ in range(levels - 1):
-            low, high = (low - widen) * 2, (high + widen) * 2 + 1
-        return high + widen - (low - widen) + 1
-
-    return max(side(pixel) for pixel in range(2 ** (levels - 1)))
+        for _ in range(levels - 1):  # from the output down to the bottleneck
+            low, high = (low - widening) // 2, (high + widening) // 2
+        for _ in range(levels - 1):  # from the bottleneck up to the input
+            low, high = (low - widening) * 2, (high + widening) * 2 + 1
+        sides.append(high - low + 1 + 2 * widening)
+    return max(sides)

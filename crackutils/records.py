@@ -1,35 +1,58 @@
-"""The record of a run: where it lies, what is in it, and how it is written so that none is lost.
+"""The record of a run: where it lies, what it holds, and how it is written so that none is lost.
 
-`<runs>/<protocol>/<dataset>/records/<run-id>/` holds `config.json`, `environment.json`,
-`history.csv`, `counts.npz`, `samples.npz` (synthetic data only) and `model.safetensors`. Each file
-is written to the side and renamed; `complete.json` comes last and makes the record count.
+`<runs>/<protocol>/<dataset>/records/<run-id>/` holds `config.json` (what decides the run),
+`environment.json` (what it was computed with), `history.csv`, `counts.npz`, `samples.npz`
+(synthetic data only) and `model.safetensors`. Each file is written to the side and renamed;
+`complete.json` comes last, and a run without it counts as unfinished.
 """
 
-import contextlib
+import functools
+import hashlib
 import io
 import json
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from safetensors.torch import save as safetensors_bytes
 
 from crackutils.device import Hardware
 from crackutils.files import PART, write_atomically
+from crackutils.losses import weight_text
 from crackutils.protocol import Protocol
 
-COMPLETE = "complete.json"
+# Raised whenever the same protocol begins to give other numbers (draws, losses, evaluation) or
+# files: a record of another format is not used.
+FORMAT = 2
+CONFIG, COMPLETE = "config.json", "complete.json"
 CHECKPOINT, LOCK = "checkpoint.pt", ".lock"
 CHECKPOINT_SECONDS = 30  # at least, between two checkpoints
 CHECKPOINT_SHARE = 0.02  # of the time, at most
 
 
+class RecordError(ValueError):
+    """What is wrong with a record or a checkpoint, and what to do, in a sentence."""
 
 
+def run_id(protocol: Protocol, fingerprint: str) -> str:
+    """`loss-weight-seed-hash8`; the hash is over the format, the protocol and the data.
+
+    `ValueError` if the protocol leaves the precision open: runs in float32 and in bfloat16 differ.
+    """
+    if protocol.precision == "auto":
+        raise ValueError("A run's precision must be decided (float32 or bfloat16), got auto: "
+                         "crackutils.device.decide does that.")
+    text = json.dumps([FORMAT, protocol.as_dict(), fingerprint], sort_keys=True)
+    return f"{run_prefix(protocol)}{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def run_prefix(protocol: Protocol) -> str:
+    """What the ids of all runs with this loss, weight and seed begin with."""
+    return f"{protocol.loss}-{weight_text(protocol.weight)}-{protocol.seed}-"
 
 
 def records_folder(root: Path, protocol_name: str, dataset: str) -> Path:
@@ -39,7 +62,7 @@ def records_folder(root: Path, protocol_name: str, dataset: str) -> Path:
 
 def record_folder(root: Path, protocol: Protocol, dataset: str, fingerprint: str) -> Path:
     """Where one run's record lies, whether it is there or not."""
-    return records_folder(root, protocol.name, dataset) / protocol.run_id(fingerprint)
+    return records_folder(root, protocol.name, dataset) / run_id(protocol, fingerprint)
 
 
 def is_complete(record: Path) -> bool:
@@ -47,64 +70,170 @@ def is_complete(record: Path) -> bool:
     return (record / COMPLETE).is_file()
 
 
+def is_unfinished(record: Path) -> bool:
+    """Whether the run was begun, has a checkpoint, and has not come to its end."""
+    return (record / CHECKPOINT).is_file() and not is_complete(record)
+
+
 def find(roots: dict[str, Path], protocol: Protocol, dataset: str,
          fingerprint: str | None = None) -> tuple[str, Path] | None:
     """The complete record of exactly this protocol in the first root that has one, and its source.
 
     `roots` maps a name ("runs", "results") to a folder; the source is the record's path below it,
-    the name in front, without a machine's own folders. Tables are made where the data is not at
-    hand, without its fingerprint: then two records of one protocol on different data of one name
-    are refused with `ValueError`.
+    with the name in front and without a machine's own folders. A protocol whose precision is "auto"
+    takes a record of either precision, float32 (with a warning) if there are both. The fingerprint
+    may be None where the data is not at hand: then a record of any data of that name fits.
+
+    Faults that a record is known to have are printed. If there is no record but some that another
+    version of the program wrote, a warning says so. `RecordError` if several records fit.
     """
-    for name, root in roots.items():
-        folder = records_folder(root, protocol.name, dataset)
-        pattern = protocol.run_id("")[:-8] + "*"  # all but the hash
-        found = [record for record in sorted(folder.glob(pattern)) if is_complete(record)
-                 and matches(record, protocol, fingerprint)]
-        if len(found) > 1:
-            raise ValueError(f"{folder} holds {len(found)} records of one run, made from "
-                             "different data of the same name: "
-                             f"{', '.join(record.name for record in found)}. Keep one.")
-        if found:
-            return (Path(name) / found[0].relative_to(root)).as_posix(), found[0]
+    folders = {name: records_folder(root, protocol.name, dataset) for name, root in roots.items()}
+    for name, folder in folders.items():
+        matching = [record for record in same_prefix(folder, protocol)
+                    if is_complete(record) and matches(record, protocol, fingerprint)]
+        if matching:
+            record = preferred(matching)
+            for fault in read_json(record / CONFIG).get("known_faults", []):
+                print_once(f"Known fault of records that are used here: {fault}")
+            return (Path(name) / record.relative_to(roots[name])).as_posix(), record
+    for folder in folders.values():
+        warn_of_other_formats(folder, protocol)
     return None
 
 
+def same_prefix(folder: Path, protocol: Protocol) -> list[Path]:
+    """The runs with this loss, weight and seed, complete or not."""
+    return sorted(folder.glob(f"{run_prefix(protocol)}*/"))
+
+
 def matches(record: Path, protocol: Protocol, fingerprint: str | None) -> bool:
-    """Whether a record is of this protocol, and of this data if a fingerprint is given."""
-    config = read_json(record / "config.json")
-    known = config["protocol"].keys() <= protocol.as_dict().keys()
-    return known and Protocol.from_dict(config["protocol"]) == protocol \
-        and fingerprint in (None, config["fingerprint"])
+    """Whether a run is of this protocol, and of this data if a fingerprint is given.
+
+    A precision of "auto" matches both precisions.
+    """
+    if not has_this_format(record, protocol):
+        return False
+    config, wanted = read_json(record / CONFIG), protocol.as_dict()
+    if protocol.precision == "auto":
+        wanted["precision"] = config["protocol"]["precision"]
+    return config["protocol"] == wanted and fingerprint in (None, config["fingerprint"])
 
 
+def has_this_format(record: Path, protocol: Protocol) -> bool:
+    """Whether a run has this program's format, and its protocol the same fields as `protocol`."""
+    if not (record / CONFIG).is_file():
+        return False
+    config = read_json(record / CONFIG)
+    return config.get("format") == FORMAT \
+        and config["protocol"].keys() == protocol.as_dict().keys()
+
+
+def preferred(matching: list[Path]) -> Path:
+    """The one of a protocol's complete records that counts; see `find`."""
+    configs = {record: read_json(record / CONFIG) for record in matching}
+    precisions = {config["protocol"]["precision"] for config in configs.values()}
+    fingerprints = {config["fingerprint"] for config in configs.values()}
+    folder, names = matching[0].parent, ", ".join(record.name for record in matching)
+    if len(fingerprints) > 1 or len(matching) > len(precisions):
+        raise RecordError(f"{folder} holds {len(matching)} records of one run: {names}. They are "
+                          "copies, or made from different data of the same name. Keep one.")
+    if len(matching) == 1:
+        return matching[0]
+    warnings.warn(f"{folder} holds records of one run in float32 and in bfloat16 ({names}): the "
+                  "one in float32 is used. State precision in overrides to choose.", stacklevel=3)
+    return next(record for record, config in configs.items()
+                if config["protocol"]["precision"] == "float32")
+
+
+@functools.cache
+def print_once(sentence: str) -> None:
+    """Print a sentence, but only once in this process: a table looks for many records."""
+    print(sentence)
+
+
+def warn_of_other_formats(folder: Path, protocol: Protocol) -> None:
+    """Warn if a run with this loss, weight and seed was written by another version of the program.
+
+    The numbers are those of the whole folder, so that one warning serves for all of its runs.
+    """
+    if all(has_this_format(run, protocol) for run in same_prefix(folder, protocol)):
+        return
+    others = [run for run in folder.iterdir()
+              if run.is_dir() and not has_this_format(run, protocol)]
+    complete = sum(is_complete(run) for run in others)
+    unfinished = sum(is_unfinished(run) for run in others)
+    if complete or unfinished:
+        warnings.warn(f"{complete} complete records and {unfinished} unfinished runs in {folder} "
+                      "were written by another version of this program (this one writes format "
+                      f"{FORMAT}): they are neither used nor resumed. Use that version, or move "
+                      "them away and train again.", stacklevel=3)
+
+
+def warn_of_other_precision(record: Path, protocol: Protocol, fingerprint: str) -> None:
+    """Warn if this run was begun in another precision than the one decided for `record`.
+
+    `protocol` is the one that a user asked for: if it states a precision, no other is meant.
+    """
+    for run in same_prefix(record.parent, protocol):
+        if run != record and is_unfinished(run) and matches(run, protocol, fingerprint):
+            precision = read_json(run / CONFIG)["protocol"]["precision"]
+            warnings.warn(f"{run} is this run, unfinished, in {precision}: it is not resumed, "
+                          "since another precision was decided here. State precision in overrides "
+                          "to resume it.", stacklevel=3)
+
+
+def environments_differ(folders: Iterable[Path]) -> str | None:
+    """A sentence that names in what the making of some records differs, None if in nothing.
+
+    Looked at are the precision, the version of PyTorch and the device: numbers that differ in one
+    of them are not strictly comparable.
+    """
+    environments = [read_json(folder / "environment.json") for folder in folders]
+    differences = []
+    for field, title in (("precision", "precision"), ("torch", "version of PyTorch"),
+                         ("device", "device")):
+        values = sorted({str(environment.get(field, "unknown")) for environment in environments})
+        if len(values) > 1:
+            differences.append(f"{title} ({', '.join(values)})")
+    if not differences:
+        return None
+    return f"These records were not made alike: they differ in {', '.join(differences)}."
 
 
 def write_json(path: Path, content: dict) -> None:
+    """Write a JSON file, whole or not at all."""
     write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def read_json(path: Path) -> dict:
+    """The content of a JSON file."""
     return json.loads(path.read_text())
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays into a compressed .npz file, whole or not at all."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     write_atomically(path, buffer.getvalue())
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file; `ValueError` if it holds Python objects, which could be code."""
     with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
+
+
+def write_config(record: Path, protocol: Protocol, dataset: str, fingerprint: str) -> None:
+    """Write what decides a run, at its beginning: so that an unfinished run can be recognised."""
+    record.mkdir(parents=True, exist_ok=True)
+    write_json(record / CONFIG, {"format": FORMAT, "protocol": protocol.as_dict(),
+                                 "dataset": dataset, "fingerprint": fingerprint})
 
 
 def save(record: Path, protocol: Protocol, dataset: str, fingerprint: str, environment: dict,
          history: pd.DataFrame, counts: dict, samples: dict | None, model: dict) -> None:
     """Write a whole record, `complete.json` last, and drop the checkpoint."""
-    record.mkdir(parents=True, exist_ok=True)
-    write_json(record / "config.json", {"protocol": protocol.as_dict(), "dataset": dataset,
-                                        "fingerprint": fingerprint})
+    write_config(record, protocol, dataset, fingerprint)
     write_json(record / "environment.json", environment)
     write_atomically(record / "history.csv", history.to_csv(index=False).encode())
     write_arrays(record / "counts.npz", counts)
@@ -117,86 +246,66 @@ def save(record: Path, protocol: Protocol, dataset: str, fingerprint: str, envir
 
 
 class Checkpoints:
-    """A run's `checkpoint.pt`: tensors and plain numbers, beside the run they belong to.
+    """A run's `checkpoint.pt`: tensors and plain numbers, and the run that they belong to.
 
-    Each is written to the side, forced to disk and renamed: the one before stays until the new one
-    is whole. They come every 30 s, or so seldom that, from what the last one cost, writing them
-    takes at most 2 % of the time. `seconds` is what writing took, in all sessions.
+    Each one is written to the side, forced to the disk and renamed: the one before stays until the
+    new one is whole. A checkpoint is written every 30 s, or less often if writing is slow: at most
+    2 % of the training time goes into checkpoints. `seconds` is the time that writing took, in all
+    sessions together.
     """
 
     def __init__(self, record: Path, protocol: Protocol, fingerprint: str, hardware: Hardware):
         self.record, self.path = record, record / CHECKPOINT
-        # precision and layout as they were decided: the protocol may say "auto"
-        self.belongs = {**protocol.as_dict(), "fingerprint": fingerprint,
-                        "device": hardware.device, "precision": hardware.precision,
-                        "memory_format": hardware.memory_format}
+        # precision and memory format as decided: the protocol may leave them open
+        self.identity = {"format": FORMAT, **protocol.as_dict(), "fingerprint": fingerprint,
+                         "device": hardware.device, "precision": hardware.precision,
+                         "memory_format": hardware.memory_format}
         self.last, self.cost, self.seconds = time.monotonic(), 0.0, 0.0
 
     def due(self) -> bool:
-        return time.monotonic() - self.last >= max(CHECKPOINT_SECONDS, self.cost / CHECKPOINT_SHARE)
+        """Whether it is time for the next checkpoint."""
+        pause = max(CHECKPOINT_SECONDS, self.cost / CHECKPOINT_SHARE)
+        return time.monotonic() - self.last >= pause
 
     def save(self, state: dict) -> None:
-        """Write the state; `OSError` with what to do where the disk is full."""
+        """Write the state of a training; `OSError` with what to do if the disk is full."""
         begun = time.monotonic()
         self.record.mkdir(parents=True, exist_ok=True)
+        content = {"belongs": self.identity, "cost": (self.cost, self.seconds), **state}
         try:
-            write_atomically(self.path, lambda file: torch.save(
-                {"belongs": self.belongs, "cost": (self.cost, self.seconds)} | state, file))
-        except (OSError, RuntimeError) as error:  # PyTorch's writer wraps what the disk says
+            write_atomically(self.path, functools.partial(torch.save, content))
+        except (OSError, RuntimeError) as error:  # PyTorch wraps what the disk says
             raise OSError(f"The checkpoint after step {len(state['losses'])} could not be written "
-                          f"to {self.record} ({error}). Make room and start again: the run goes on "
-                          "from the checkpoint before.") from error
+                          f"to {self.record} ({error}). Make room and start again: the run is "
+                          "resumed from the checkpoint before.") from error
         self.last = time.monotonic()
         self.cost = self.last - begun
         self.seconds += self.cost
 
     def load(self) -> dict | None:
-        """The last checkpoint, or None; nothing executable in it is run.
+        """The last checkpoint, or None; code in it is never run.
 
-        `ValueError` for one that can't be read, or is another run's, with the fields that differ.
+        Files that a killed process left half-written are deleted. `RecordError` for a checkpoint
+        that can't be read or that is another run's, with the fields that differ.
         """
+        for unfinished in self.record.glob(f".*{PART}"):
+            unfinished.unlink()
         if not self.path.is_file():
             return None
-        content = self.path.read_bytes()  # what the disk says is no damage
+        content = self.path.read_bytes()  # before the try: a failing disk is no damaged file
         try:
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-            theirs, (cost, seconds) = dict(state["belongs"]), state["cost"]
+            saved, (cost, seconds) = dict(state["belongs"]), state["cost"]
         except MemoryError:
             raise
         except Exception as error:  # a damaged file fails in many ways
-            raise ValueError(f"{self.path} is no checkpoint of this program, or damaged "
-                             f"({type(error).__name__}): delete it to begin the run anew.") \
+            raise RecordError(f"{self.path} is no checkpoint of this program, or damaged "
+                              f"({type(error).__name__}): delete it to begin the run anew.") \
                 from error
-        differing = [f"{field} ({theirs.get(field)!r} there, {value!r} here)"
-                     for field, value in self.belongs.items() if theirs.get(field) != value]
+        differing = [f"{field} ({saved.get(field)!r} there, {value!r} here)"
+                     for field, value in self.identity.items() if saved.get(field) != value]
         if differing:
-            raise ValueError(f"{self.path} is another run's: {', '.join(differing)}. Delete or "
-                             "move it.")
+            raise RecordError(f"{self.path} belongs to another run: {', '.join(differing)}. Delete "
+                              "it or move it away.")
         self.cost, self.seconds = cost, seconds
         return state
-
-
-@contextlib.contextmanager
-def alone(record: Path, wait: bool = True) -> Iterator[None]:
-    """Let one program at a time work on a run: a second waits, and says so, or is refused.
-
-    The lock is the operating system's: it ends with the process, however that ends.
-    """
-    record.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(record / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        if not wait:
-            raise RuntimeError(f"{record.name}: another program is at this run. Start again when "
-                               "it has ended.") from error
-        print(f"{record.name}: another program is at this run, waiting for it to end", flush=True)
-        lock.acquire()
-    for left in record.glob(f".*{PART}"):  # of a process that was killed
-        left.unlink()
-    try:
-        yield
-    finally:
-        if is_complete(record):  # who still waits for the lock will find the run complete
-            (record / LOCK).unlink(missing_ok=True)
-        lock.release()

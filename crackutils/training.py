@@ -12,27 +12,25 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from crackutils import losses
 from crackutils.batches import Sampler
-from crackutils.device import Hardware, synchronised
-from crackutils.losses import loss_from_logits, loss_of_probabilities
-from crackutils.models import probability
+from crackutils.device import Hardware, synchronises_batch_norm
+from crackutils.losses import loss_from_logits
 from crackutils.protocol import Protocol
 from crackutils.records import Checkpoints
 
-FETCH_EVERY = 10  # steps between two looks at the losses: each look waits for the device
+FETCH_EVERY = 10  # steps after which their losses are fetched: that waits for the device
 
 
 class TrainingFailedError(RuntimeError):
-    """The loss is no number any more."""
+    """The loss is NaN or infinite."""
 
 
 class Trained(NamedTuple):
-    """The loss of each step, the validation part's IoU after some, the seconds of all sessions."""
+    """What a training gives besides the trained network."""
 
-    losses: list[float]
-    validation: dict[int, float]
-    seconds: float
+    losses: list[float]  # of each step
+    validation: dict[int, float]  # the validation part's IoU after some of the steps
+    seconds: float  # of all sessions together
 
 
 def learning_rate(protocol: Protocol, step: int) -> float:
@@ -46,126 +44,115 @@ def train(fabric: Fabric, model: nn.Module, sampler: Sampler, hardware: Hardware
           checkpoints: Checkpoints, validate: Callable[[], float] | None = None) -> Trained:
     """Train `model` in place; `validate` is called after every `protocol.validate_every` steps.
 
-    Adam on batches that are a pure function of (seed, step), shared out over Fabric's processes. A
-    run that was cut short goes on from its last checkpoint. `TrainingFailedError` where the loss is
-    not a finite number. Bit for bit the same on the same machine on a CPU; on CUDA some of the
-    operations have no deterministic form.
+    Adam on batches that are a pure function of (seed, step); Fabric's processes share them. A run
+    that was cut short is resumed from its last checkpoint. On a CPU a repeated run ends bit for bit
+    the same on the same machine; on CUDA some operations have no deterministic form. Raises
+    `TrainingFailedError` if the loss is NaN or infinite.
     """
     protocol = sampler.protocol
     set_switches(hardware)
     network, optimizer, fabric_optimizer = set_up(fabric, model, protocol, hardware)
-    # after set-up: Adam's state has to lie where Fabric has put the weights
-    state = fabric.broadcast(checkpoints.load() if fabric.is_global_zero else None)
-    trained = restore(model, optimizer, state)
-    losses, validation, earlier = trained
+    # the checkpoint comes after `set_up`: Adam's state has to lie where Fabric has put the weights
+    checkpoint = fabric.broadcast(checkpoints.load() if fabric.is_global_zero else None)
+    losses, validation, earlier_seconds = restore(model, optimizer, checkpoint)
     network.train()
-    pending, started = [], time.monotonic()
+    new_losses, start = [], time.monotonic()
     steps = range(len(losses), protocol.steps)
-    bar = progress(zip(steps, sampler.batches(steps)), len(losses), protocol, fabric)
+    bar = progress_bar(zip(steps, sampler.batches(steps)), len(losses), protocol, fabric)
     for step, batch in bar:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(protocol, step)
         seed_dropout(protocol, step, fabric.global_rank)
-        pending.append(one_step(fabric, network, fabric_optimizer, batch, protocol, hardware))
-        look = validate and protocol.validate_every and (step + 1) % protocol.validate_every == 0
-        if not (look or len(pending) == FETCH_EVERY or step + 1 == protocol.steps):
-            continue
-        losses += fetch(pending, len(losses), sampler, protocol)
-        pending.clear()
+        new_losses.append(one_step(fabric, network, fabric_optimizer, batch, protocol, hardware))
+        last = step + 1 == protocol.steps
+        validate_now = validate is not None and protocol.validate_every is not None \
+            and (step + 1) % protocol.validate_every == 0
+        if not (validate_now or last or len(new_losses) == FETCH_EVERY):
+            continue  # the device computes ahead
+        losses += fetch(new_losses, len(losses), sampler)
+        new_losses = []
         bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
-        if look:
+        if validate_now:
             validation[step + 1] = validate()
             network.train()
         if fabric.is_global_zero and checkpoints.due():
             checkpoints.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(),
                               "losses": losses, "validation": validation,
-                              "seconds": earlier + time.monotonic() - started})
-    return trained._replace(seconds=earlier + time.monotonic() - started)
+                              "seconds": earlier_seconds + time.monotonic() - start})
+    return Trained(losses, validation, earlier_seconds + time.monotonic() - start)
 
 
-def progress(batches, done: int, protocol: Protocol, fabric: Fabric) -> tqdm:
-    """The batches with a progress bar, in one of several processes."""
+def progress_bar(batches, done: int, protocol: Protocol, fabric: Fabric) -> tqdm:
+    """The batches with a progress bar, which one of several processes shows."""
     return tqdm(batches, initial=done, total=protocol.steps,
                 desc=f"{protocol.loss} {protocol.weight or ''} seed {protocol.seed}",
                 unit="step", file=sys.stdout, mininterval=2, disable=not fabric.is_global_zero)
 
 
 def set_switches(hardware: Hardware) -> None:
-    """PyTorch's global switches: repeatable on a CPU, the fastest algorithms on CUDA."""
+    """Set PyTorch's global switches: repeatable on a CPU, the fastest algorithms on CUDA."""
     torch.use_deterministic_algorithms(hardware.device == "cpu")
-    # else every new tensor is filled first, in case somebody reads what nobody wrote
+    # deterministic mode would also fill each new tensor, which costs time and changes nothing here
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = hardware.device == "cuda"
 
 
 def set_up(fabric: Fabric, model: nn.Module, protocol: Protocol, hardware: Hardware) -> tuple:
-    """The network as Fabric runs it, its optimiser, and the optimiser as Fabric runs it."""
+    """The network as Fabric runs it, its optimizer, and the optimizer as Fabric runs it."""
     model.to(memory_format=hardware.tensor_format)
-    if hardware.ranks > 1 and synchronised(protocol):
+    if hardware.ranks > 1 and synchronises_batch_norm(protocol):
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=protocol.learning_rate, fused=True)
     network, fabric_optimizer = fabric.setup(model, optimizer)
     return network, optimizer, fabric_optimizer
 
 
+def restore(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: dict | None) -> Trained:
+    """Load a checkpoint, if there is one, and return what the steps until then have given."""
+    if checkpoint is None:
+        return Trained([], {}, 0.0)
+    model.load_state_dict(checkpoint["model"])
+    optimizer.load_state_dict(checkpoint["optimizer"])
+    print(f"resumed after step {len(checkpoint['losses'])}")
+    return Trained(checkpoint["losses"], checkpoint["validation"], checkpoint["seconds"])
+
+
 def seed_dropout(protocol: Protocol, step: int, rank: int) -> None:
-    """Dropout (the FPN has some) draws by (seed, step) too, and in each process something else."""
-    entropy = [protocol.seed, step] + [rank] * (rank > 0)
-    torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+    """Let dropout (the FPN has some) depend on seed and step alone, and differ by process."""
+    numbers = [protocol.seed, step]
+    if rank > 0:
+        numbers.append(rank)
+    torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
 
 
 def one_step(fabric: Fabric, network, optimizer, batch: tuple[Tensor, Tensor], protocol: Protocol,
              hardware: Hardware) -> Tensor:
-    """Predict, charge, improve; returns the loss without waiting for it."""
+    """Predict, compute the loss, improve the weights; returns the loss without waiting for it."""
     images, targets = batch
     logits = network(images.contiguous(memory_format=hardware.tensor_format))
     if hardware.ranks > 1:
-        # some losses pool over the batch: each process charges the whole of it, and the average of
-        # the gradients, which Fabric makes, is then the gradient of one process
-        logits, targets = (fabric.all_gather(one, sync_grads=one.requires_grad).flatten(0, 1)
-                           for one in (logits, targets))
-    loss = charge(logits, targets, protocol)
+        # Some losses pool over the batch, so each process computes the loss of the whole batch.
+        # Fabric averages the processes' gradients; the average is the gradient of one process.
+        logits = fabric.all_gather(logits, sync_grads=True).flatten(0, 1)
+        targets = fabric.all_gather(targets).flatten(0, 1)
+    loss = loss_from_logits(protocol.loss, logits, targets, weight=protocol.weight,
+                            smoothing=protocol.smoothing, output=protocol.output,
+                            pooling=protocol.pooling)
     optimizer.zero_grad()
     fabric.backward(loss)
     optimizer.step()
     return loss.detach()
 
 
-def charge(logits: Tensor, targets: Tensor, protocol: Protocol) -> Tensor:
-    """The protocol's loss: of the batch, or (`pooling="image"`) the mean of each image's own."""
-    if protocol.pooling == "image" and len(logits) > 1:
-        return torch.stack([charge(one, target, protocol) for one, target in
-                            zip(logits.split(1), targets.split(1))]).mean()
-    options = {"weight": protocol.weight, "smoothing": protocol.smoothing}
-    if protocol.classes == "three":
-        return losses.class_loss_from_logits(protocol.loss, logits, targets, **options)
-    if protocol.output == "clipped":
-        return loss_of_probabilities(protocol.loss, probability(logits, "clipped"), targets,
-                                     **options)
-    return loss_from_logits(protocol.loss, logits, targets, **options)
-
-
-def restore(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: dict | None) -> Trained:
-    """Put a checkpoint back, if there is one; returns what the steps done have given."""
-    if checkpoint is None:
-        return Trained([], {}, 0.0)
-    model.load_state_dict(checkpoint["model"])
-    optimizer.load_state_dict(checkpoint["optimizer"])
-    print(f"resumed after step {len(checkpoint['losses'])}")
-    return Trained(list(checkpoint["losses"]), dict(checkpoint["validation"]),
-                   checkpoint["seconds"])
-
-
-def fetch(pending: list[torch.Tensor], first: int, sampler: Sampler,
-          protocol: Protocol) -> list[float]:
-    """The losses of the last steps as numbers; stops at the first that is none."""
-    losses = torch.stack(pending).tolist()
-    for step, loss in enumerate(losses, start=first):
+def fetch(losses: list[Tensor], first_step: int, sampler: Sampler) -> list[float]:
+    """The losses of the last steps as numbers; `TrainingFailedError` if one is not finite."""
+    values = torch.stack(losses).tolist()
+    for step, loss in enumerate(values, start=first_step):
         if not math.isfinite(loss):
-            names = ", ".join(sampler.names(step))
+            protocol, names = sampler.protocol, ", ".join(sampler.names(step))
             raise TrainingFailedError(
                 f"The loss is {loss} at step {step + 1} of {protocol.steps} ({protocol.loss}, "
                 f"weight {protocol.weight}, seed {protocol.seed}); its batch: {names}. Try a lower "
                 f"learning_rate (now {protocol.learning_rate:g}) or precision=float32, and look "
                 "at the batch's images and masks.")
-    return losses
+    return values

@@ -12,7 +12,7 @@ from crackutils.evaluation import THRESHOLDS
 from crackutils.papers import bootstrap, crack_tables, published, road_tables, verdicts
 from crackutils.protocol import preset
 
-ROADS = preset("smoke", "roads")
+ROADS = preset("smoke", "roads", {"precision": "float32"})
 NAMES = [f"v_{frame:03d}" for frame in range(62)] + [f"x{one}y" for one in range(5)]
 HISTORY = pd.DataFrame({"step": [1, 2], "loss": [0.5, 0.4], "validation_iou": [0.1, 0.2]})
 

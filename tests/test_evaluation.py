@@ -68,7 +68,7 @@ def test_every_pixel_gets_its_own_prediction(size, monkeypatch):
 def test_a_network_sees_no_more_than_a_tile():
     protocol = preset("smoke")
     network = build(protocol)
-    network.network.head.weight.data *= 1e4  # first weights hardly let a far pixel through
+    network.network.head[0].weight.data *= 1e4  # first weights hardly let a far pixel through
     large = sample(32, 56)  # windows start at 0 and 24: columns below 24 lie in the first alone
     left = Sample("b", large.image[:, :32], large.mask[:, :32], None)
     of_large, of_left = predicted(network, protocol, large, left)

@@ -23,18 +23,18 @@ def samples(tmp_path_factory):
 
 
 def run(model, sampler, record, protocol=PROTOCOL):
-    """Losses, and what a look at the network's state says after each step."""
+    """The losses, and in the place of the validation's IoU the sum of the network's state."""
     checkpoints = records.Checkpoints(record, protocol, "data", HERE)
 
-    def look() -> float:
+    def sum_of_state() -> float:
         model.eval()
         return float(sum(value.double().sum() for value in model.state_dict().values()))
 
-    return train(fabric_for(HERE), model, sampler, HERE, checkpoints, look)[:2]
+    return train(fabric_for(HERE), model, sampler, HERE, checkpoints, sum_of_state)[:2]
 
 
 class Interrupted(Sampler):
-    """A sampler that is gone after the second step."""
+    """A sampler that is interrupted after the second step."""
 
     def batch(self, step):
         if step == 2:
@@ -42,8 +42,8 @@ class Interrupted(Sampler):
         return super().batch(step)
 
 
-def test_an_fpn_run_is_the_same_whatever_was_drawn_before_and_after_a_cut(samples, tmp_path,
-                                                                          monkeypatch):
+def test_an_fpn_run_depends_on_its_seed_alone_and_ends_alike_after_an_interruption(
+        samples, tmp_path, monkeypatch):
     first = build(PROTOCOL)
     losses = run(first, Sampler(samples, PROTOCOL), tmp_path / "first")
     torch.rand(7)
@@ -59,15 +59,15 @@ def test_an_fpn_run_is_the_same_whatever_was_drawn_before_and_after_a_cut(sample
         assert torch.equal(one, other)
 
 
-def test_a_loss_that_is_no_number_is_told_although_somebody_looked_before(tmp_path):
+def test_a_loss_of_nan_stops_the_run_although_validation_met_nan_before(tmp_path):
     protocol = preset("smoke", "roads", {"steps": 3, "learning_rate": 1e38})
     dataset = datasets.load("synthetic", protocol, tmp_path)
     with pytest.raises(training.TrainingFailedError, match="its batch"):
         experiment.complete(protocol, dataset, tmp_path, None, "cpu")
 
 
-def test_other_looks_change_no_loss(samples, tmp_path):
+def test_how_often_a_run_validates_changes_no_loss(samples, tmp_path):
     seldom = preset("smoke", "roads", {"steps": 3, "validate_every": 2})
-    losses, looks = run(build(seldom), Sampler(samples, seldom), tmp_path / "seldom", seldom)
-    assert list(looks) == [2]
+    losses, validation = run(build(seldom), Sampler(samples, seldom), tmp_path / "seldom", seldom)
+    assert list(validation) == [2]
     assert losses == run(build(PROTOCOL), Sampler(samples, PROTOCOL), tmp_path / "often")[0]

@@ -1,8 +1,8 @@
-"""Every loss against arithmetic written out here, against its hand-derived gradient and against
-finite differences.
+"""Every loss against written arithmetic, a derived gradient and finite differences.
 
-The example has a missed crack (.4) that is larger than its false alarm (.3), so that no sign in a
-loss can be turned without changing its value.
+The binary example misses a crack by .6 and has a false alarm of .3, so that no sign in a loss can
+be turned without changing its value. The three-class losses are compared with sums over single
+pixels in Python numbers.
 """
 
 import math
@@ -13,12 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import sigmoid_focal_loss
 
-from crackutils.losses import LOSSES, loss_from_logits, loss_of_probabilities
+from crackutils.losses import LOSSES, NAMES, THREE_CLASS, loss_from_logits
 from crackutils.papers import road_figures
 
 CASES = [("mse", None), ("balanced_step", 0.5), ("squared_balanced_step", 0.5), ("step", 0.5),
          ("relu", 0.5), ("bce", None), ("dice", None), ("tversky", (0.3, 0.7)),
          ("bce_dice", (0.25, 1.0)), ("jaccard", None), ("focal", 2.0)]
+THREE_CLASS_CASES = [("dice", None), ("jaccard", None), ("tversky", (0.3, 0.3)),
+                     ("tversky", (0.3, 0.7)), ("bce_dice", (0.25, 1.0)), ("focal", 2.0),
+                     ("focal", 0), ("cross_entropy", None)]
 OVERLAPS = ("dice", "tversky", "jaccard")
 PREDICTION = [0.9, 0.4, 0.3, 0.1]
 TARGET = [1.0, 1.0, 0.0, 0.0]
@@ -36,7 +39,7 @@ VALUES = {"mse": (0.01 + 0.36 + 0.09 + 0.01) / 4,
           "jaccard": 1 - 1.3 / (1.3 + 0.4 + 0.7),
           "focal": -(0.01 * math.log(0.9) + 0.36 * math.log(0.4) + 0.09 * math.log(0.7)
                      + 0.01 * math.log(0.9)) / 4}
-# what each gives where nothing is positive: p = .5, .1, 0, .2, so mean(p^2) = .3 / 4
+# the values without a positive pixel, where p = .5, .1, 0, .2 and mean(p^2) = .3 / 4
 NOTHING = [0.5, 0.1, 0.0, 0.2]
 NOTHING_BCE = -(math.log(0.5) + math.log(0.9) + math.log(0.8)) / 4
 WITHOUT_POSITIVES = {"mse": 0.075, "balanced_step": 0.5 * 0.075,
@@ -51,7 +54,7 @@ labels = st.lists(st.sampled_from([0.0, 1.0]), min_size=4, max_size=4).filter(an
 
 
 def square(values, **options) -> torch.Tensor:
-    """Four numbers as a batch of one 2 x 2 image."""
+    """Four numbers as a batch of a single 2 x 2 image."""
     return torch.tensor(values, **options).view(1, 1, 2, 2)
 
 
@@ -86,14 +89,14 @@ def is_one_sentence(error, *words: str) -> bool:
 
 
 @pytest.mark.parametrize("loss, weight", CASES)
-def test_the_value_is_the_arithmetic(loss, weight):
+def test_the_value_is_that_of_the_written_arithmetic(loss, weight):
     result = LOSSES[loss](square(PREDICTION), square(TARGET), weight=weight)
     assert result.shape == () and result.dtype == torch.float32
     assert result.item() == pytest.approx(VALUES[loss], rel=1e-6)
 
 
 @pytest.mark.parametrize("loss, weight", CASES)
-def test_the_value_without_positives_is_the_documented_one(loss, weight):
+def test_the_value_of_an_empty_mask_is_the_documented_one(loss, weight):
     prediction = square(NOTHING).requires_grad_()
     result = LOSSES[loss](prediction, square([0.0] * 4), weight=weight)
     assert result.item() == pytest.approx(WITHOUT_POSITIVES[loss], rel=1e-6)
@@ -104,7 +107,8 @@ def test_the_value_without_positives_is_the_documented_one(loss, weight):
 @pytest.mark.parametrize("loss, weight", CASES)
 @settings(max_examples=15, deadline=None)
 @given(values=probabilities, answers=labels)
-def test_the_gradient_is_the_derived_one_and_the_finite_difference(loss, weight, values, answers):
+def test_the_gradient_is_the_derived_one_and_that_of_finite_differences(loss, weight, values,
+                                                                       answers):
     prediction = square(values, dtype=torch.float64).requires_grad_()
     target = square(answers, dtype=torch.float64)
     LOSSES[loss](prediction, target, weight=weight).backward()
@@ -118,7 +122,7 @@ def test_the_gradient_is_the_derived_one_and_the_finite_difference(loss, weight,
 @pytest.mark.parametrize("loss, weight", CASES)
 @pytest.mark.parametrize("answer", ([0, 0, 0, 0], [1, 1, 1, 1], [1, 0, 1, 0]))
 @pytest.mark.parametrize("claim", ([0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 1, 0]))
-def test_values_and_gradients_are_finite_at_the_ends(loss, weight, answer, claim):
+def test_values_and_gradients_are_finite_for_predictions_of_0_and_1(loss, weight, answer, claim):
     target, prediction = square(answer).float(), square(claim).float().requires_grad_()
     logits = (square(claim) * 200.0 - 100).requires_grad_()
     direct = LOSSES[loss](prediction, target, weight=weight)
@@ -135,8 +139,19 @@ def test_values_and_gradients_are_finite_at_the_ends(loss, weight, answer, claim
 def test_the_loss_of_logits_is_the_loss_of_their_sigmoid(loss, weight, values, answers):
     logits, target = square(values), square(answers)
     expected = LOSSES[loss](1 / (1 + (-logits.double()).exp()), target.double(), weight=weight)
-    found = loss_from_logits(loss, logits, target, weight=weight)
-    assert found.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-6)
+    result = loss_from_logits(loss, logits, target, weight=weight)
+    assert result.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("loss, weight", CASES)
+@settings(max_examples=10, deadline=None)
+@given(values=st.lists(st.floats(-2, 2, width=32), min_size=4, max_size=4), answers=labels)
+def test_the_loss_of_clipped_logits_is_the_loss_of_the_values_cut_at_0_and_1(loss, weight, values,
+                                                                             answers):
+    logits, target = square(values), square(answers)
+    clipped = square([min(max(value, 0.0), 1.0) for value in values])
+    result = loss_from_logits(loss, logits, target, weight=weight, output="clipped")
+    assert torch.equal(result, LOSSES[loss](clipped, target, weight=weight))
 
 
 @pytest.mark.parametrize("loss, weight", CASES)
@@ -171,10 +186,10 @@ def test_alpha_weighs_false_positives_and_beta_false_negatives(alpha, beta):
     assert misses.item() == pytest.approx(1 - 1 / (1 + 2 * beta))
 
 
-def test_overlap_is_pooled_over_the_batch_and_not_per_image():
+def test_soft_counts_are_summed_over_the_batch_and_not_per_image():
     target = torch.cat([square([1.0, 1, 1, 1]), square([1.0, 0, 0, 0])])
     prediction = torch.cat([square([1.0, 1, 1, 1]), square([0.0, 1, 0, 0])])
-    # TP = 4, FP = 1, FN = 1 together; one image alone has 0 and the other 1, mean .5
+    # TP = 4, FP = 1, FN = 1 of both images; the images' own losses are 0 and 1, mean .5
     assert LOSSES["dice"](prediction, target).item() == pytest.approx(1 - 8 / 10)
     assert LOSSES["tversky"](prediction, target, weight=(0.2, 0.4)).item() == \
         pytest.approx(1 - 4 / (4 + 0.2 + 0.4))
@@ -184,26 +199,25 @@ def test_overlap_is_pooled_over_the_batch_and_not_per_image():
     ("dice", None, 1 - (2.6 + 2) / (3.7 + 2)), ("jaccard", None, 1 - (1.3 + 1) / (2.4 + 1)),
     ("tversky", (0.3, 0.7), 1 - (1.3 + 1) / (1.3 + 0.12 + 0.49 + 1)),
     ("bce_dice", (0.25, 1.0), 0.25 * CROSS_ENTROPY + 1 - 4.6 / 5.7), ("mse", None, VALUES["mse"])])
-def test_smoothing_is_added_above_and_below(loss, weight, smoothed):
-    found = loss_of_probabilities(loss, square(PREDICTION), square(TARGET), weight=weight,
-                                  smoothing=1.0)
-    assert found.item() == pytest.approx(smoothed, rel=1e-6)
+def test_smoothing_is_added_to_numerator_and_denominator(loss, weight, smoothed):
+    clipped = loss_from_logits(loss, square(PREDICTION), square(TARGET), weight=weight,
+                               smoothing=1.0, output="clipped")
+    assert clipped.item() == pytest.approx(smoothed, rel=1e-6)
     logits = torch.logit(square(PREDICTION))
     assert loss_from_logits(loss, logits, square(TARGET), weight=weight, smoothing=1.0).item() \
         == pytest.approx(smoothed, rel=1e-5)
 
 
 @pytest.mark.parametrize("loss", OVERLAPS)
-def test_smoothing_gives_a_batch_without_positives_no_gradient_either(loss):
+def test_an_empty_mask_gives_no_gradient_with_smoothing_either(loss):
     prediction = square(NOTHING).requires_grad_()
     weight = (0.3, 0.7) if loss == "tversky" else None
-    result = loss_of_probabilities(loss, prediction, square([0.0] * 4), weight=weight,
-                                   smoothing=1.0)
+    result = LOSSES[loss](prediction, square([0.0] * 4), weight=weight, smoothing=1.0)
     result.backward()
     assert result.item() == 0 and not prediction.grad.any()
 
 
-def test_focal_is_torchvisions_and_at_gamma_nought_bce():
+def test_focal_is_that_of_torchvision_and_with_gamma_0_bce():
     logits, target = square([3.0, -0.5, -1.25, 7.0]), square(TARGET)
     expected = sigmoid_focal_loss(logits, target, alpha=-1, gamma=2, reduction="mean")
     torch.testing.assert_close(LOSSES["focal"](logits.sigmoid(), target, weight=2), expected,
@@ -213,18 +227,18 @@ def test_focal_is_torchvisions_and_at_gamma_nought_bce():
 
 
 def test_soft_counts_of_a_large_batch_are_added_in_float32():
-    # 2^20 pixels: summed in bfloat16, whose numbers above 256 are 2 apart, they would stop growing
+    # 2^20 pixels: in bfloat16, whose numbers above 256 are 2 apart, sums would stop growing
     generator = torch.Generator().manual_seed(2)
     logits = (4 * torch.randn(4, 1, 512, 512, generator=generator)).bfloat16()
     target = (torch.rand(logits.shape, generator=generator) < 0.2).bfloat16()
     p, y = logits.double().sigmoid(), target.double()
     true, false, missed = (p * y).sum(), (p * (1 - y)).sum(), ((1 - p) * y).sum()
-    for loss, weight, both in (("dice", None, (0.5, 0.5)), ("jaccard", None, (1, 1)),
-                               ("tversky", (0.3, 0.7), (0.3, 0.7))):
-        expected = 1 - true / (true + both[0] * false + both[1] * missed)
-        found = loss_from_logits(loss, logits, target, weight=weight)
-        assert found.dtype == torch.float32
-        assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    for loss, weight, (alpha, beta) in (("dice", None, (0.5, 0.5)), ("jaccard", None, (1, 1)),
+                                        ("tversky", (0.3, 0.7), (0.3, 0.7))):
+        expected = 1 - true / (true + alpha * false + beta * missed)
+        result = loss_from_logits(loss, logits, target, weight=weight)
+        assert result.dtype == torch.float32
+        assert result.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("both", [0.2, 0.3, 1.0])
@@ -244,7 +258,7 @@ def test_equal_tversky_weights_change_the_length_of_the_gradient_alone(both, val
 
 
 @pytest.mark.parametrize("loss, weight", CASES)
-def test_a_crop_and_channels_last_change_nothing(loss, weight):
+def test_cropped_and_channels_last_tensors_give_the_same_value(loss, weight):
     generator = torch.Generator().manual_seed(1)
     prediction = torch.rand(2, 1, 6, 7, generator=generator)
     target = (torch.rand(2, 1, 6, 7, generator=generator) > 0.6).float()
@@ -263,7 +277,7 @@ def test_a_crop_and_channels_last_change_nothing(loss, weight):
     ("bce", 0), ("dice", (0.5, 0.5)),
     *((loss, weight) for loss in ("tversky", "bce_dice")
       for weight in (0.3, None, "ab", (0, 0), (0.1, 0.2, 0.3), (0.3,), (-0.1, 1), (math.nan, 1)))])
-def test_a_refused_weight_gives_one_sentence_with_loss_and_weight(loss, weight):
+def test_the_error_on_a_weight_is_one_sentence_with_loss_and_weight(loss, weight):
     for call in (LOSSES[loss], lambda *a, **k: loss_from_logits(loss, *a, **k)):
         with pytest.raises(ValueError) as error:
             call(square(PREDICTION), square(TARGET), weight=weight)
@@ -274,13 +288,13 @@ def test_a_refused_weight_gives_one_sentence_with_loss_and_weight(loss, weight):
                                           ("squared_balanced_step", 1.5), ("step", 1.3),
                                           ("relu", 1.3), ("tversky", (0, 1)), ("tversky", [1, 0]),
                                           ("bce_dice", (0, 1)), ("focal", 0), ("focal", 1)])
-def test_weights_at_the_edge_of_their_range_are_taken(loss, weight):
+def test_weights_at_the_edge_of_their_range_are_accepted(loss, weight):
     assert LOSSES[loss](square(PREDICTION), square(TARGET), weight=weight).item() > 0
 
 
 @pytest.mark.parametrize("from_logits", [False, True])
 @pytest.mark.parametrize("loss, weight", CASES)
-def test_shapes_that_differ_give_one_sentence_with_the_loss(loss, weight, from_logits):
+def test_the_error_on_shapes_that_differ_is_one_sentence_with_the_loss(loss, weight, from_logits):
     tensors = torch.full((1, 1, 2, 2), 0.5), torch.ones(1, 2, 2)  # these would broadcast
     with pytest.raises(ValueError) as error:
         if from_logits:
@@ -290,7 +304,125 @@ def test_shapes_that_differ_give_one_sentence_with_the_loss(loss, weight, from_l
     assert is_one_sentence(error, f"{loss}: ", "(1, 1, 2, 2)", "(1, 2, 2)")
 
 
-def test_an_unknown_loss_is_named():
+def test_the_error_on_an_unknown_loss_names_it_and_the_known_ones():
     with pytest.raises(ValueError) as error:
         loss_from_logits("lovasz", square(PREDICTION), square(TARGET))
     assert is_one_sentence(error, "'lovasz'", "balanced_step")
+
+
+def three_class_batch(classes=(0, 1, 2), seed=0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits 2 x 3 x 4 x 5, and a target 2 x 1 x 4 x 5 that has the given classes."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(2, 3, 4, 5, generator=generator)
+    drawn = torch.randint(len(classes), (2, 1, 4, 5), generator=generator)
+    return logits, torch.tensor(classes)[drawn].float()
+
+
+def brute_force(loss, logits, target, weight, smoothing=0.0) -> float:
+    """A three-class loss in Python numbers."""
+    pixels = []  # (label, probabilities)
+    for image, labels in zip(logits.double().tolist(), target[:, 0].int().tolist()):
+        for row in range(len(labels)):
+            for column in range(len(labels[0])):
+                powers = [math.exp(channel[row][column]) for channel in image]
+                pixels.append((labels[row][column], [power / sum(powers) for power in powers]))
+    if loss in ("cross_entropy", "focal"):
+        gamma = weight or 0
+        return sum(-(1 - p[label])**gamma * math.log(p[label]) for label, p in pixels) / len(pixels)
+    if loss == "bce_dice":
+        return weight[0] * brute_force("cross_entropy", logits, target, None) \
+            + weight[1] * brute_force("dice", logits, target, None, smoothing)
+    alpha, beta = {"dice": (0.5, 0.5), "jaccard": (1, 1)}.get(loss, weight)
+    total = 0
+    for number in range(3):
+        if not any(label == number for label, _ in pixels):
+            continue  # a class that no pixel has contributes 0
+        true = sum(p[number] for label, p in pixels if label == number)
+        false = sum(p[number] for label, p in pixels if label != number)
+        missed = sum(1 - p[number] for label, p in pixels if label == number)
+        total += 1 - (true + smoothing) / (true + alpha * false + beta * missed + smoothing)
+    return total / 3
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 1.0])
+@pytest.mark.parametrize("classes", [(0, 1, 2), (0, 2), (0,)])
+@pytest.mark.parametrize("loss, weight", THREE_CLASS_CASES)
+def test_a_three_class_loss_is_the_sum_over_single_pixels(loss, weight, classes, smoothing):
+    logits, target = three_class_batch(classes)
+    result = loss_from_logits(loss, logits, target, weight=weight, smoothing=smoothing)
+    assert result.shape == () and result.dtype == torch.float32
+    assert result.item() == pytest.approx(brute_force(loss, logits, target, weight, smoothing),
+                                          rel=1e-5)
+
+
+@pytest.mark.parametrize("loss, weight", THREE_CLASS_CASES)
+def test_the_gradient_of_a_three_class_loss_is_that_of_finite_differences(loss, weight):
+    logits, target = three_class_batch(seed=1)
+    logits = logits[:1, :, :2, :2].double()
+    target = target[:1, :, :2, :2]
+    leaf = logits.float().requires_grad_()
+    loss_from_logits(loss, leaf, target, weight=weight).backward()
+    step = 1e-4
+    for place in range(leaf.numel()):
+        above, below = logits.clone().flatten(), logits.clone().flatten()
+        above[place] += step
+        below[place] -= step
+        up = brute_force(loss, above.view_as(logits), target, weight)
+        down = brute_force(loss, below.view_as(logits), target, weight)
+        assert leaf.grad.flatten()[place].item() == pytest.approx((up - down) / (2 * step),
+                                                                  abs=2e-5)
+
+
+@pytest.mark.parametrize("loss, weight", THREE_CLASS_CASES)
+def test_bfloat16_logits_of_three_classes_are_computed_in_float32(loss, weight):
+    logits, target = three_class_batch(seed=2)
+    half = loss_from_logits(loss, logits.bfloat16(), target.bfloat16(), weight=weight)
+    assert half.dtype == torch.float32
+    assert torch.equal(half, loss_from_logits(loss, logits.bfloat16().float(), target,
+                                              weight=weight))
+
+
+@pytest.mark.parametrize("loss, weight", THREE_CLASS_CASES)
+def test_large_logits_of_three_classes_give_finite_values_and_gradients(loss, weight):
+    logits, target = three_class_batch(seed=3)
+    leaf = (100 * logits).requires_grad_()
+    result = loss_from_logits(loss, leaf, target, weight=weight)
+    result.backward()
+    assert result.isfinite() and leaf.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("shapes", [((2, 3, 4, 4), (2, 3, 4, 4)), ((2, 3, 4, 4), (2, 1, 4, 5))])
+def test_the_error_on_a_target_of_other_shape_says_what_three_classes_need(shapes):
+    with pytest.raises(ValueError) as error:
+        loss_from_logits("dice", *(torch.zeros(shape) for shape in shapes))
+    assert is_one_sentence(error, "dice: three classes need logits N x 3 x H x W",
+                           *map(str, shapes))
+
+
+@pytest.mark.parametrize("loss", sorted(set(NAMES) - set(THREE_CLASS)))
+def test_binary_losses_are_refused_for_three_classes(loss):
+    weight = 0.5 if loss in ("relu", "step", "balanced_step", "squared_balanced_step") else None
+    with pytest.raises(ValueError) as error:
+        loss_from_logits(loss, *three_class_batch(), weight=weight)
+    assert is_one_sentence(error, f"{loss} is no loss of three classes", "cross_entropy")
+
+
+def test_cross_entropy_of_a_single_channel_is_refused_and_bce_proposed():
+    with pytest.raises(ValueError) as error:
+        loss_from_logits("cross_entropy", square(PREDICTION), square(TARGET))
+    assert is_one_sentence(error, "cross_entropy needs logits N x 3 x H x W", "(1, 1, 2, 2)", "bce")
+
+
+@pytest.mark.parametrize("output", ["sigmoid", "clipped"])
+@pytest.mark.parametrize("classes, loss, weight", [(1, "dice", None), (3, "tversky", (0.3, 0.7)),
+                                                   (1, "bce_dice", (0.25, 1.0))])
+def test_pooling_by_image_is_the_mean_of_the_losses_of_single_images(classes, loss, weight, output):
+    logits, target = three_class_batch(seed=4)
+    if classes == 1:
+        logits, target = logits[:, :1], (target > 0).float()
+    options = {"weight": weight, "smoothing": 0.5, "output": output}
+    first = loss_from_logits(loss, logits[:1], target[:1], **options)
+    second = loss_from_logits(loss, logits[1:], target[1:], **options)
+    by_image = loss_from_logits(loss, logits, target, pooling="image", **options)
+    torch.testing.assert_close(by_image, (first + second) / 2)
+    assert not torch.isclose(loss_from_logits(loss, logits, target, **options), by_image)

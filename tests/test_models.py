@@ -1,4 +1,4 @@
-"""The networks: any size, counted parameters, the receptive field by gradients, reproducible."""
+"""The networks: sizes, parameters, receptive field, precision, first weights, probabilities."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ def protocol(architecture: str, **overrides):
 
 @pytest.fixture(scope="module")
 def networks():
-    """One of each, in evaluation mode: batch norm of a single pixel has no variance."""
+    """Both networks in evaluation mode, since batch norm can't be trained on a single pixel."""
     return {name: build(protocol(name)).eval() for name in ("unet", "fpn")}
 
 
@@ -37,14 +37,14 @@ def test_any_size_gives_logits_of_that_size(networks, architecture, size):
 
 @pytest.mark.parametrize("architecture, size", [("unet", (24, 8)), ("fpn", (64, 32))])
 @torch.inference_mode()
-def test_a_size_that_is_a_multiple_goes_through_unchanged(networks, architecture, size):
+def test_a_size_that_is_a_multiple_is_not_padded(networks, architecture, size):
     images = torch.rand(1, 3, *size)
     wrapped = networks[architecture]
     assert torch.equal(wrapped(images), wrapped.network(images))
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 5), (1, 9)])
-def test_padding_is_cropped_off_where_it_was_put(size):
+def test_padding_repeats_the_edge_and_is_cut_off_again(size):
     wrapped = models.AnySize(nn.Identity(), multiple=8)
     images = torch.rand(2, 3, *size)
     assert torch.equal(wrapped(images), images)
@@ -53,7 +53,7 @@ def test_padding_is_cropped_off_where_it_was_put(size):
     wrapped(images)
     padded = seen[0]
     assert padded.shape[-2:] == tuple((side + 7) // 8 * 8 for side in size)
-    assert torch.equal(padded[..., -1, -1], images[..., -1, -1])  # the edge is repeated
+    assert torch.equal(padded[..., -1, -1], images[..., -1, -1])
 
 
 def block(before: int, after: int, kernel: int) -> int:
@@ -100,7 +100,7 @@ def test_norm_and_upsampling_change_the_count_as_they_should(changed, removed, a
 def reach(levels: int, kernel: int) -> int:
     """The receptive field by gradients: every weight positive, means in place of maxima."""
     network = UNet(levels, kernel, first_filters=1, batch_norm=False).double()
-    network.head.float()  # forward hands it float32
+    network.head.float()  # its input is converted to float32
     for name, parameter in network.named_parameters():
         nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 0.3)
     side, sides = 32 * levels, []
@@ -108,19 +108,19 @@ def reach(levels: int, kernel: int) -> int:
         image = torch.ones(1, 3, side, side, dtype=torch.float64, requires_grad=True)
         network(image)[0, 0, pixel, pixel].backward()
         touched = image.grad[0, 0].any(dim=0).nonzero()
-        assert touched.min() > 0 and touched.max() < side - 1, "the image is too small to tell"
+        assert touched.min() > 0 and touched.max() < side - 1, "the image is too small"
         sides.append(int(touched.max() - touched.min()) + 1)
     return max(sides)
 
 
 @pytest.mark.parametrize("levels, kernel", [(1, 3), (1, 7), (2, 3), (2, 5), (3, 3), (3, 5), (4, 3)])
-def test_the_receptive_field_is_what_gradients_reach(monkeypatch, levels, kernel):
+def test_the_receptive_field_is_where_gradients_are_not_zero(monkeypatch, levels, kernel):
     monkeypatch.setattr(models.functional, "max_pool2d", nn.functional.avg_pool2d)
     assert receptive_field(levels, kernel) == reach(levels, kernel)
 
 
 @pytest.mark.parametrize("architecture", ["unet", "fpn"])
-def test_first_weights_follow_the_seed_and_nothing_else(architecture):
+def test_first_weights_depend_on_the_seed_and_nothing_else(architecture):
     before = torch.get_rng_state()
     first = build(protocol(architecture, seed=3)).state_dict()
     assert torch.equal(before, torch.get_rng_state())
@@ -133,46 +133,58 @@ def test_first_weights_follow_the_seed_and_nothing_else(architecture):
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_logits_are_float32_under_bfloat16_autocast(memory_format):
-    network = build(protocol("unet")).to(memory_format=memory_format)
-    images = torch.rand(2, 3, 16, 16).contiguous(memory_format=memory_format)
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("architecture, overrides", [
+    ("unet", {}), ("fpn", {"classes": "binary"}), ("fpn", {"classes": "three"})])
+def test_the_last_layers_compute_in_float32_under_bfloat16_autocast(architecture, overrides,
+                                                                    training, memory_format):
+    network = build(protocol(architecture, **overrides)).train(training)
+    network.to(memory_format=memory_format)
+    head = network.network.head if architecture == "unet" else network.network[1].segmentation_head
+    inputs = []
+    head.register_forward_pre_hook(lambda _, features: inputs.append(features[0].detach()))
+    images = torch.rand(2, 3, 64, 64).contiguous(memory_format=memory_format)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = network(images)
-    assert logits.dtype == torch.float32
-    # a head in bfloat16 gives multiples of a bfloat16's step
-    assert not torch.equal(logits, logits.bfloat16().float())
+    assert inputs[0].dtype == torch.bfloat16 and logits.dtype == torch.float32
+    exact = head[0].double()(inputs[0].double())  # the 1 x 1 convolution
+    if architecture == "fpn":
+        exact = nn.functional.interpolate(exact, scale_factor=4, mode="bilinear",
+                                          align_corners=True)
+    torch.testing.assert_close(logits.double(), exact, rtol=1e-5, atol=1e-5)
+    # bfloat16 could represent one float32 number in 65,536
+    assert (logits != logits.bfloat16().float()).float().mean() > 0.9
 
 
-def test_normalizing_is_torchvisions():
+def test_normalizing_is_that_of_torchvision():
     images = torch.rand(2, 3, 5, 4)
     values = models.IMAGENET_MEAN, models.IMAGENET_STD
     assert torch.equal(models.Normalize(*values)(images), Normalize(*values)(images))
-    assert not models.Normalize(*values).state_dict()  # records have the weights alone
+    assert not models.Normalize(*values).state_dict()  # saved models have the weights alone
 
 
 def no_hub(name, weights):
-    torch.rand(7)  # whatever a library draws before it fails
+    torch.rand(7)  # a library may draw random numbers before it fails
     raise OSError("We couldn't connect to the hub")
 
 
-def test_without_imagenet_weights_a_warning_says_so_and_the_protocol_does(monkeypatch):
+def test_without_imagenet_weights_a_warning_and_the_protocol_say_so(monkeypatch):
     wanted = protocol("fpn", seed=5, **PRETRAINED)
     monkeypatch.setattr(smp.encoders, "get_encoder", no_hub)
     state = torch.get_rng_state()
-    with pytest.warns(UserWarning, match="No ImageNet weights could be had.*random.*OSError"):
-        found = models.with_encoder_at_hand(wanted)
-    assert found == dataclasses.replace(wanted, encoder_weights=None)
-    assert found.run_id("f") != wanted.run_id("f"), "another run, under another name"
+    with pytest.warns(UserWarning, match=r"No ImageNet weights.*\(OSError\).*random weights"):
+        available = models.with_available_weights(wanted)
+    assert available == dataclasses.replace(wanted, encoder_weights=None)
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_protocol_whose_weights_are_there_stays_as_it_is(monkeypatch, recwarn):
+def test_a_protocol_whose_weights_are_available_is_not_changed(monkeypatch, recwarn):
     wanted = protocol("fpn", **PRETRAINED)
     monkeypatch.setattr(smp.encoders, "get_encoder", lambda name, weights: nn.Identity())
-    assert models.with_encoder_at_hand(wanted) is wanted and not len(recwarn)
+    assert models.with_available_weights(wanted) is wanted and not len(recwarn)
     random = protocol("fpn")
     monkeypatch.setattr(smp.encoders, "get_encoder", no_hub)
-    assert models.with_encoder_at_hand(random) is random, "none wanted, none asked for"
+    assert models.with_available_weights(random) is random, "no weights are wanted"
 
 
 def test_the_network_itself_does_not_fall_back(monkeypatch):
@@ -184,19 +196,18 @@ def test_the_network_itself_does_not_fall_back(monkeypatch):
         build(protocol("fpn", **PRETRAINED))
 
 
-def test_of_three_classes_the_fpn_has_three_logits_and_their_probabilities_add_up_to_one():
-    logits = build(protocol("fpn", classes="three"))(
-        torch.rand(2, 3, 40, 50))
+def test_for_three_classes_the_fpn_has_three_logits_whose_softmax_is_taken():
+    logits = build(protocol("fpn", classes="three"))(torch.rand(2, 3, 40, 50))
     assert logits.shape == (2, 3, 40, 50)
-    found = models.probability(logits.bfloat16(), "sigmoid")
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, torch.softmax(logits.bfloat16().float(), 1))
+    result = models.probability(logits.bfloat16(), "sigmoid")
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, torch.softmax(logits.bfloat16().float(), 1))
 
 
 @pytest.mark.parametrize("output, expected", [("clipped", [0.0, 0.25, 1.0]),
                                               ("sigmoid", [0.11920292, 0.5621765, 0.95257413])])
 def test_probabilities_are_clipped_or_the_sigmoid_in_float32(output, expected):
     logits = torch.tensor([-2.0, 0.25, 3.0], dtype=torch.bfloat16)
-    found = models.probability(logits.view(1, 1, 3), output)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.flatten(), torch.tensor(expected))
+    result = models.probability(logits.view(1, 1, 3), output)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result.flatten(), torch.tensor(expected))

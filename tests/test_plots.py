@@ -18,8 +18,8 @@ from crackutils.papers.crack_tables import Source
 from crackutils.protocol import preset
 
 matplotlib.use("Agg")
-SMOKE = preset("smoke", "cracks")
-ROADS = preset("smoke", "roads")
+SMOKE = preset("smoke", "cracks", {"precision": "float32"})
+ROADS = preset("smoke", "roads", {"precision": "float32"})
 HISTORY = pd.DataFrame({"step": [1, 2, 3, 4], "loss": [0.4, 0.3, 0.2, 0.1]})
 
 

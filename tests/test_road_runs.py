@@ -63,7 +63,7 @@ def test_every_loss_with_every_choice_of_classes(root, classes, loss, weight):
 @pytest.mark.parametrize("fields", [{"smoothing": 1.0}, {"pooling": "image"},
                                     {"smoothing": 1.0, "pooling": "image", "classes": "three",
                                      "loss": "dice"}])
-def test_other_ways_to_count_softly_give_other_weights(root, fields):
+def test_smoothing_and_pooling_give_other_losses(root, fields):
     protocol = preset("smoke", "roads", {"loss": "dice", "steps": 2, **SMALL, **fields})
     plain = preset("smoke", "roads", {"loss": "dice", "steps": 2, **SMALL,
                                       "classes": fields.get("classes", "binary")})
@@ -118,16 +118,16 @@ def test_confusions_of_an_image_are_torchmetrics():
     assert counts["false_positives"][index] == (claimed & (mask == 0)).sum()
 
 
-def test_looking_at_the_validation_part_changes_nothing(root):
+def test_validating_during_a_run_changes_no_loss(root):
     dataset = datasets.load("synthetic", protocol_of("binary", "dice", None), root)
-    looked, never = (pd.read_csv(experiment.complete(
+    validated, never = (pd.read_csv(experiment.complete(
         protocol_of("binary", "dice", None, steps=3, validate_every=every), dataset, root, None)
         / "history.csv") for every in (1, None))
-    assert looked["loss"].tolist() == never["loss"].tolist()
-    assert "validation_iou" in looked and "validation_iou" not in never
+    assert validated["loss"].tolist() == never["loss"].tolist()
+    assert "validation_iou" in validated and "validation_iou" not in never
 
 
-def test_the_last_look_is_the_records_own_figure(root):
+def test_the_last_validation_iou_is_that_of_the_records_counts(root):
     protocol = protocol_of("binary", "bce", None, steps=2)
     record = experiment.complete(protocol, datasets.load("synthetic", protocol, root), root, None)
     counts = records.read_arrays(record / "counts.npz")

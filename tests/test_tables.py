@@ -14,7 +14,7 @@ from crackutils.papers import crack_tables, road_tables
 from crackutils.papers.crack_tables import reading_source
 from crackutils.protocol import preset
 
-SMOKE, ROADS = preset("smoke"), preset("smoke", "roads")
+SMOKE, ROADS = (preset("smoke", task, {"precision": "float32"}) for task in ("cracks", "roads"))
 FIGURES = ["precision", "recall", "accuracy", "f1_score"]
 PIXELS, POSITIVES = 1000, 200
 HISTORY = pd.DataFrame({"step": [1], "loss": [1.0]})
@@ -119,7 +119,7 @@ def test_measured_figures_are_the_arithmetic_at_the_papers_threshold(filled, num
 def test_each_row_says_where_its_record_lies(filled):
     sources = crack_tables.crack_table(7, filled)["source"]
     assert sources.iloc[0] == "runs/smoke/synthetic/records/" \
-        + SMOKE.with_run("relu", 0.5, 0).run_id("f")
+        + records.run_id(SMOKE.with_run("relu", 0.5, 0), "f")
     assert [text.split("/")[0] for text in sources] == ["runs", "runs", "results", "runs"]
 
 

@@ -1,29 +1,22 @@
-"""Training: it learns, repeats itself, survives being cut short, stops at NaN; and `complete`."""
+"""Training: it learns, repeats itself, is resumed as if it had not been cut short, stops at NaN."""
 
 import math
-import os
-import subprocess
-import warnings
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from crackutils import data as datasets
-from crackutils import experiment, files, records, training
+from crackutils import records, training
 from crackutils.batches import Sampler
 from crackutils.data.picture_cache import Part
 from crackutils.data.samples import Sample
-from crackutils.device import Hardware, decide, fabric_for
+from crackutils.device import Hardware, fabric_for
 from crackutils.models import build
 from crackutils.protocol import preset
 from crackutils.training import TrainingFailedError, learning_rate, train
 
 HERE = Hardware("cpu", "float32", "channels_first")
 TINY = {"counts": [4, 2, 2], "image_size": [32, 32], "tile": [16, 16], "batch": 2, "steps": 4}
-FPN_SIZE = {"counts": [7, 1, 1], "image_size": [64, 96], "tile": [32, 64], "batch": 2, "steps": 1}
 on_both = pytest.mark.parametrize(
     "hardware", [HERE, Hardware("cpu", "bfloat16", "channels_last")],
     ids=lambda hardware: hardware.precision)
@@ -58,11 +51,6 @@ def trained(protocol, record, hardware=HERE):
 def same(first: dict, second: dict) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name])
                                                  for name in first)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return datasets.load("synthetic", tiny(), tmp_path_factory.mktemp("data"))
 
 
 @pytest.mark.parametrize("changes", [
@@ -113,7 +101,7 @@ def test_a_run_that_was_cut_short_ends_as_an_uncut_one(tmp_path, monkeypatch, ca
     assert same(resumed, whole) and all_losses == losses
 
 
-def test_a_loss_that_is_no_number_stops_and_names_step_batch_and_remedy(tmp_path, monkeypatch):
+def test_a_loss_of_nan_stops_the_run_with_step_batch_and_remedy(tmp_path, monkeypatch):
     real = training.loss_from_logits
     calls = []
 
@@ -131,74 +119,12 @@ def test_a_loss_that_is_no_number_stops_and_names_step_batch_and_remedy(tmp_path
     assert "learning_rate (now 0.001)" in text and "precision=float32" in text
 
 
-def test_a_learning_rate_far_too_high_is_told_and_leaves_no_checkpoint(tmp_path, monkeypatch):
+def test_a_learning_rate_far_too_high_is_an_error_and_leaves_no_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "CHECKPOINT_SECONDS", -1)
     monkeypatch.setattr(records, "CHECKPOINT_SHARE", math.inf)
     with pytest.raises(TrainingFailedError, match="learning_rate .now 1e.30"):
         trained(tiny(learning_rate=1e30, batch_norm=False), tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_cuda_where_there_is_none_is_an_error_and_never_a_silent_cpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="device=cuda, but PyTorch sees no CUDA.*device=auto"):
-        decide(tiny(), "cuda")
-    assert decide(tiny(), "auto").device == decide(tiny(), "cpu").device == "cpu"
-    with pytest.raises(ValueError, match="auto, cpu or cuda, got 'gpu'"):
-        decide(tiny(), "gpu")
-
-
-FAST, NARROW = (Hardware("cpu", "bfloat16", layout)
-                for layout in ("channels_last", "channels_first"))
-
-
-@pytest.mark.parametrize("units, instructions, wide, narrow, fpn", [
-    (True, True, FAST, NARROW, FAST), (False, True, FAST, NARROW, HERE),
-    (False, False, HERE, HERE, HERE)])
-def test_precision_and_layout_follow_network_and_capability(monkeypatch, units, instructions, wide,
-                                                            narrow, fpn):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: units)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
-    assert decide(tiny(first_filters=16), "cpu") == wide
-    assert decide(tiny(first_filters=8), "cpu") == narrow
-    assert decide(tiny(first_filters=8, batch_norm=False), "cpu") == wide
-    assert decide(preset("smoke", "roads"), "cpu") == fpn
-
-
-def test_cuda_computes_in_bfloat16_where_it_can(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
-    assert decide(tiny(), "cuda") == Hardware("cuda", "bfloat16", "channels_last")
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
-    assert decide(tiny(), "cuda") == Hardware("cuda", "float32", "channels_first")
-
-
-@pytest.mark.parametrize("wanted, words", [
-    (dict(devices=0), "devices must be a whole number of at least 1, got 0"),
-    (dict(devices=True), "got True"), (dict(devices=1000), "but this machine has"),
-    (dict(num_nodes=1.5), "num_nodes must be a whole number"),
-    (dict(num_nodes=2), "num_nodes=2 needs a process on each machine: .* torchrun"),
-    (dict(devices=3), "A batch of 2 can't be shared out evenly over 3"),
-    (dict(devices=2), "synchronised_batch_norm or batch_norm with false")])
-def test_devices_that_can_not_share_a_run_are_refused(wanted, words, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    with pytest.raises(ValueError, match=words):
-        decide(tiny(), "cpu", **wanted)
-
-
-def test_processes_without_batch_norm_of_their_own_may_share_a_run(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    for free in ({"batch_norm": False}, {"synchronised_batch_norm": False}):
-        assert decide(tiny(**free), "cpu", devices=2).ranks == 2
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
-def test_what_the_protocol_says_of_precision_and_layout_is_obeyed(precision, layout):
-    stated = {"precision": precision, "memory_format": layout}
-    for protocol in (tiny(**stated), preset("smoke", "roads", stated)):
-        assert decide(protocol, "cpu") == Hardware("cpu", precision, layout)
 
 
 def test_the_rate_is_constant_or_half_a_cosine():
@@ -209,93 +135,3 @@ def test_the_rate_is_constant_or_half_a_cosine():
     cosines = [1, math.sqrt(3) / 2, 0.5, 0, -0.5, -math.sqrt(3) / 2]
     assert [learning_rate(cosine, step) for step in range(6)] == pytest.approx(
         [0.1 * (1 + value) for value in cosines])
-
-
-def test_a_complete_run_is_not_trained_again(dataset, tmp_path, capsys, monkeypatch):
-    record = experiment.complete(tiny(), dataset, tmp_path, None, "cpu")
-    before = {path: path.stat().st_mtime_ns for path in record.iterdir()}
-    capsys.readouterr()
-    monkeypatch.setattr(experiment, "train", None)
-    assert experiment.complete(tiny(), dataset, tmp_path, None, "cpu") == record
-    assert {path: path.stat().st_mtime_ns for path in record.iterdir()} == before
-    assert capsys.readouterr().out.endswith(f"{record.name}: complete, not trained again\n")
-    elsewhere = tmp_path / "fresh"
-    assert experiment.complete(tiny(), dataset, elsewhere, tmp_path, "cpu") == record
-    assert not elsewhere.exists()
-
-
-def test_without_its_last_file_exactly_that_run_is_trained_again_and_alike(dataset, tmp_path):
-    first, other = (experiment.complete(tiny(seed=seed), dataset, tmp_path, None, "cpu")
-                    for seed in (0, 1))
-    compared = ("counts.npz", "history.csv", "config.json", "model.safetensors", "samples.npz")
-    before = [(first / name).read_bytes() for name in compared]
-    untouched = (other / "complete.json").stat().st_mtime_ns
-    (first / "complete.json").unlink()
-    (first / "counts.npz").write_bytes(b"")
-    for seed in (0, 1):
-        experiment.complete(tiny(seed=seed), dataset, tmp_path, None, "cpu")
-    assert [(first / name).read_bytes() for name in compared] == before
-    assert (other / "complete.json").stat().st_mtime_ns == untouched
-
-
-def test_a_record_says_what_was_done_and_holds_no_path(dataset, tmp_path):
-    record = experiment.complete(tiny(), dataset, tmp_path, None, "cpu")
-    text = (record / "config.json").read_text() + (record / "environment.json").read_text()
-    assert not any(str(place) in text for place in (tmp_path, Path.home(), files.ROOT))
-    assert "/" not in text
-    assert records.read_json(record / "config.json") == {
-        "protocol": tiny().as_dict(), "dataset": "synthetic", "fingerprint": dataset.fingerprint}
-    environment = records.read_json(record / "environment.json")
-    assert torch.__version__.startswith(environment["torch"]) and environment["device"] == "cpu"
-    history = pd.read_csv(record / "history.csv")
-    assert history["step"].tolist() == [1, 2, 3, 4] and (history["loss"] > 0).all()
-    counts = records.read_arrays(record / "counts.npz")
-    assert counts["test_names"].tolist() == [sample.name for sample in dataset.test]
-    assert counts["validation_true_positives"].shape == (2, 110)
-
-
-def test_a_repository_without_a_commit_has_none_in_its_records(monkeypatch, tmp_path):
-    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    monkeypatch.setattr(files, "ROOT", tmp_path)
-    environment = experiment.describe_environment(HERE, build(tiny()),
-                                                   Sampler(squares(), tiny()), {})
-    assert environment["commit"] == experiment.COMMIT
-    assert experiment.current_commit() is None
-
-
-def test_samples_are_kept_of_synthetic_images_only(dataset, tmp_path):
-    record = experiment.complete(tiny(), dataset, tmp_path, None, "cpu")
-    samples = records.read_arrays(record / "samples.npz")
-    assert samples["predictions"].dtype == np.uint8
-    assert samples["predictions"].shape == (len(samples["names"]), 32, 32)
-    photos = datasets.Dataset("photos", "plain", "f", squares(), squares(), squares())
-    record = experiment.complete(tiny(), photos, tmp_path, None, "cpu")
-    assert not (record / "samples.npz").exists() and (record / "complete.json").exists()
-
-
-def test_a_test_part_without_a_single_crack_is_no_obstacle(tmp_path):
-    protocol = tiny(counts=[5, 1, 1])
-    dataset = datasets.load("synthetic", protocol, tmp_path)
-    assert not dataset.test[0].mask.any(), "the seventh synthetic image shows none"
-    assert records.is_complete(experiment.complete(protocol, dataset, tmp_path, None, "cpu"))
-
-
-def test_a_prediction_that_is_black_everywhere_is_warned_of_with_advice():
-    counts = {f"validation_{name}": np.array([[value]] if name != "pixels" else [value])
-              for name, value in (("pixels", 9), ("true_positives", 0), ("false_positives", 0),
-                                  ("false_negatives", 2))}
-    with pytest.warns(UserWarning, match="is empty, whatever the threshold.*Likely causes"):
-        experiment.warn_if_degenerate(counts)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        experiment.warn_if_degenerate(counts | {"validation_true_positives": np.array([[1]])})
-
-
-def test_the_fpn_trains_evaluates_and_is_recorded(tmp_path):
-    protocol = preset("smoke", "roads", FPN_SIZE)
-    dataset = datasets.load("synthetic", protocol, tmp_path)
-    record = experiment.complete(protocol, dataset, tmp_path, None, "cpu")
-    environment = records.read_json(record / "environment.json")
-    assert environment["pretrained_encoder"] is False
-    assert environment["precision"] == decide(protocol, "cpu").precision
-    assert "test_true_positives_by_width" not in records.read_arrays(record / "counts.npz")

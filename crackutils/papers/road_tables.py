@@ -255,7 +255,7 @@ def of_classes(source: Source, classes: str) -> Source:
 
 def as_trained(source: Source) -> Source:
     """The same source; where ImageNet's weights are asked for and no run has them, the runs from
-    random ones (`models.with_encoder_at_hand`)."""
+    random ones (`models.with_available_weights`)."""
     if source.protocol.encoder_weights is None or any(
             source.records(row.loss, row.weight) for row in paper_rows(source.protocol)):
         return source

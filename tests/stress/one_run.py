@@ -34,7 +34,7 @@ def kill_this_process() -> None:
 
 
 def kill_after(step: int, rank: int) -> None:
-    """Die after a step, before anybody hears of it."""
+    """Die after a step, before its loss is fetched."""
     real = training.learning_rate
 
     def learning_rate(protocol, number):
@@ -66,22 +66,22 @@ def harm_checkpoint(kind: str, step: int, fraction: float) -> None:
 
 
 def kill_in_record(done: int) -> None:
-    """Die when so many files of the record are written."""
+    """Die in the writing of the record, when this number of its files is written."""
     real, written = files.write_atomically, []
 
     def write_atomically(path, content):
         if path.name == records.CHECKPOINT:
             return real(path, content)
-        if len(written) == done:
+        if len(written) == done + 1:  # the first is config.json, at the beginning of the run
             kill_this_process()
         written.append(path)
         real(path, content)
 
-    files.write_atomically = write_atomically
+    records.write_atomically = write_atomically
 
 
 def prepare(kind: str, step: int, fraction: float) -> None:
-    """Frequent checkpoints, and the harm that was ordered."""
+    """Have checkpoints written often, and the process killed as ordered."""
     records.CHECKPOINT_SECONDS, records.CHECKPOINT_SHARE = -1, math.inf
     training.FETCH_EVERY = BETWEEN_CHECKPOINTS
     if kind in ("step", "other"):

@@ -1,8 +1,9 @@
-"""kill -9 at any moment, a full disk, one of two processes gone: the end is the uncut run's.
+"""After kill -9 at any moment, a full disk, or the loss of one of two processes, a run is resumed
+and ends as an uncut one.
 
-`KILLS` (default 25) is how many in training; a fifth and at least five of them, if there are so
-many, fall into the writing of a checkpoint. One more falls into evaluation, one into the writing of
-the record. What was done lies in `runs/stress/kills.csv` afterwards.
+`KILLS` (default 25) is the number of kills in training; a fifth of them, and at least five if there
+are more than five, fall into the writing of a checkpoint. One more falls into the evaluation and
+one into the writing of the record. `runs/stress/kills.csv` then lists what was done.
 """
 
 import csv
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from crackutils import files
+from crackutils import files, records
 
 KILLS = int(os.environ.get("KILLS", "25"))
 STEPS = 60  # of `one_run.py`
@@ -31,13 +32,13 @@ def start(root: Path, kind: str = "none", step: int = 0, fraction: float = 0, de
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
-def files(root: Path) -> dict[str, bytes]:
-    """What a complete run has left, and nothing else."""
-    records = list((root / "quick" / "synthetic" / "records").iterdir())
-    assert len(records) == 1 and records.is_complete(records[0])
-    names = {path.name for path in records[0].iterdir()}
-    assert names == {*COMPARED, "config.json", "environment.json", "complete.json"}
-    return {name: (records[0] / name).read_bytes() for name in COMPARED}
+def results_of(root: Path) -> dict[str, bytes]:
+    """The files that a complete run has left, of which there is one; and nothing else is left."""
+    record, = (root / "quick" / "synthetic" / "records").iterdir()
+    assert records.is_complete(record)
+    names = {path.name for path in record.iterdir()}
+    assert names == {*COMPARED, "config.json", "environment.json", "complete.json", records.LOCK}
+    return {name: (record / name).read_bytes() for name in COMPARED}
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +50,10 @@ def uncut(tmp_path_factory):
 
 
 def orders() -> list[tuple[str, int, float]]:
-    """Kind, step and written fraction of each kill, drawn once and for all."""
+    """Kind, step and written fraction of each kill, the same in each session."""
     chance = random.Random(0)
     writes = min(KILLS, max(5, KILLS // 5)) if KILLS > 5 else KILLS // 2
-    # before the last steps: from step 57 on no checkpoint is written any more
+    # not in the last steps: after step 56 no checkpoint is written
     kills = [("evaluation", 0, 0.0)] + [("record", chance.randrange(7), 0.0)] * (KILLS > 5)
     kills += [("write", chance.randrange(STEPS - 4), chance.choice([0.0, chance.random(), 1.0]))
              for _ in range(writes)]
@@ -71,7 +72,7 @@ def test_a_killed_run_ends_bit_for_bit_as_the_uncut_one(uncut, request, kind, st
     again = start(root)
     assert again.returncode == 0, again.stderr
     assert (f"resumed after step {len(before)}\n" in again.stdout) == bool(before)
-    equal = files(root) == files(uncut)
+    equal = results_of(root) == results_of(uncut)
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     first = not REPORT.exists()
     with open(REPORT, "a", newline="") as file:
@@ -82,7 +83,7 @@ def test_a_killed_run_ends_bit_for_bit_as_the_uncut_one(uncut, request, kind, st
     assert equal
 
 
-def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(uncut):
+def test_a_full_disk_is_an_error_with_advice_and_the_run_is_resumed_when_there_is_room(uncut):
     root = uncut.parent / "full"
     stopped = start(root, "full", 20, 0.5)
     assert stopped.returncode == 1 and "Make room and start again" in stopped.stderr
@@ -90,7 +91,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(uncut):
     assert not list(record.glob(".*.part"))
     again = start(root)
     assert "resumed after step 16\n" in again.stdout, again.stderr
-    assert files(root) == files(uncut)
+    assert results_of(root) == results_of(uncut)
 
 
 @pytest.mark.skipif(os.cpu_count() < 2, reason="needs two cores")
@@ -102,7 +103,7 @@ def test_a_run_of_two_processes_survives_the_loss_of_one(uncut, kind):
     assert lost.returncode == 1 and "SIGKILL" in lost.stderr
     again = start(cut, devices=2)
     assert "resumed after step 32\n" in again.stdout, again.stderr
-    assert files(cut) == files(whole)
+    assert results_of(cut) == results_of(whole)
 
 
 def test_two_programs_on_one_run_train_it_once(uncut):
@@ -114,6 +115,6 @@ def test_two_programs_on_one_run_train_it_once(uncut):
     said = [rival.communicate()[0] for rival in rivals]
     assert [rival.returncode for rival in rivals] == [0, 0]
     assert sum("60/60" in text for text in said) == 1, said
-    assert sum("waiting for it to end" in text or "not trained again" in text
+    assert sum("waiting for another program" in text or "not trained again" in text
                for text in said) == 1
-    assert files(root) == files(uncut)
+    assert results_of(root) == results_of(uncut)

@@ -1,6 +1,8 @@
 """Several processes share a run: the draws, the gradient and the counts are those of one."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -69,6 +71,41 @@ def test_torchrun_ends_as_one_process(dataset, tmp_path):
     assert_alike(one, records.find({"runs": tmp_path / "two"}, protocol(seed=3), "synthetic")[1])
 
 
+WORK_FOR_EVER = """
+import time
+
+from crackutils.device import Hardware, launch
+
+
+def work(fabric):
+    print("begun", flush=True)
+    time.sleep(3600)
+
+
+if __name__ == "__main__":
+    launch(Hardware("cpu", "float32", "channels_first", devices=2), work)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs process groups")
+def test_processes_end_with_the_program_that_started_them(tmp_path):
+    script = tmp_path / "work.py"
+    script.write_text(WORK_FOR_EVER)
+    # in the background of a shell and in many schedulers' jobs, programs ignore interrupts
+    program = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True,
+                               env=os.environ | {"PYTHONPATH": str(files.ROOT)},
+                               start_new_session=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    try:
+        assert [program.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
+        program.terminate()
+        # their standard output is closed when the last of them has ended
+        program.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+
+
 class Rank:
     """What Fabric tells of one of three processes."""
 
@@ -107,19 +144,19 @@ def test_an_image_is_counted_once_whatever_the_number_of_processes(dataset, monk
         evaluation.evaluate(build(run), parts, run, hardware, process)
 
 
-def test_the_second_of_two_programs_waits_says_so_and_trains_nothing(dataset, tmp_path, capsys,
+def test_the_second_of_two_programs_waits_for_the_run_and_trains_nothing(dataset, tmp_path, capsys,
                                                                      monkeypatch):
     run = protocol()
     first = made(run, dataset, tmp_path / "elsewhere")
     monkeypatch.setattr(experiment, "train", None)
     record = records.record_folder(tmp_path, run, dataset.name, dataset.fingerprint)
     found = []
-    with records.alone(record):
+    with files.locked(record / records.LOCK):
         second = threading.Thread(target=lambda: found.append(made(run, dataset, tmp_path)))
         second.start()
         second.join(1)
-        assert second.is_alive() and "another program is at this run" in capsys.readouterr().out
+        assert second.is_alive() and "waiting for another program" in capsys.readouterr().out
         for path in first.iterdir():
             path.rename(record / path.name)
     second.join()
-    assert found == [record] and records.is_complete(record) and not (record / ".lock").exists()
+    assert found == [record] and records.is_complete(record)

@@ -1,0 +1,154 @@
+"""The command line: what it prints, its exit status, and errors in one sentence."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crackutils import cli, experiment, files, records
+from crackutils.data import download
+from crackutils.data.samples import DataError
+
+TINY = "{steps: 2, counts: [2, 1, 1], image_size: [32, 32], tile: [16, 16], precision: float32}"
+
+
+def status_of(*words) -> int:
+    """A command's exit status, argparse's own included."""
+    try:
+        return cli.main([str(word) for word in words])
+    except SystemExit as leaving:
+        return leaving.code
+
+
+def sentence(capsys) -> str:
+    """The one line on standard error."""
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Twelve pictures of noise with a diagonal line in their masks."""
+    folder = tmp_path / "walls"
+    generator = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for index in range(12):
+        image = generator.integers(256, size=(32, 32, 3), dtype=np.uint8)
+        Image.fromarray(image).save(folder / "images" / f"{index}.png")
+        mask = np.roll(np.eye(32, dtype=np.uint8), index, axis=1) * 255
+        Image.fromarray(mask).save(folder / "masks" / f"{index}.png")
+    return folder
+
+
+@pytest.mark.parametrize("words, expected", [
+    ([], "examine a data folder, fetch a data set, train"), (["doctor"], "it is not changed"),
+    (["download"], "name of the data set"), (["train"], "torchrun --nproc-per-node 2")])
+def test_help_explains_each_command(capsys, words, expected):
+    assert status_of(*words, "--help") == 0
+    assert expected in " ".join(capsys.readouterr().out.split())
+
+
+def test_help_does_not_import_pytorch():
+    code = "import sys; from crackutils import cli\ntry: cli.main(['--help'])\n" \
+        "except SystemExit: sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=files.ROOT, capture_output=True,
+                          check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("words", [[], ["fly"], ["doctor"], ["train", "--device", "gpu"],
+                                   ["train", "--speed", "9"]])
+def test_a_command_that_does_not_exist_ends_with_status_2(capsys, words):
+    assert status_of(*words) == 2
+    assert "usage: crackutils" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words, expected", [
+    (["train", "--protocol", "huge"], "Unknown protocol 'huge': expected one of smoke, quick"),
+    (["train", "-y", "{loss: rellu}"], "rellu"), (["train", "-y", "{steps"], "must be YAML"),
+    (["train", "-y", "steps"], "must map"), (["doctor", ".", "-y", "{stepps: 1}"], "stepps"),
+    (["train", "--device", "cuda"], "PyTorch sees no CUDA device"),
+    (["download", "imagenet"], "Unknown data set 'imagenet': expected one of metu, ")])
+def test_wrong_arguments_are_one_sentence_and_status_2(capsys, monkeypatch, words, expected):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert status_of(*words) == 2
+    text = sentence(capsys)
+    assert text.startswith(f"crackutils {words[0]}: ") and expected in text
+
+
+def test_the_doctor_prints_its_findings_and_fails_where_there_is_an_error(pictures, capsys):
+    assert status_of("doctor", pictures) == 0
+    assert "12 pairs" in capsys.readouterr().out
+    (pictures / "images" / "3.png").write_bytes(b"no picture")
+    assert status_of("doctor", pictures) == 1
+    output = capsys.readouterr().out
+    assert "error" in output and "3" in output
+
+
+def test_a_folder_that_is_not_there_is_named_with_its_full_path(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert status_of("doctor", "nowhere") == 1
+    assert str(tmp_path / "nowhere") in capsys.readouterr().out
+    assert status_of("train", "nowhere", "--protocol", "smoke", "--runs", tmp_path / "runs") == 1
+    assert str(tmp_path / "nowhere") in sentence(capsys)
+
+
+def test_download_prints_the_folder_or_says_what_to_do(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(download, "fetch", lambda name, folder: folder / name)
+    monkeypatch.chdir(tmp_path)
+    assert status_of("download", "metu") == status_of("download", "metu", "sets") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        str(files.ROOT / "data" / "sets" / "metu"), str(tmp_path / "sets" / "metu")]
+
+    def refuse(name, folder):
+        raise DataError(f"{name} can't be fetched\nby a program.")
+
+    monkeypatch.setattr(download, "fetch", refuse)
+    assert status_of("download", "bdd100k") == 1
+    assert sentence(capsys) == "crackutils download: bdd100k can't be fetched by a program."
+
+
+def test_train_prints_the_record_and_does_not_train_it_again(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "--protocol", "smoke", "--runs", "mine", "--device", "cpu", "-y", TINY]
+    assert status_of(*words) == 0
+    record = Path(capsys.readouterr().out.splitlines()[-1])
+    assert records.is_complete(record)
+    assert record.parent == tmp_path / "mine" / "smoke" / "synthetic" / "records"
+    monkeypatch.setattr(experiment, "train", None)
+    assert status_of(*words) == 0
+    assert "not trained again" in capsys.readouterr().out
+
+
+def test_train_on_a_folder_names_its_data_set(pictures, tmp_path, capsys):
+    assert status_of("train", pictures, "--protocol", "smoke", "--runs", tmp_path / "runs",
+                     "--device", "cpu", "-y", TINY) == 0
+    assert f"{tmp_path}/runs/smoke/walls/records/mse-none-0-" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error, status", [
+    (records.RecordError("The checkpoint is damaged."), 1), (OSError(28, "No space left"), 1),
+    (DataError("A mask is missing."), 1), (KeyboardInterrupt(), 130)])
+def test_what_a_user_can_mend_is_one_sentence(tmp_path, capsys, monkeypatch, error, status):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(experiment, "complete", fail)
+    assert status_of("train", "--protocol", "smoke", "--runs", tmp_path, "-y", TINY) == status
+    assert (str(error) or "interrupted") in sentence(capsys)
+
+
+@pytest.mark.parametrize("fault", [ValueError("operands could not be broadcast"), KeyError("x"),
+                                   RuntimeError("shapes differ"), TypeError("got NoneType")])
+def test_a_fault_of_the_program_keeps_its_traceback(tmp_path, monkeypatch, fault):
+    def fail(*_):
+        raise fault
+
+    monkeypatch.setattr(experiment, "complete", fail)
+    with pytest.raises(type(fault)):
+        status_of("train", "--protocol", "smoke", "--runs", tmp_path, "-y", TINY)

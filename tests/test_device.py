@@ -1,0 +1,105 @@
+"""Where a run computes, in which precision and layout, and in how many processes."""
+
+import os
+
+import pytest
+import torch
+
+from crackutils import device
+from crackutils.device import Hardware, decide
+from crackutils.protocol import preset
+
+FLOAT32 = Hardware("cpu", "float32", "channels_first")
+CHANNELS_LAST = Hardware("cpu", "bfloat16", "channels_last")
+CHANNELS_FIRST = Hardware("cpu", "bfloat16", "channels_first")
+
+
+def tiny(**overrides):
+    return preset("smoke", overrides={"batch": 2} | overrides)
+
+
+def test_cuda_where_there_is_none_is_an_error_and_never_a_silent_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device=cuda, but PyTorch sees no CUDA.*device=auto"):
+        decide(tiny(), "cuda")
+    assert decide(tiny(), "auto").device == decide(tiny(), "cpu").device == "cpu"
+    with pytest.raises(ValueError, match="auto, cpu or cuda, got 'gpu'"):
+        decide(tiny(), "gpu")
+
+
+@pytest.mark.parametrize("matrix_units, instructions, wide, narrow, fpn", [
+    (True, True, CHANNELS_LAST, CHANNELS_FIRST, CHANNELS_LAST),
+    (False, True, CHANNELS_LAST, CHANNELS_FIRST, FLOAT32),
+    (False, False, FLOAT32, FLOAT32, FLOAT32)])
+def test_precision_and_layout_follow_network_and_cpu(monkeypatch, matrix_units, instructions, wide,
+                                                     narrow, fpn):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {
+        "amx_bf16": matrix_units, "avx512_bf16": instructions})
+    assert decide(tiny(first_filters=16), "cpu") == wide
+    assert decide(tiny(first_filters=8), "cpu") == narrow
+    assert decide(tiny(first_filters=8, batch_norm=False), "cpu") == wide
+    assert decide(preset("smoke", "roads"), "cpu") == fpn
+
+
+@pytest.mark.parametrize("architecture", ["unet", "fpn"])
+def test_a_cpu_computes_in_float32_where_pytorch_does_not_say_what_it_can(monkeypatch, recwarn,
+                                                                          architecture):
+    for name in ("get_capabilities", "_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    protocol = preset("smoke", "cracks" if architecture == "unet" else "roads")
+    assert decide(protocol, "cpu") == FLOAT32 and not len(recwarn)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)  # another processor
+    assert decide(protocol, "cpu") == FLOAT32
+
+
+def test_private_functions_of_pytorch_decide_nothing(monkeypatch):
+    before = decide(tiny(), "cpu")
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert decide(tiny(), "cpu") == before
+
+
+def test_cuda_computes_in_bfloat16_where_it_can(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    assert decide(tiny(), "cuda") == Hardware("cuda", "bfloat16", "channels_last")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
+    assert decide(tiny(), "cuda") == Hardware("cuda", "float32", "channels_first")
+
+
+@pytest.mark.parametrize("wanted, words", [
+    (dict(devices=0), "devices must be a whole number of at least 1, got 0"),
+    (dict(devices=True), "got True"), (dict(devices=5), "may use 4 cores: choose at most 4"),
+    (dict(num_nodes=1.5), "num_nodes must be a whole number"),
+    (dict(num_nodes=2), "num_nodes=2 needs a process on each machine: .* torchrun"),
+    (dict(devices=3), "A batch of 2 can't be divided evenly among 3 processes"),
+    (dict(devices=2), "synchronised_batch_norm or batch_norm with false")])
+def test_processes_that_can_not_share_a_run_are_refused(wanted, words, monkeypatch):
+    monkeypatch.setattr(device, "usable_cores", lambda: 4)
+    with pytest.raises(ValueError, match=words):
+        decide(tiny(), "cpu", **wanted)
+
+
+def test_processes_on_a_cpu_may_share_a_run_without_synchronised_batch_norm(monkeypatch):
+    monkeypatch.setattr(device, "usable_cores", lambda: 4)
+    for overrides in ({"batch_norm": False}, {"synchronised_batch_norm": False}):
+        assert decide(tiny(**overrides), "cpu", devices=2).ranks == 2
+
+
+def test_cores_that_a_process_may_not_use_are_not_counted(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 7}, raising=False)
+    assert decide(tiny(batch_norm=False), "cpu", devices=2).ranks == 2
+    with pytest.raises(ValueError, match="devices=3, but this process may use 2 cores"):
+        decide(tiny(batch_norm=False, batch=3), "cpu", devices=3)
+    monkeypatch.delattr(os, "sched_getaffinity")  # not on macOS, not on Windows
+    assert device.usable_cores() == 64
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+def test_precision_and_layout_of_the_protocol_go_first(precision, layout):
+    stated = {"precision": precision, "memory_format": layout}
+    for protocol in (tiny(**stated), preset("smoke", "roads", stated)):
+        assert decide(protocol, "cpu") == Hardware("cpu", precision, layout)

@@ -1,0 +1,208 @@
+"""`experiment.complete`: what it makes, finds, resumes and records."""
+
+import runpy
+import subprocess
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from crackutils import data as datasets
+from crackutils import device, experiment, files, records
+from crackutils.data.picture_cache import Part
+from crackutils.data.samples import Sample
+from crackutils.device import decide, usable_cores
+from crackutils.protocol import preset
+
+TINY = {"counts": [4, 2, 2], "image_size": [32, 32], "tile": [16, 16], "batch": 2, "steps": 4}
+FPN_SIZE = {"counts": [7, 1, 1], "image_size": [64, 96], "tile": [32, 64], "batch": 2, "steps": 1}
+
+
+def tiny(**overrides):
+    return preset("smoke", overrides=TINY | overrides)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return datasets.load("synthetic", tiny(), tmp_path_factory.mktemp("data"))
+
+
+def capable(monkeypatch, precision) -> None:
+    """Let this machine be one whose fastest precision is this."""
+    monkeypatch.setattr(device, "fastest", lambda *_: (precision, "channels_first"))
+
+
+def squares() -> Part:
+    """White squares on black."""
+    masks = np.zeros((4, 16, 16), np.uint8)
+    masks[:, 4:12, 4:12] = 1
+    return Part.of([Sample(f"square{index}", np.repeat(mask[..., None] * np.uint8(255), 3, 2),
+                           mask, None) for index, mask in enumerate(masks)])
+
+
+def test_a_complete_run_is_not_trained_again(dataset, tmp_path, capsys, monkeypatch):
+    record = experiment.complete(tiny(), dataset, tmp_path, None, "cpu")
+    before = {path: path.stat().st_mtime_ns for path in record.iterdir()}
+    capsys.readouterr()
+    monkeypatch.setattr(experiment, "train", None)
+    assert experiment.complete(tiny(), dataset, tmp_path, None, "cpu") == record
+    assert {path: path.stat().st_mtime_ns for path in record.iterdir()} == before
+    assert capsys.readouterr().out.endswith(f"{record.name}: complete, not trained again\n")
+    elsewhere = tmp_path / "fresh"
+    assert experiment.complete(tiny(), dataset, elsewhere, tmp_path, "cpu") == record
+    assert not elsewhere.exists()
+
+
+def test_without_its_last_file_exactly_that_run_is_trained_again_and_alike(dataset, tmp_path):
+    first, other = (experiment.complete(tiny(seed=seed), dataset, tmp_path, None, "cpu")
+                    for seed in (0, 1))
+    compared = ("counts.npz", "history.csv", "config.json", "model.safetensors", "samples.npz")
+    before = [(first / name).read_bytes() for name in compared]
+    untouched = (other / "complete.json").stat().st_mtime_ns
+    (first / "complete.json").unlink()
+    (first / "counts.npz").write_bytes(b"")
+    for seed in (0, 1):
+        experiment.complete(tiny(seed=seed), dataset, tmp_path, None, "cpu")
+    assert [(first / name).read_bytes() for name in compared] == before
+    assert (other / "complete.json").stat().st_mtime_ns == untouched
+
+
+def test_a_record_says_what_was_done_and_holds_no_path(dataset, tmp_path):
+    record = experiment.complete(tiny(), dataset, tmp_path, None, "cpu")
+    text = (record / "config.json").read_text() + (record / "environment.json").read_text()
+    assert not any(str(place) in text for place in (tmp_path, Path.home(), files.ROOT))
+    assert "/" not in text
+    hardware = decide(tiny(), "cpu")
+    decided = tiny(precision=hardware.precision)
+    assert record.name == records.run_id(decided, dataset.fingerprint)
+    assert records.read_json(record / "config.json") == {
+        "format": records.FORMAT, "protocol": decided.as_dict(), "dataset": "synthetic",
+        "fingerprint": dataset.fingerprint}
+    environment = records.read_json(record / "environment.json")
+    assert torch.__version__.startswith(environment["torch"]) and environment["device"] == "cpu"
+    assert {"format": records.FORMAT, "precision": hardware.precision,
+            "memory_format": hardware.memory_format, "devices": 1,
+            "cores": usable_cores()}.items() <= environment.items()
+    history = pd.read_csv(record / "history.csv")
+    assert history["step"].tolist() == [1, 2, 3, 4] and (history["loss"] > 0).all()
+    counts = records.read_arrays(record / "counts.npz")
+    assert counts["test_names"].tolist() == [sample.name for sample in dataset.test]
+    assert counts["validation_true_positives"].shape == (2, 110)
+
+
+def test_a_machine_of_another_precision_finds_the_record_but_begins_a_run_of_its_own(
+        dataset, tmp_path, monkeypatch):
+    capable(monkeypatch, "bfloat16")
+    record = experiment.complete(tiny(), dataset, tmp_path, None, "cpu")
+    assert records.read_json(record / "config.json")["protocol"]["precision"] == "bfloat16"
+    capable(monkeypatch, "float32")
+    assert experiment.complete(tiny(), dataset, tmp_path, None, "cpu") == record
+    other = experiment.complete(tiny(precision="float32"), dataset, tmp_path, None, "cpu")
+    assert other != record and records.is_complete(record)
+    # the first is now unfinished: with a checkpoint, without its end
+    for path in (record, other):
+        (path / "complete.json").unlink()
+    decided = tiny(precision="bfloat16")
+    checkpoints = records.Checkpoints(record, decided, dataset.fingerprint, decide(decided, "cpu"))
+    checkpoints.save({"losses": [1.0]})
+    with pytest.warns(UserWarning, match="unfinished, in bfloat16: it is not resumed"):
+        assert experiment.complete(tiny(), dataset, tmp_path, None, "cpu") == other
+
+
+def test_a_run_writes_what_decides_it_before_it_trains(dataset, tmp_path, monkeypatch):
+    def cut_short(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "train", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.complete(tiny(), dataset, tmp_path, None, "cpu")
+    config, = tmp_path.rglob("config.json")
+    assert records.read_json(config)["format"] == records.FORMAT
+    assert not records.is_complete(config.parent)
+
+
+def test_a_complete_record_is_read_without_a_lock(dataset, tmp_path, monkeypatch):
+    record = experiment.complete(tiny(), dataset, tmp_path, None, "cpu")
+
+    def refuse(path, **_):
+        raise PermissionError(f"{path} can't be written")
+
+    monkeypatch.setattr(files, "locked", refuse)
+    assert experiment.complete(tiny(), dataset, tmp_path, None, "cpu") == record
+    assert experiment.complete(tiny(), dataset, tmp_path / "mine", tmp_path, "cpu") == record
+
+
+@pytest.fixture
+def fresh_commit():
+    """`experiment.commit` without what it remembers of the process."""
+    experiment.commit.cache_clear()
+    yield experiment.commit
+    experiment.commit.cache_clear()
+
+
+def test_a_checkout_has_a_commit_and_one_without_any_has_none(fresh_commit, monkeypatch, tmp_path):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    assert fresh_commit() is None
+    fresh_commit.cache_clear()
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", *who, "commit", "-q", "--allow-empty", "-m", "first"], cwd=tmp_path,
+                   check=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, capture_output=True,
+                          text=True, check=True).stdout.strip()
+    assert fresh_commit() == head
+    fresh_commit.cache_clear()
+    inside = tmp_path / "site-packages"  # a package within somebody else's repository
+    inside.mkdir()
+    monkeypatch.setattr(files, "ROOT", inside)
+    assert fresh_commit() is None
+
+
+def test_without_the_program_git_the_module_is_imported_and_the_commit_unknown(
+        fresh_commit, monkeypatch, tmp_path):
+    (tmp_path / ".git").mkdir()
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    module = runpy.run_path(experiment.__file__)
+    assert module["commit"]() is None and fresh_commit() is None
+
+
+def test_samples_are_kept_of_synthetic_images_only(dataset, tmp_path):
+    record = experiment.complete(tiny(), dataset, tmp_path, None, "cpu")
+    samples = records.read_arrays(record / "samples.npz")
+    assert samples["predictions"].dtype == np.uint8
+    assert samples["predictions"].shape == (len(samples["names"]), 32, 32)
+    photos = datasets.Dataset("photos", "plain", "f", *[squares()] * 3)
+    record = experiment.complete(tiny(), photos, tmp_path, None, "cpu")
+    assert not (record / "samples.npz").exists() and (record / "complete.json").exists()
+
+
+def test_a_test_part_without_a_single_crack_is_no_obstacle(tmp_path):
+    protocol = tiny(counts=[5, 1, 1])
+    dataset = datasets.load("synthetic", protocol, tmp_path)
+    assert not dataset.test[0].mask.any(), "the seventh synthetic image shows none"
+    assert records.is_complete(experiment.complete(protocol, dataset, tmp_path, None, "cpu"))
+
+
+def test_a_prediction_that_is_black_everywhere_is_warned_of_with_advice():
+    counts = {f"validation_{name}": np.array([[value]] if name != "pixels" else [value])
+              for name, value in (("pixels", 9), ("true_positives", 0), ("false_positives", 0),
+                                  ("false_negatives", 2))}
+    with pytest.warns(UserWarning, match="is empty, whatever the threshold.*Likely causes"):
+        experiment.warn_if_degenerate(counts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        experiment.warn_if_degenerate(counts | {"validation_true_positives": np.array([[1]])})
+
+
+def test_the_fpn_trains_evaluates_and_is_recorded(tmp_path):
+    protocol = preset("smoke", "roads", FPN_SIZE)
+    dataset = datasets.load("synthetic", protocol, tmp_path)
+    record = experiment.complete(protocol, dataset, tmp_path, None, "cpu")
+    environment = records.read_json(record / "environment.json")
+    assert environment["pretrained_encoder"] is False
+    assert environment["precision"] == decide(protocol, "cpu").precision
+    assert "test_true_positives_by_width" not in records.read_arrays(record / "counts.npz")

@@ -1,0 +1,162 @@
+"""Protocols: validated, replaced, written as plain values and read back."""
+
+import pickle
+from dataclasses import FrozenInstanceError, fields, replace
+
+import pytest
+
+from crackutils.losses import NAMES, THREE_CLASS
+from crackutils.protocol import Protocol, as_list, describe, preset, preset_of_runs
+
+SMOKE = preset("smoke")
+PRESETS = [(task, name) for task in ("cracks", "roads")
+           for name in ("smoke", "quick", "cpu", "paper")]
+
+
+def error_text(call, *args, **kwargs) -> str:
+    """The message of the call's `ValueError`, which must be a single sentence."""
+    with pytest.raises(ValueError) as error:
+        call(*args, **kwargs)
+    text = str(error.value)
+    assert text.endswith(".") and "\n" not in text and ". " not in text and len(text) > 20
+    return text
+
+
+@pytest.mark.parametrize("field, value", [
+    ("steps", 0), ("steps", 2.5), ("steps", 2.0), ("steps", True), ("batch", 0), ("batch", "4"),
+    ("first_filters", 0), ("widest", -1), ("seed", -1), ("seed", False), ("subset_seed", 1.0),
+    ("mask_threshold", 0), ("validate_every", 0), ("validate_every", "5"),
+    ("counts", [6, 3]), ("counts", [6, 0, 3]), ("image_size", 64), ("tile", "32"),
+    ("tile", [32, 32.0]), ("tile", [32, 32, 32]), ("subset", [3]), ("subset", [True, 2]),
+    ("learning_rate", 0), ("learning_rate", float("nan")), ("learning_rate", float("inf")),
+    ("learning_rate", "1e-3"), ("learning_rate", True), ("smoothing", -0.5), ("smoothing", "1"),
+    ("smoothing", float("inf")), ("weight", "0.5"), ("weight", [True, 1]), ("weight", [1, 2, 3]),
+    ("batch_norm", "no"), ("batch_norm", None), ("synchronised_batch_norm", 1),
+    ("levels", 5.0), ("levels", 6), ("kernel", 7.0), ("kernel", 6), ("loss", None),
+    *((field, "other") for field in ("loss", "framing", "augmentation", "architecture", "levels",
+                                     "kernel", "upsampling", "output", "encoder_weights", "layout",
+                                     "schedule", "precision", "memory_format", "pooling"))])
+def test_the_error_on_a_bad_value_names_the_field_and_the_value(field, value):
+    changes = [lambda: preset("smoke", overrides={field: value}),
+               lambda: replace(SMOKE, **{field: value}),
+               lambda: Protocol.from_dict(SMOKE.as_dict() | {field: value})]
+    for change in changes:
+        text = error_text(change)
+        assert field in text and repr(value) in text
+
+
+@pytest.mark.parametrize("field, value, expected", [
+    ("steps", 0, "a whole number of at least 1"), ("seed", -1, "a whole number of at least 0"),
+    ("tile", [32], "2 whole numbers of at least 1"), ("counts", 3, "3 whole numbers of at least 1"),
+    ("output", "relu", "one of sigmoid, clipped"), ("batch_norm", 1, "true or false"),
+    ("encoder_weights", "coco", "one of None, imagenet"), ("kernel", 6, "5 or 7"),
+    ("learning_rate", "1e-4",
+     "a number above 0 (in YAML write 0.0001, since 1e-4 is read as text)"),
+    ("weight", "0.3 0.7", "a number, a pair of numbers such as [0.3, 0.7], or None")])
+def test_the_error_on_a_bad_value_says_what_was_expected(field, value, expected):
+    text = error_text(preset, "smoke", overrides={field: value})
+    assert text == f"{field} must be {expected}, got {value!r}."
+
+
+def test_the_errors_on_unknown_names_list_the_known_ones():
+    text = error_text(preset, "huge")
+    assert "'huge'" in text and "smoke, quick, cpu, paper" in text
+    assert "'boats'" in error_text(preset, "smoke", "boats")
+    text = error_text(preset, "smoke", overrides={"step": 3, "name": "x"})
+    assert "name, step" in text and "learning_rate" in text
+    assert "-y 'overrides: {steps: 100}'" in error_text(preset, "smoke", overrides="steps: 3")
+    assert "-y 'overrides: {steps: 100}'" in error_text(preset, "smoke", overrides=["steps"])
+
+
+@pytest.mark.parametrize("task", ["cracks", "roads"])
+@pytest.mark.parametrize("field, value", [("loss", "bce"), ("weight", 0.5), ("seed", 1)])
+def test_overrides_without_effect_are_refused_where_runs_have_their_own(task, field, value):
+    assert f"overrides can't set {field}: each run" in \
+        error_text(preset_of_runs, "smoke", task, {field: value})
+    assert preset_of_runs("smoke", task, {"steps": 3}) == preset("smoke", task, {"steps": 3})
+    assert preset_of_runs("smoke", task) == preset("smoke", task)
+
+
+def test_overrides_replace_fields_and_lists_become_tuples():
+    protocol = preset("smoke", overrides={"steps": 7, "tile": [16, 24], "loss": "tversky",
+                                          "weight": [0.3, 0.7]})
+    assert (protocol.steps, protocol.tile, protocol.weight) == (7, (16, 24), (0.3, 0.7))
+    assert (protocol.batch, protocol.name, protocol.task) == (4, "smoke", "cracks")
+
+
+def test_one_mapping_of_overrides_serves_both_tasks():
+    both = {"levels": 5, "kernel": 5, "classes": "three", "steps": 3}
+    assert preset("smoke", "cracks", both) == replace(SMOKE, levels=5, kernel=5, steps=3)
+    assert preset("smoke", "roads", both) == \
+        replace(preset("smoke", "roads"), classes="three", loss="cross_entropy", steps=3)
+    assert preset("smoke", "roads", both | {"loss": "dice"}).loss == "dice"
+
+
+def test_whole_numbers_become_floats_where_the_field_is_a_float():
+    whole = preset("smoke", overrides={"loss": "relu", "weight": 1, "smoothing": 1,
+                                       "learning_rate": 1})
+    exact = preset("smoke", overrides={"loss": "relu", "weight": 1.0, "smoothing": 1.0,
+                                       "learning_rate": 1.0})
+    assert whole.as_dict() == exact.as_dict() and isinstance(whole.weight, float)
+    assert SMOKE.with_run("bce_dice", [1, 0], 0).as_dict() == \
+        SMOKE.with_run("bce_dice", (1.0, 0.0), 0).as_dict()
+
+
+@pytest.mark.parametrize("task, name", PRESETS)
+def test_a_protocol_comes_back_from_its_plain_values(task, name):
+    protocol = preset(name, task)
+    assert Protocol.from_dict(protocol.as_dict()) == protocol
+    assert pickle.loads(pickle.dumps(protocol)) == protocol
+    assert hash(preset(name, task)) == hash(protocol)
+    assert list(protocol.as_dict()) == [field.name for field in fields(Protocol)]
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Protocol)])
+def test_a_missing_field_is_an_error_and_never_its_default(field):
+    values = SMOKE.as_dict()
+    del values[field]
+    text = error_text(Protocol.from_dict, values)
+    assert f"missing fields: {field}; unknown fields: none." in text
+
+
+def test_an_unknown_field_is_an_error():
+    text = error_text(Protocol.from_dict, SMOKE.as_dict() | {"dropped": 1, "old": 2})
+    assert "missing fields: none; unknown fields: dropped, old." in text
+    with pytest.raises(TypeError, match="dropped"):
+        Protocol("smoke", "cracks", dropped=1)
+
+
+def test_a_protocol_can_not_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        SMOKE.steps = 3
+
+
+def test_a_protocol_is_described_by_one_field_a_line():
+    lines = describe(SMOKE).splitlines()
+    assert len(lines) == len(fields(Protocol)) and lines[0].split() == ["name", "smoke"]
+
+
+def test_the_error_on_a_string_in_place_of_a_list_says_how_to_write_a_list():
+    text = error_text(as_list, "weights", "[0.97]")
+    assert "weights" in text and "'[0.97]'" in text and "-y 'weights: [...]'" in text
+    assert as_list("weights", [0.97]) == [0.97]
+
+
+@pytest.mark.parametrize("loss", sorted(set(NAMES) - set(THREE_CLASS)))
+def test_binary_losses_are_refused_for_three_classes(loss):
+    weight = 0.5 if loss in ("relu", "step", "balanced_step", "squared_balanced_step") else None
+    overrides = {"classes": "three", "loss": loss, "weight": weight}
+    assert f"{loss} is no loss of three classes" in error_text(preset, "smoke", "roads", overrides)
+
+
+def test_three_classes_and_cross_entropy_belong_together():
+    assert preset("smoke", "roads", {"classes": "three"}).loss == "cross_entropy"
+    with pytest.raises(ValueError, match="of two classes it is bce"):
+        preset("smoke", "roads", {"loss": "cross_entropy"})
+    with pytest.raises(ValueError, match="three need a softmax"):
+        preset("smoke", "roads", {"classes": "three", "output": "clipped"})
+    with pytest.raises(ValueError, match="cracks are binary"):
+        replace(preset("smoke"), classes="direct")
+    assert preset("smoke", "cracks", {"classes": "three"}) == preset("smoke"), "for roads alone"
+    with pytest.raises(ValueError, match="the U-Net has one output"):
+        preset("smoke", "roads", {"classes": "three", "architecture": "unet"})
