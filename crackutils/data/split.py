@@ -7,6 +7,7 @@ positions, and confirmed by their pixels.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -101,6 +102,21 @@ def groups_of(count: int, pairs: Sequence[tuple[int, int, float]]) -> np.ndarray
     rows, columns = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     graph = coo_matrix((np.ones(len(pairs)), (rows, columns)), shape=(count, count))
     return connected_components(graph, directed=False)[1]
+
+
+FRAME_NAME = re.compile(r"^(.*\D)(\d{3,})$")  # a number of three digits or more at the end
+
+
+def video_and_frame(name: str) -> tuple[str, int] | None:
+    """The video's name and the frame's number in a picture's name, None where there is no number.
+
+    `Seq05VD_f00120` is frame 120 of Seq05VD, `0001TP_008550` frame 8550 of 0001TP. A frame's number
+    has at least three digits and stands at the end, behind other characters.
+    """
+    match = FRAME_NAME.match(name)
+    if match is None:
+        return None
+    return re.sub("[_-]+f?$", "", match[1]), int(match[2])
 
 
 VALIDATION_SHARE, TEST_SHARE = 0.12, 0.2  # of a data set without parts of its own
