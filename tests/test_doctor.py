@@ -1,4 +1,4 @@
-"""The data doctor: planted harm is found and named, healthy folders are let alone."""
+"""The data doctor: planted faults are found and named, and a healthy folder has none."""
 
 import shutil
 
@@ -8,9 +8,8 @@ import pytest
 from miniatures import MINIATURES, save
 from PIL import Image
 
-import crackutils.data.doctor
-from crackutils.data import synthetic
-from crackutils.data.doctor import SHOWN, examine, mean_width
+from crackutils.data import doctor, synthetic
+from crackutils.data.doctor import NAMES_SHOWN, examine, mean_width
 from crackutils.data.synthetic import cracks
 from crackutils.protocol import preset
 
@@ -49,12 +48,13 @@ def masks(folder, *names):
 
 
 def change(path, how) -> None:
+    """Write a picture anew, its pixels changed by a function."""
     save(path, np.ascontiguousarray(how(np.asarray(Image.open(path)))))
 
 
 def test_a_healthy_folder_has_nothing_but_facts(healthy):
     [note] = examine(healthy)
-    assert "20 pairs (parts will be cut), 20 of them 128 x 128" in str(note)
+    assert "20 pairs (to be divided), 20 of them 128 x 128" in str(note)
     assert note.level == "note"
     assert "4.1 %" in str(note) and "px wide" in str(note)
 
@@ -84,9 +84,9 @@ HARMS = {  # harm -> kind, level, files it must name
     "other size": (lambda f: [change(one, lambda m: m[:-1]) for one in masks(f, "c05")],
                    "unreadable", "error", {"c05"}),
     "no partner": (lambda f: masks(f, "c05")[0].unlink(), "folder", "error", set()),
-    "twins": (lambda f: [shutil.copy(f / kind / "c05.png", f / kind / "x05.png")
-                         for kind in ("images", "masks")], "twins", "warning", {"c05 = x05"}),
-    "twins across parts": (lambda f: [
+    "duplicates": (lambda f: [shutil.copy(f / kind / "c05.png", f / kind / "x05.png")
+                         for kind in ("images", "masks")], "duplicates", "warning", {"c05 = x05"}),
+    "duplicates across parts": (lambda f: [
         *(change(f / kind / "c06.png", lambda _, kind=kind: np.fliplr(np.asarray(Image.open(
             f / kind / "c05.png")))) for kind in ("images", "masks")),
         *((f / f"{part}.txt").write_text("".join(f"c{index:02d}\n" for index in numbers))
@@ -109,16 +109,17 @@ def test_planted_harm_is_found_and_named(folder, harm, kind, level, files):
     assert text.startswith(f"{level}: ") and text.endswith(".") and "\n" not in text
 
 
-def test_masks_of_other_pictures_are_told(folder):
+def test_masks_of_other_pictures_are_noticed(folder):
     names = sorted(path.name for path in (folder / "masks").iterdir())
     right = [(folder / "masks" / name).read_bytes() for name in names]
     for name, content in zip(names, right[1:] + right[:1]):
         (folder / "masks" / name).write_bytes(content)
     found = by_kind(folder)
-    assert set(found) == {"misfit", "shares"} and "in most of 20 pairs" in str(found["misfit"])
+    assert set(found) == {"misfit", "shares"}
+    assert "most of 20 masks do not lie" in str(found["misfit"])
 
 
-def test_roads_taken_for_cracks_are_told(tmp_path):
+def test_roads_taken_for_cracks_are_noticed(tmp_path):
     for index in range(6):
         save(tmp_path / "set" / "images" / f"{index}.png", miniatures.pixels(index, (120, 160)))
         mask = np.zeros((120, 160), np.uint8)
@@ -127,11 +128,12 @@ def test_roads_taken_for_cracks_are_told(tmp_path):
     assert set(by_kind(tmp_path / "set")) == {"regions", "shares"}
 
 
-def test_many_unreadable_pairs_are_told_together(folder):
+def test_many_unreadable_pairs_share_one_finding(folder):
     for one in (folder / "masks").iterdir():
         change(one, lambda mask: mask // 255)
     errors = [str(one) for one in examine(folder) if one.level == "error"]
-    assert len(errors) == SHOWN + 1 and "either: 15 (" in errors[-1] and "and 10 more" in errors[-1]
+    assert len(errors) == NAMES_SHOWN + 1
+    assert "15 more pairs can't be read (" in errors[-1] and "and 10 more" in errors[-1]
 
 
 def test_pictures_of_a_kind_that_is_not_read_are_noted(folder):
@@ -146,17 +148,18 @@ def test_errors_come_first_and_long_lists_are_cut(folder):
     masks(folder, "c15")[0].write_bytes(b"")
     found = examine(folder)
     assert [one.level for one in found] == ["error", "warning", "note"]
-    assert f"c{SHOWN - 1:02d} and 3 more" in str(found[1]) and f"c{SHOWN:02d}" not in str(found[1])
+    assert f"c{NAMES_SHOWN - 1:02d} and 3 more" in str(found[1])
+    assert f"c{NAMES_SHOWN:02d}" not in str(found[1])
 
 
-def test_the_share_that_a_random_split_leaks_is_told(folder):
+def test_the_share_that_a_random_division_leaks_is_said(folder):
     for kind in ("images", "masks"):
         for index in range(20):
             shutil.copy(folder / kind / f"c{index:02d}.png", folder / kind / f"d{index:02d}.png")
-    # of 40 in 20 pairs, a test picture's twin is in the other 32 with probability 32/39
-    text = str(by_kind(folder)["twins"])
+    # of 40 in 20 pairs, a test picture's copy is in the other 32 with probability 32/39
+    text = str(by_kind(folder)["duplicates"])
     percent = float(text.split("leave ")[1].split(" %")[0])
-    assert abs(percent - 100 * 32 / 39) < 4 and "included: 40, in 20 groups" in text
+    assert abs(percent - 100 * 32 / 39) < 4 and "40 pictures are duplicates, in 20 groups" in text
 
 
 @pytest.mark.parametrize("name", MINIATURES)
@@ -165,26 +168,28 @@ def test_every_layout_can_be_examined(tmp_path, name):
     roads = name.startswith(("bdd", "cam"))
     found = by_kind(tmp_path / "set", ROADS if roads else None)
     assert not [one for one in found.values() if one.level == "error"] and "shares" in found
-    # an unlabelled frame, colour maps, a frame that is in no list
+    # pictures without a use: an unlabelled frame, colour maps, a frame that is in no list
     assert ("unused" in found) == (name in ("crackforest", "bdd100k", "bdd100k_legacy", "camvid"))
     assert set(found) <= {"shares", "unused", "grey"}
 
 
+@pytest.mark.parametrize("pattern, number", [("0001TP_{:06d}", 6690), ("Seq05VD_f{:05d}", 0)])
 @pytest.mark.parametrize("video", [True, False])
-def test_cut_sequences_are_named_with_their_parts(tmp_path, video):
+def test_divided_videos_are_named_with_their_parts(tmp_path, video, pattern, number):
     chance = np.random.default_rng(0)
     street = np.kron(chance.integers(256, size=(8, 60, 3)), np.ones((8, 8, 1))).astype(np.uint8)
     for index in range(30):  # a camera that passes by, or pictures of anything
         first = 3 * index if video else 8 * int(chance.integers(50))
         part = ("train", "val", "test")[index // 10]
-        name = f"0001TP_{6690 + 30 * index:06d}"
+        name = pattern.format(number + 30 * index)
         frame = street if video else np.roll(street, int(chance.integers(60)), 0)[::-1]
         save(tmp_path / "set" / part / f"{name}.png", frame[:, first:first + 64])
         save(tmp_path / "set" / f"{part}annot" / f"{name}.png", np.full((64, 64), 3, np.uint8))
     found = by_kind(tmp_path / "set", ROADS)
     assert ("sequence" in found) == video
     if video:
-        assert found["sequence"].files == ("0001TP: 10 train, 10 validation, 10 test",)
+        name = pattern.split("_")[0]
+        assert found["sequence"].files == (f"{name}: 10 train, 10 validation, 10 test",)
 
 
 @pytest.mark.parametrize("width", range(1, 13))
@@ -223,6 +228,46 @@ def test_the_synthetic_sets_are_healthy(tmp_path):
 
 
 def test_a_folder_that_is_none_is_one_finding(tmp_path):
-    [finding] = crackutils.data.doctor.examine(tmp_path / "nowhere")
+    [finding] = examine(tmp_path / "nowhere")
     assert finding.level == "error" and "No data folder" in str(finding)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def overlapping(folder):
+    """Two more photographs, of one place: the second from a little further along."""
+    ground, mask, _ = cracks.draw(1, 50, (256, 384))
+    mask[128, 20:360] = 1
+    for name, first in (("y01", 0), ("y02", 100)):
+        save(folder / "images" / f"{name}.png", ground[:, first:first + 256])
+        save(folder / "masks" / f"{name}.png", mask[:, first:first + 256] * 255)
+    return folder
+
+
+def test_overlapping_photographs_are_named(overlapping):
+    found = by_kind(overlapping)
+    assert found["overlaps"].level == "warning" and found["overlaps"].files == ("y01 = y02",)
+    assert "2 pictures show a place that another one shows, in 1 groups" in str(found["overlaps"])
+    assert "duplicates" not in found
+
+
+def test_overlapping_photographs_in_two_parts_are_a_leak(overlapping):
+    names = {"train": [f"c{index:02d}" for index in range(15)] + ["y01"],
+             "val": ["c15", "c16"], "test": ["c17", "c18", "c19", "y02"]}
+    for part, members in names.items():
+        (overlapping / f"{part}.txt").write_text("\n".join(members))
+    assert by_kind(overlapping)["leak"].files == ("train/y01 = test/y02",)
+
+
+def test_overlaps_are_not_looked_for_in_large_folders_and_a_note_says_so(overlapping, monkeypatch):
+    monkeypatch.setattr(doctor, "SEARCH_OVERLAPS_UP_TO", 20)
+    note = by_kind(overlapping)["overlaps"]
+    assert note.level == "note" and "there are more than 20 pairs" in str(note)
+
+
+def test_control_characters_in_names_do_not_reach_the_terminal(folder):
+    for kind in ("images", "masks"):
+        (folder / kind / "c05.png").rename(folder / kind / "c\x1b[31m05.png")
+    change(folder / "masks" / "c\x1b[31m05.png", lambda mask: mask * 0)
+    text = str(by_kind(folder)["empty"])
+    assert "\x1b" not in text and "c\\x1b[31m05" in text

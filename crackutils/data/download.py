@@ -1,6 +1,7 @@
-"""Fetching published data sets: `crackutils download metu data`.
+"""Published data sets are fetched and unpacked: `crackutils download metu data`.
 
-What needs a login or has no lasting address is fetched by hand: the command says how and where to.
+A data set that needs a login or has no lasting address is fetched by hand; an error says what to
+fetch and where to put it.
 """
 
 import os
@@ -19,9 +20,11 @@ from crackutils.data.layouts import matching_layouts
 from crackutils.data.samples import DataError
 from crackutils.files import locked
 
-MOST_BYTES = 64 * 2**30  # unpacked: BDD100K's images are some 7 GiB
+MOST_BYTES = 64 * 2**30  # of an unpacked archive; BDD100K's images have about 7 GiB
 MOST_FILES = 500_000
-ARCHIVE_BLOCK = 2**18
+ARCHIVE_BLOCK = 2**18  # bytes that are unpacked at a time
+ATTEMPTS, PATIENCE = 5, 30  # at each address; seconds without a byte
+DOWNLOAD_BLOCK = 2**14  # bytes that are written at a time, and lost at most if a connection breaks
 LIBARCHIVE = ("Reading archives needs the library libarchive: install the package libarchive13 "
               "(Debian, Ubuntu: libarchive13t64 since 24.04), libarchive (Fedora, Homebrew, conda),"
               " or unpack {} by other means.")
@@ -29,110 +32,106 @@ LIBARCHIVE = ("Reading archives needs the library libarchive: install the packag
 
 def unpack(archive: Path, folder: Path, most_bytes: int = MOST_BYTES,
            most_files: int = MOST_FILES) -> Path:
-    """Unpack an archive into a folder that is not there yet; returns the folder.
+    """Unpack an archive into a folder that does not exist yet, and return the folder.
 
-    `DataError` for an archive that can't be read, that names anything but files and folders below
-    its own root (absolute paths, "..", links, devices), one name twice, or more than `most_bytes`
-    or `most_files`. Then nothing is left behind: the folder appears when all of it is whole. A
-    changed byte in a stored (uncompressed) RAR entry goes unnoticed, and so does a tar cut between
-    two files: whoever fetched the archive has to know its checksum.
+    Raises `DataError` for an archive that can't be read, or that holds anything but files and
+    folders below its root (absolute paths, "..", links, devices), a name twice, or more than
+    `most_bytes` or `most_files`. Then nothing is left behind, because the folder gets its name when
+    all of it is written. Two kinds of damage are not noticed: a changed byte in a stored
+    (uncompressed) RAR entry, and a tar that was cut between two files: check a checksum first.
+
+    libarchive could write the files itself, but its secure flags refuse only absolute paths and
+    "..": links, devices, duplicate names and wrong checksums would pass.
     """
-    side = folder.with_name(f".{folder.name}.unpacking")
+    beside = folder.with_name(f".{folder.name}.unpacking")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(folder.with_name(f".{folder.name}.unpacking.lock")):
+        with locked(folder.with_name(f"{beside.name}.lock")):
             if folder.exists():
-                raise DataError(f"{folder} is there already: remove it to unpack {archive} again.")
-            shutil.rmtree(side, ignore_errors=True)  # of a process that was killed
-            side.mkdir()
+                raise DataError(f"{folder} exists already: remove it to unpack {archive} again.")
+            shutil.rmtree(beside, ignore_errors=True)  # of a process that was killed
+            beside.mkdir()
             try:
-                write_entries(archive, side, most_bytes, most_files)
-                side.rename(folder)
+                write_entries(archive, beside, most_bytes, most_files)
+                beside.rename(folder)
             finally:
-                shutil.rmtree(side, ignore_errors=True)
+                shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:
         raise DataError(f"{archive} can't be unpacked ({error}).") from error
     return folder
 
 
-
-
-def write_entries(archive: Path, side: Path, most_bytes: int, most_files: int) -> None:
-    """Write an archive's files below `side`, each checked before anything of it is written."""
-    libarchive = imported(archive)
+def write_entries(archive: Path, folder: Path, most_bytes: int, most_files: int) -> None:
+    """Write an archive's files below a folder, each checked before anything of it is written."""
+    libarchive = import_libarchive(archive)
     files = size = 0
     try:
         with libarchive.file_reader(str(archive)) as entries:
             for entry in entries:
-                place = side / checked_name(archive, entry)
+                target = folder / safe_path(archive, entry)
                 files += 1
                 if files > most_files:
                     raise DataError(f"{archive} holds more than {most_files:,} files: refused.")
                 if entry.isdir:
-                    place.mkdir(parents=True, exist_ok=True)
-                    continue
-                place.parent.mkdir(parents=True, exist_ok=True)
-                size += write_entry(archive, entry, place, most_bytes - size)
+                    target.mkdir(parents=True, exist_ok=True)
+                else:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    size += write_entry(archive, entry, target, most_bytes - size)
     except libarchive.exception.ArchiveError as error:
         raise DataError(f"{archive} can't be read as an archive ({error.msg}): fetch it again."
                         ) from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise DataError(f"{archive} holds two things of one name, "
-                        f"{Path(error.filename).relative_to(side)}: refused.") from error
+        raise DataError(f"{archive} holds two entries of one name, "
+                        f"{Path(error.filename).relative_to(folder)}: refused.") from error
     if not files:
         raise DataError(f"{archive} is an empty archive: fetch it again.")
 
 
-def write_entry(archive: Path, entry, place: Path, room: int) -> int:
-    """Write one file, and return its bytes."""
+def write_entry(archive: Path, entry, target: Path, most_bytes: int) -> int:
+    """Write one file of an archive, and return its number of bytes."""
+    read_data = import_libarchive(archive).ffi.read_data
     size, buffer = 0, create_string_buffer(ARCHIVE_BLOCK)
-    with open(place, "xb") as file:
-        # not `entry.get_blocks`, which takes the warning of a wrong checksum for a length
-        while (length := imported(archive).ffi.read_data(
-                entry._archive_p, buffer, ARCHIVE_BLOCK)) > 0:
+    with open(target, "xb") as file:
+        # entry.get_blocks would take the negative status of a wrong checksum for a length
+        while (length := read_data(entry._archive_p, buffer, ARCHIVE_BLOCK)) > 0:
             size += length
-            if size > room:
-                raise DataError(f"{archive} unpacks to more than may be written: refused as a "
-                                "bomb.")
+            if size > most_bytes:
+                raise DataError(f"{archive} unpacks to more bytes than may be written: refused as "
+                                "a bomb.")
             file.write(buffer.raw[:length])
     if length < 0 or entry.size not in (None, size):
-        raise DataError(f"{archive} can't be read: {entry.pathname!r} is damaged. Fetch it again.")
+        raise DataError(f"{archive} can't be read: {entry.pathname} is damaged. Fetch it again.")
     return size
 
 
-def checked_name(archive: Path, entry) -> PurePosixPath:
-    """An entry's path below the archive's root; `DataError` where it is something else."""
+def safe_path(archive: Path, entry) -> PurePosixPath:
+    """The path of an archive's entry; `DataError` unless it is a file or folder below the root."""
     name = entry.pathname
     if not isinstance(name, str) or "\0" in name:
-        raise DataError(f"{archive} holds a name that is no text ({name!r}): refused.")
+        raise DataError(f"{archive} holds a name that is not text ({name!r}): refused.")
     path = PurePosixPath(name)
     if not (entry.isfile or entry.isdir) or entry.islnk or entry.issym:
-        raise DataError(f"{archive} holds {name!r}, which is no file or folder but a link or a "
-                        "device: refused.")
-    if (path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts
-            and not entry.isdir or PureWindowsPath(name).drive):
-        raise DataError(f"{archive} holds {name!r}, a path out of its folder: refused.")
+        raise DataError(f"{archive} holds {name}, a link or a device: refused.")
+    if (path.is_absolute() or ".." in path.parts or "\\" in name or PureWindowsPath(name).drive
+            or not path.parts and not entry.isdir):
+        raise DataError(f"{archive} holds {name}, a path out of its folder: refused.")
     return path
 
 
-def imported(archive: Path):
-    """The binding of libarchive; says which package is missing."""
+def import_libarchive(archive: Path):
+    """The Python binding of libarchive; `DataError` says which package is missing."""
     try:
         import libarchive
         import libarchive.exception
         import libarchive.ffi
-    except (ImportError, OSError, AttributeError, TypeError) as error:  # no library, or no symbols
+    except (ImportError, OSError, AttributeError, TypeError) as error:  # no library, or an old one
         raise DataError(LIBARCHIVE.format(archive)) from error
     return libarchive
 
 
-ATTEMPTS, PATIENCE = 5, 30  # at each address; seconds without a byte
-BLOCK = 2**14  # what a cut connection loses at most
-
-
 @dataclass(frozen=True)
 class Source:
-    """A data set's archive and its addresses, or how a person gets it."""
+    """Where a data set comes from: its page, how a person gets it there, and, if a program can
+    fetch it, its archive's name, bytes, checksum and addresses."""
 
     page: str
     by_hand: str
@@ -166,89 +165,90 @@ SOURCES = {
 
 
 def fetch(name: str, folder: Path, sources: dict[str, Source] = SOURCES) -> Path:
-    """The folder of a data set below `folder`, fetched and unpacked if it is not there yet.
+    """The folder of a data set below `folder`; it is fetched and unpacked if it does not exist.
 
-    An archive is resumed where it was cut off, and its size and sha256 are checked before it is
-    unpacked. `DataError` with what to do by hand if every address fails.
+    An interrupted download is resumed, and the archive's size and sha256 are checked before it is
+    unpacked. Raises `DataError`, with what to do by hand, if every address fails.
     """
     if name not in sources:
         raise DataError(f"Unknown data set {name!r}: expected one of {', '.join(sources)}.")
     source, target = sources[name], folder / name
     if target.is_dir():
-        return found_in(target)
+        return data_folder(target)
     if source.file is None:
         raise DataError(f"{name} can't be fetched by a program. At {source.page}: "
                         f"{source.by_hand}. Put that folder at {target}.")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / f".{name}.lock"):  # a second program waits
-            if not target.is_dir():
-                unpack(archive_of(name, source, folder), target)
+        with locked(folder / f".{name}.lock"):
+            if not target.is_dir():  # another program may have made it meanwhile
+                unpack(fetch_archive(name, source, folder), target)
     except OSError as error:
         raise DataError(f"{name} can't be written to {folder} ({error}).") from error
-    return found_in(target)
+    return data_folder(target)
 
 
-def found_in(target: Path) -> Path:
-    """The folder in a known layout: the target, or the one folder in it that is."""
-    inside = [one for one in sorted(target.iterdir()) if one.is_dir()]
-    for folder in (target, *inside):
+def data_folder(target: Path) -> Path:
+    """The folder that is in a known layout: the target, or one in it."""
+    for folder in (target, *sorted(path for path in target.iterdir() if path.is_dir())):
         if matching_layouts(folder):
             return folder
-    raise DataError(f"{target} is there, but neither it nor a folder in it is in a known layout: "
+    raise DataError(f"{target} exists, but neither it nor a folder in it is in a known layout: "
                     "remove it, and fetch again.")
 
 
-def archive_of(name: str, source: Source, folder: Path) -> Path:
-    """The whole archive: there already, or from the first address that gives it."""
+def fetch_archive(name: str, source: Source, folder: Path) -> Path:
+    """The whole archive: as it is there already, or from the first address that gives it."""
     free = shutil.disk_usage(folder).free
+    partial = folder / f"{source.file}.part"
+
+    def download(address: str, output: str, _: pooch.Pooch) -> None:
+        resume(address, Path(output), partial, source.size)
+
     failures = []
     for address in source.addresses:
         try:
-            return Path(pooch.retrieve(
-                address, f"sha256:{source.sha256}", fname=source.file, path=folder,
-                downloader=lambda url, output, _: resume(
-                    url, Path(output), folder / f"{source.file}.part", source.size)))
+            return Path(pooch.retrieve(address, f"sha256:{source.sha256}", fname=source.file,
+                                       path=folder, downloader=download))
         except (DataError, ValueError, OSError) as error:
             failures.append(f"{address}: {' '.join(str(error).split())}")
     file = folder / source.file
     if file.is_file():
-        failures.append(f"the {file.name} that is there has {file.stat().st_size:,} bytes, or "
-                        "others than were published")
+        failures.append(f"the {file.name} that is there has {file.stat().st_size:,} bytes, or its "
+                        "checksum is wrong")
     raise DataError(f"{name} could not be fetched ({'; '.join(failures)}). By hand: at "
                     f"{source.page} {source.by_hand}, put {source.file} ({source.size:,} bytes) "
                     f"into {folder}, and run this again. {free / 2**30:.1f} GiB are free there.")
 
 
-def resume(address: str, output: Path, part: Path, size: int) -> None:
-    """Fetch `size` bytes into `part`, going on behind what it has, then move it to `output`.
+def resume(address: str, output: Path, partial: Path, size: int) -> None:
+    """Fetch `size` bytes into `partial`, after those that it has, then rename it to `output`.
 
-    Cut connections and 429 and 5xx answers are tried again, after 1, 2, 4, ... s. `DataError` for
-    any other answer, a wrong size, or after `ATTEMPTS`.
+    After a broken connection or an answer of 429 or 5xx the next attempt follows in 1, 2, 4, ... s.
+    Raises `DataError` for any other answer, for a wrong size, and after `ATTEMPTS`.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            get(address, part, size)
+            request_rest(address, partial, size)
             break
         except (requests.ConnectionError, requests.Timeout,
                 requests.exceptions.ChunkedEncodingError, TemporaryError) as error:
             if attempt == ATTEMPTS:
                 raise DataError(f"gave up after {ATTEMPTS} attempts ({error})") from error
             time.sleep(2 ** (attempt - 1))
-    os.replace(part, output)
+    os.replace(partial, output)
 
 
 class TemporaryError(Exception):
-    """An answer that may be another the next time."""
+    """A failure that may be over at the next attempt."""
 
 
-def get(address: str, part: Path, size: int) -> None:
-    """One attempt: append to `part`, or write it anew if the server does not go on behind it."""
-    have = part.stat().st_size if part.is_file() else 0
+def request_rest(address: str, partial: Path, size: int) -> None:
+    """One attempt: append to `partial`, or begin anew if the server does not resume."""
+    have = partial.stat().st_size if partial.is_file() else 0
     if have == size:
         return
     if have > size:
-        part.unlink()
+        partial.unlink()
         have = 0
     headers = {"Range": f"bytes={have}-"} if have else {}
     with requests.get(address, headers=headers, stream=True, timeout=PATIENCE) as answer:
@@ -256,24 +256,25 @@ def get(address: str, part: Path, size: int) -> None:
             raise TemporaryError(f"the server answers {answer.status_code}")
         if answer.status_code not in (200, 206):
             raise DataError(f"the server answers {answer.status_code}")
-        goes_on = (answer.status_code == 206
-                   and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"))
-        write(answer, part, have if goes_on else 0, size)
+        content_range = answer.headers.get("Content-Range", "")
+        resumed = answer.status_code == 206 and content_range.startswith(f"bytes {have}-")
+        write_answer(answer, partial, have if resumed else 0, size)
 
 
-def write(answer: requests.Response, part: Path, have: int, size: int) -> None:
-    """Write an answer's bytes behind the first `have` of `part`."""
-    with open(part, "ab") as file, tqdm(total=size, initial=have, unit="B", unit_scale=True,
-                                        desc=part.stem, file=sys.stdout, mininterval=1) as bar:
+def write_answer(answer: requests.Response, partial: Path, have: int, size: int) -> None:
+    """Write an answer's bytes after the first `have` of `partial`."""
+    with open(partial, "ab") as file, tqdm(total=size, initial=have, unit="B", unit_scale=True,
+                                           desc=partial.stem, file=sys.stdout,
+                                           mininterval=1) as bar:
         file.truncate(have)
-        for block in answer.iter_content(BLOCK):
+        for block in answer.iter_content(DOWNLOAD_BLOCK):
             have += len(block)
             if have > size:
                 break
             file.write(block)
             bar.update(len(block))
     if have > size:
-        part.unlink()
-        raise DataError(f"more than the {size:,} bytes that were published")
+        partial.unlink()
+        raise DataError(f"the server sends more than the {size:,} bytes that were published")
     if have < size:
-        raise TemporaryError(f"cut off after {have:,} of {size:,} bytes")
+        raise TemporaryError(f"the connection broke after {have:,} of {size:,} bytes")

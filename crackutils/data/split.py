@@ -1,107 +1,311 @@
-"""Photographs that show the same thing, turned and mirrored ones included.
+"""Division of a data set into training, validation and test part, so that no content leaks.
 
-A split that puts one of them into the training part and another into the test part leaks: the test
-part is then known by heart. Candidates are found by a perceptual hash of each picture in all eight
-positions, and confirmed by their pixels.
+A test picture that shows what a training picture shows is not new to the network, and its score is
+too high. Two pictures may show the same in two ways:
+
+- A duplicate pair is one photograph twice: turned by right angles, mirrored, brighter or compressed
+  again. Perceptual hashes find candidates, and the correlation of their pixels decides.
+- An overlapping pair is two photographs of one place, one taken from a little further along or
+  turned by any angle. Details that both show decide, if one shift, rotation and scale maps those of
+  one photograph onto those of the other.
+
+Pictures that are connected by such pairs form a content group, and a group lies in one part.
 """
 
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import scipy.fft
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from tqdm import tqdm
 
 from crackutils.data.decoding import eight_bits, open_picture, unreadable, upright
 from crackutils.data.layouts import UNDIVIDED, recognise
-from crackutils.data.samples import DataError, Files
+from crackutils.data.samples import DataError, Files, note
 from crackutils.files import write_atomically
 from crackutils.protocol import Protocol
 
-SIDE = 64  # pictures are compared at this size
-MOST_DIFFERENT_BITS = 14  # of 63: hashes further apart are not compared by pixels
-LEAST_CORRELATION = 0.6  # of fine structure, at the best shift
-POSITIONS = [(turns, mirrored) for mirrored in (False, True) for turns in range(4)]
+THUMBNAIL_SIDE = 64  # px: duplicates are compared at this size
+MOST_DIFFERENT_BITS = 14  # of a hash's 63: pictures further apart are no duplicates
+LEAST_CORRELATION = 0.6  # of the fine structure of duplicates, at the best shift
+
+DETAIL_SIDE = 512  # px: details are searched in pictures reduced to at most this
+MOST_DETAILS = 2_000  # of a picture: about 280 kB
+QUICK_DETAILS, QUICK_AGREEING = 1_000, 4  # the strongest details must agree in this many ...
+LEAST_AGREEING = 8  # ... and all details in this many; in 30,000 other pairs at most 6 do
+TOLERANCE = 6  # px at DETAIL_SIDE
+LARGEST_SCALE = 2  # between two photographs of one place
+
+ALL_PAIRS_UP_TO = 500  # pictures; in larger sets only promising pairs are compared by details
+PROMISING = 20  # partners of each picture in such a set
+INDEXED_DETAILS, NEIGHBOURS = 500, 8  # details of a picture, and neighbours of each, that vote
+
+METHOD = [THUMBNAIL_SIDE, MOST_DIFFERENT_BITS, LEAST_CORRELATION, DETAIL_SIDE, MOST_DETAILS,
+          QUICK_DETAILS, QUICK_AGREEING, LEAST_AGREEING, TOLERANCE, LARGEST_SCALE, ALL_PAIRS_UP_TO,
+          PROMISING, INDEXED_DETAILS, NEIGHBOURS]  # a change of any makes cached groups invalid
+
+VALIDATION_SHARE, TEST_SHARE = 0.12, 0.2  # of a data set without parts of its own
 
 
-def reduced(grey: np.ndarray) -> np.ndarray:
-    """A grey picture as float32 64 x 64, averaged over areas, whatever its sides were."""
-    return cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+class Details(NamedTuple):
+    """Distinctive points of a picture, the strongest first.
+
+    `points` are complex64 positions x + iy in px; `frames` are complex64, their absolute value is a
+    point's size and their angle its orientation; `descriptors` are uint8 N x 128.
+    """
+
+    points: np.ndarray
+    frames: np.ndarray
+    descriptors: np.ndarray
+
+    def strongest(self, count: int) -> "Details":
+        return Details(*(array[:count] for array in self))
 
 
-def preview(path: Path) -> np.ndarray:
-    """A picture reduced for comparisons, decoded no larger than needed."""
-    picture = open_picture(path, path.read_bytes())
+class Appearance(NamedTuple):
+    """What pictures are compared by: `thumbnail` is float32 64 x 64, `details` may be left out."""
+
+    thumbnail: np.ndarray
+    details: Details | None
+
+
+def appearance(path: Path, content: bytes, with_details: bool = True) -> Appearance:
+    """The appearance of a picture from its file's bytes; a JPEG is decoded at a reduced size.
+
+    Raises `DataError` if the picture can't be read.
+    """
+    picture = open_picture(path, content)
     try:
-        picture.draft("L", (2 * SIDE, 2 * SIDE))
-        return reduced(np.asarray(eight_bits(path, upright(path, picture)).convert("L")))
+        side = DETAIL_SIDE if with_details else 2 * THUMBNAIL_SIDE
+        picture.draft("L", (side, side))
+        grey = np.asarray(eight_bits(path, upright(path, picture)).convert("L"))
     except DataError:
         raise
-    except Exception as error:
+    except Exception as error:  # damaged files fail in many ways
         raise unreadable(path, error) from error
+    return Appearance(thumbnail(grey), find_details(grey) if with_details else None)
+
+
+def thumbnail(grey: np.ndarray) -> np.ndarray:
+    """A grey picture as float32 64 x 64, averaged over areas; its aspect ratio is lost."""
+    size = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
 def perceptual_hash(picture: np.ndarray) -> np.uint64:
     """63 bits: which of the 8 x 8 lowest frequencies but the constant lie above their median.
 
-    The "pHash" of Zauner, "Implementation and benchmarking of perceptual image hash functions",
-    2010, on a reduced picture.
+    This is the "pHash" of Zauner, "Implementation and benchmarking of perceptual image hash
+    functions", 2010, on a thumbnail.
     """
     lowest = scipy.fft.dctn(picture)[:8, :8].reshape(-1)[1:]
     return np.packbits(np.append(lowest > np.median(lowest), False)).view(np.uint64)[0]
 
 
-def positions(picture: np.ndarray) -> list[np.ndarray]:
-    """The picture turned by right angles and mirrored: all eight."""
-    return [np.rot90(np.fliplr(picture) if mirrored else picture, turns)
-            for turns, mirrored in POSITIONS]
+def eight_positions(picture: np.ndarray) -> list[np.ndarray]:
+    """The picture turned by 0, 90, 180 and 270 degrees, then the same of its mirror image."""
+    return [np.rot90(side, turns) for side in (picture, np.fliplr(picture)) for turns in range(4)]
 
 
 def spectrum(picture: np.ndarray) -> np.ndarray:
-    """The Fourier transform of a reduced picture's fine structure, which has norm 1.
+    """The Fourier transform of a thumbnail's fine structure, scaled to norm 1.
 
-    Light and shade are much alike from place to place; the grain is not.
+    Light and shade are similar in many photographs; their grain is not.
     """
     fine = picture - cv2.GaussianBlur(picture, (0, 0), 4)
     fine -= fine.mean()
     return scipy.fft.rfft2(fine / max(float(np.linalg.norm(fine)), 1e-6))
 
 
-def correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """The highest circular cross-correlation of two spectra over all shifts: -1 to 1."""
-    return float(scipy.fft.irfft2(spectrum(one) * spectrum(other).conj(), s=(SIDE, SIDE)).max())
+def correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """The highest circular cross-correlation of two thumbnails over all shifts, from -1 to 1."""
+    product = spectrum(first) * spectrum(second).conj()
+    return float(scipy.fft.irfft2(product, s=(THUMBNAIL_SIDE, THUMBNAIL_SIDE)).max())
 
 
-def alike(pictures: Sequence[np.ndarray]) -> list[tuple[int, int, float]]:
-    """Pairs (i, j, correlation), i < j, of reduced pictures that show the same thing."""
-    hashes = np.array([[perceptual_hash(one) for one in positions(picture)]
-                       for picture in pictures], np.uint64).reshape(-1, len(POSITIONS))
-    found = []
-    for first, own in enumerate(hashes[:, 0]):
-        different = np.bitwise_count(hashes[first + 1:] ^ own)
-        for offset in np.flatnonzero(different.min(axis=1, initial=64) <= MOST_DIFFERENT_BITS):
+def duplicate_pairs(thumbnails: Sequence[np.ndarray]) -> list[tuple[int, int]]:
+    """The pairs (i, j), i < j, of thumbnails that are one photograph, turned or mirrored or not."""
+    hashes = np.array([[perceptual_hash(position) for position in eight_positions(picture)]
+                       for picture in thumbnails], np.uint64).reshape(-1, 8)
+    pairs = []
+    for first, upright_hash in enumerate(hashes[:, 0]):
+        different_bits = np.bitwise_count(hashes[first + 1:] ^ upright_hash)
+        candidates = different_bits.min(axis=1, initial=64) <= MOST_DIFFERENT_BITS
+        for offset in np.flatnonzero(candidates):
             second = first + 1 + int(offset)
-            near = np.flatnonzero(different[offset] <= MOST_DIFFERENT_BITS)
-            # a picture of one colour has no structure, and is like its copy alone
-            best = 1.0 if np.array_equal(pictures[first], pictures[second]) else max(
-                correlation(pictures[first], positions(pictures[second])[one]) for one in near)
-            if best >= LEAST_CORRELATION:
-                found.append((first, second, best))
-    return found
+            near = np.flatnonzero(different_bits[offset] <= MOST_DIFFERENT_BITS)
+            if are_duplicates(thumbnails[first], thumbnails[second], near):
+                pairs.append((first, second))
+    return pairs
 
 
-def groups_of(count: int, pairs: Sequence[tuple[int, int, float]]) -> np.ndarray:
-    """The group each of `count` pictures belongs to: those that a chain of pairs connects."""
-    rows, columns = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    graph = coo_matrix((np.ones(len(pairs)), (rows, columns)), shape=(count, count))
+def are_duplicates(first: np.ndarray, second: np.ndarray, positions: Iterable[int]) -> bool:
+    """Whether the first thumbnail is the second one in one of these of its eight positions."""
+    if np.array_equal(first, second):  # one colour has no structure that could be correlated
+        return True
+    turned = eight_positions(second)
+    return any(correlation(first, turned[index]) >= LEAST_CORRELATION for index in positions)
+
+
+def find_details(grey: np.ndarray) -> Details:
+    """The SIFT points of a grey picture, at most one at each pixel.
+
+    Lowe, "Distinctive image features from scale-invariant keypoints", IJCV 60(2), 2004. The
+    descriptors are the square roots of SIFT's (Arandjelovic and Zisserman, CVPR 2012) in 8 bits, so
+    that their products are whole numbers and the same on every machine.
+    """
+    factor = DETAIL_SIDE / max(grey.shape)
+    if factor < 1:
+        size = [max(1, round(factor * length)) for length in grey.shape[::-1]]
+        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    sift = cv2.SIFT_create(MOST_DETAILS, contrastThreshold=0.02)
+    keypoints, descriptors = sift.detectAndCompute(grey, None)
+    at_pixel = {}
+    for index in sorted(range(len(keypoints)), key=lambda index: -keypoints[index].response):
+        x, y = keypoints[index].pt
+        at_pixel.setdefault((round(x), round(y)), index)
+    kept = list(at_pixel.values())
+    if not kept:
+        return Details(np.zeros(0, np.complex64), np.zeros(0, np.complex64),
+                       np.zeros((0, 128), np.uint8))
+    points = [complex(*keypoints[index].pt) for index in kept]
+    angles = np.radians([keypoints[index].angle for index in kept])
+    frames = [keypoints[index].size for index in kept] * np.exp(1j * angles)
+    shares = descriptors[kept] / np.maximum(descriptors[kept].sum(axis=1, keepdims=True), 1)
+    return Details(np.array(points, np.complex64), frames.astype(np.complex64),
+                   (255 * np.sqrt(shares)).round().astype(np.uint8))
+
+
+def matching_details(first: Details, second: Details) -> tuple[np.ndarray, np.ndarray]:
+    """The indices of details that are each other's nearest neighbours."""
+    similarity = first.descriptors.astype(np.float32) @ second.descriptors.astype(np.float32).T
+    nearest = similarity.argmax(axis=1)
+    everyone = np.arange(len(nearest))
+    mutual = np.flatnonzero(similarity[everyone, nearest] == similarity.max(axis=0)[nearest])
+    return mutual, nearest[mutual]
+
+
+def agreeing_details(first: Details, second: Details, enough: int) -> int:
+    """How many matching details one shift, rotation and scale maps onto each other.
+
+    Every two matches whose sizes and orientations fit give such a mapping, and all are tried: there
+    is nothing random in it. Ends as soon as `enough` agree. A match at the same place in both
+    pictures does not count: it may be a date that the camera wrote.
+    """
+    if min(len(first.points), len(second.points)) < 2:
+        return 0
+    indices, partners = matching_details(first, second)
+    here, there = first.points[indices], second.points[partners]
+    moved = np.abs(here - there) > TOLERANCE
+    turn = (second.frames[partners] / first.frames[indices])[moved]  # scale and rotation
+    here, there = here[moved], there[moved]
+    one, other = np.triu_indices(len(here), 1)
+    apart = np.abs(here[one] - here[other]) > 16  # closer ones say little of the rotation
+    one, other = one[apart], other[apart]
+    mapping = (there[one] - there[other]) / (here[one] - here[other])
+    fits = (np.abs(mapping / turn[one] - 1) < 0.5) & (np.abs(mapping / turn[other] - 1) < 0.5)
+    fits &= np.abs(np.log2(np.abs(mapping) + 1e-9)) < np.log2(LARGEST_SCALE)
+    mapping = mapping[fits, None]
+    shift = there[one[fits], None] - mapping * here[one[fits], None]
+    most = 0
+    for start in range(0, len(mapping), 256):  # bounds the memory
+        some = slice(start, start + 256)
+        agree = np.abs(mapping[some] * here + shift[some] - there) < TOLERANCE
+        agree &= np.abs(mapping[some] / turn - 1) < 0.5
+        most = max(most, int(agree.sum(axis=1).max()))
+        if most >= enough:
+            break
+    return most
+
+
+def overlap(first: Details, second: Details) -> bool:
+    """Whether two pictures show details of one place."""
+    quick = [details.strongest(QUICK_DETAILS) for details in (first, second)]
+    return (agreeing_details(*quick, QUICK_AGREEING) >= QUICK_AGREEING
+            and agreeing_details(first, second, LEAST_AGREEING) >= LEAST_AGREEING)
+
+
+def overlapping_pairs(details: Sequence[Details]) -> list[tuple[int, int]]:
+    """The pairs (i, j), i < j, of pictures that show details of one place.
+
+    All pairs are compared up to `ALL_PAIRS_UP_TO` pictures: 5 ms a pair on one core. In larger sets
+    only the promising ones are, so that the time grows with the number of pictures and not with its
+    square; small overlaps may then be missed.
+    """
+    every = len(details) <= ALL_PAIRS_UP_TO
+    pairs = list(combinations(range(len(details)), 2)) if every else promising_pairs(details)
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(lambda pair: overlap(details[pair[0]], details[pair[1]]), pairs)
+        bar = tqdm(found, "comparing photographs", len(pairs), unit="pair", file=sys.stdout,
+                   mininterval=2, delay=2)
+        return [pair for pair, is_overlap in zip(pairs, bar) if is_overlap]
+
+
+def promising_pairs(details: Sequence[Details]) -> list[tuple[int, int]]:
+    """Each picture with those that hold the most neighbours of its details.
+
+    The neighbours come from randomized k-d trees (Muja and Lowe, VISAPP 2009) over all pictures.
+    """
+    strongest = [picture.strongest(INDEXED_DETAILS).descriptors for picture in details]
+    owner = np.repeat(np.arange(len(details)), [len(rows) for rows in strongest])
+    cv2.setRNGSeed(0)  # the trees are drawn
+    kd_trees = 1  # FLANN's number for them
+    index = cv2.flann.Index(np.concatenate(strongest).astype(np.float32),
+                            {"algorithm": kd_trees, "trees": 4})
+    pairs = set()
+    for picture, rows in enumerate(strongest):
+        if len(rows) == 0:
+            continue
+        neighbours, _ = index.knnSearch(rows.astype(np.float32), NEIGHBOURS, params={"checks": 64})
+        votes = np.bincount(owner[neighbours.reshape(-1)], minlength=len(details))
+        votes[picture] = 0
+        for partner in np.argsort(-votes, kind="stable")[:PROMISING].tolist():
+            if votes[partner] > 0:
+                pairs.add((min(picture, partner), max(picture, partner)))
+    return sorted(pairs)
+
+
+def connected(count: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+    """The number of the group of each of `count` pictures, if pairs connect them to groups."""
+    first, second = np.array(pairs, int).reshape(-1, 2).T
+    graph = coo_matrix((np.ones(len(first)), (first, second)), shape=(count, count))
     return connected_components(graph, directed=False)[1]
+
+
+def content_groups(files: Sequence[Files], runs: Path) -> list[int]:
+    """The number of each file's content group; kept in `runs/cache` for the next time."""
+    images = [("", one._replace(mask=None, width=None)) for one in files]
+    cached = runs / "cache" / f"content-groups-{version_of(images, METHOD)}.json"
+    with suppress(FileNotFoundError, ValueError):  # a damaged file is made again
+        groups = json.loads(cached.read_text())
+        if len(groups) == len(files):
+            return groups
+    with ThreadPoolExecutor() as pool:
+        looks = list(pool.map(lambda one: appearance(one.image, one.image.read_bytes()), files))
+    pairs = duplicate_pairs([look.thumbnail for look in looks])
+    pairs += overlapping_pairs([look.details for look in looks])
+    groups = connected(len(files), pairs).tolist()
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(cached, json.dumps(groups).encode())
+    return groups
+
+
+def version_of(jobs: Sequence[tuple[str, Files]], how: list) -> str:
+    """A hash of (part, files) pairs, by path, size and time of change, and of how they are read."""
+    stats = [[part, files.name, *(path and [str(path), path.stat().st_size, path.stat().st_mtime_ns]
+                                  for path in files[1:])] for part, files in jobs]
+    return hashlib.sha256(json.dumps([stats, how]).encode()).hexdigest()[:16]
 
 
 FRAME_NAME = re.compile(r"^(.*\D)(\d{3,})$")  # a number of three digits or more at the end
@@ -119,87 +323,78 @@ def video_and_frame(name: str) -> tuple[str, int] | None:
     return re.sub("[_-]+f?$", "", match[1]), int(match[2])
 
 
-VALIDATION_SHARE, TEST_SHARE = 0.12, 0.2  # of a data set without parts of its own
-
-
-def version_of(jobs: Sequence[tuple[str, Files]], how: list) -> str:
-    """What pixels depend on, hashed: the files as they lie there, and how they are read."""
-    stats = [[part, files.name, *(path and [str(path), path.stat().st_size, path.stat().st_mtime_ns]
-                                  for path in files[1:])] for part, files in jobs]
-    return hashlib.sha256(json.dumps([stats, how]).encode()).hexdigest()[:16]
-
-
 def parts_of(folder: Path, protocol: Protocol, runs: Path,
              validation: int | None = None) -> dict[str, list[Files]]:
-    """The files of a folder by part.
+    """The files of a folder by part: `train`, `validation`, `test`.
 
-    Parts that the data set lacks are cut by a hash of the names: all three from an undivided one,
-    photographs of the same thing together; else validation (so many, or 12 %) from train.
-    `protocol.subset` keeps so many of train and test, as `subset_seed` draws them.
+    An undivided data set is divided here, without parting content groups. If only validation is
+    missing, it is cut from train: `validation` pictures, or 12 %. Names decide the order, by their
+    hash. `protocol.subset` keeps so many pictures of train and test, drawn by `subset_seed`; a note
+    says if there are fewer. Raises `DataError` if there are too few pictures to divide.
     """
-    found = recognise(folder, protocol.layout).parts(folder)
-    if UNDIVIDED in found:
-        files = found[UNDIVIDED]
-        found = divided(folder, files, together(files, runs))
-    train = by_hash(found["train"], protocol.subset_seed)
-    most_train, most_test = protocol.subset or (len(train), len(found["test"]))
-    test = set(by_hash(found["test"], protocol.subset_seed)[:most_test])
-    found["test"] = [files for files in found["test"] if files in test]
-    if "validation" in found:
-        chosen = set(train[:most_train])
-        return found | {"train": [files for files in found["train"] if files in chosen]}
-    count = validation or max(1, round(VALIDATION_SHARE * min(len(train), most_train)))
-    if count >= len(train):
-        raise DataError(f"{folder} holds {len(train)} train images: too few to hold some out for "
-                        "validation; give 2 or more.")
-    return found | {"validation": train[:count], "train": train[count:][:most_train]}
+    parts = recognise(folder, protocol.layout).parts(folder)
+    if UNDIVIDED in parts:
+        files = parts[UNDIVIDED]
+        parts = divide(folder, files, content_groups(files, runs))
+    train = in_hash_order(parts["train"], protocol.subset_seed)
+    most_train, most_test = protocol.subset or (len(train), len(parts["test"]))
+    held_out = 0
+    if "validation" not in parts:
+        held_out = validation or max(1, round(VALIDATION_SHARE * min(len(train), most_train)))
+        if held_out >= len(train):
+            raise DataError(f"{folder} holds {len(train)} train images: too few to hold some out "
+                            "for validation. Give 2 or more.")
+    kept_train = train[held_out:][:most_train]
+    kept_test = in_hash_order(parts["test"], protocol.subset_seed)[:most_test]
+    if len(kept_train) < most_train and protocol.subset or len(kept_test) < most_test:
+        note(f"subset asks for {most_train:,} training and {most_test:,} test images; {folder} has "
+             f"{len(kept_train):,} and {len(kept_test):,} for them, and no more are used.")
+    if held_out:
+        return {"train": kept_train, "validation": train[:held_out],
+                "test": in_order_of(parts["test"], kept_test)}
+    return parts | {"train": in_order_of(parts["train"], kept_train),
+                    "test": in_order_of(parts["test"], kept_test)}
 
 
-def divided(folder: Path, files: list[Files], group_of: Sequence[int]) -> dict[str, list[Files]]:
-    """All three parts of an undivided data set; what is of one group stays together.
+def in_order_of(files: Sequence[Files], kept: Sequence[Files]) -> list[Files]:
+    """Those of the files that are kept."""
+    names = {one.name for one in kept}
+    return [one for one in files if one.name in names]
 
-    A group goes to the first of test and validation that has room for it, else to train.
+
+def divide(folder: Path, files: Sequence[Files], groups: Sequence[int]) -> dict[str, list[Files]]:
+    """All three parts of an undivided data set: each content group goes to one part.
+
+    A group goes to the first of test (20 %) and validation (12 %) that has room for it, else to
+    train; the order of the groups is that of their smallest hash of a name.
     """
     members = {}
-    for one, group in zip(files, group_of, strict=True):
+    for one, group in zip(files, groups, strict=True):
         members.setdefault(group, []).append(one)
-    groups = sorted((by_hash(group) for group in members.values()),
-                    key=lambda group: digest_of_name(group[0].name))
+    ordered = sorted((in_hash_order(group) for group in members.values()),
+                     key=lambda group: hash_of_name(group[0].name))
     room = {"test": round(TEST_SHARE * len(files)),
             "validation": round(VALIDATION_SHARE * len(files))}
     parts = {"test": [], "validation": [], "train": []}
-    for group in groups:
-        part = next((name for name, most in room.items()
-                     if len(parts[name]) + len(group) <= most), "train")
+    for group in ordered:
+        part = "train"
+        for name, most in room.items():
+            if len(parts[name]) + len(group) <= most:
+                part = name
+                break
         parts[part] += group
     if not all(parts.values()):
-        raise DataError(f"{folder} holds {len(files)} pairs that show {len(groups)} different "
-                        "things: too few to hold some out for validation and test; give 5 or more, "
-                        "or train.txt, val.txt and test.txt.")
+        raise DataError(f"{folder} holds {len(files)} pairs in {len(ordered)} content groups "
+                        "(pictures that show the same): too few to hold some out for validation "
+                        "and test. Give 5 or more groups, or train.txt, val.txt and test.txt.")
     return parts
 
 
-def together(files: list[Files], runs: Path) -> list[int]:
-    """The group of each file, one for what shows the same thing; kept in `runs/cache`."""
-    version = version_of([("", one._replace(mask=None, width=None)) for one in files],
-                         ["twins", MOST_DIFFERENT_BITS, LEAST_CORRELATION, SIDE])
-    kept = runs / "cache" / f"twins-{version}.json"
-    with suppress(FileNotFoundError, ValueError):  # a harmed one is made anew
-        if len(group_of := json.loads(kept.read_text())) == len(files):
-            return group_of
-    with ThreadPoolExecutor() as pool:
-        pictures = list(pool.map(lambda one: preview(one.image), files))
-    group_of = groups_of(len(files), alike(pictures)).tolist()
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(kept, json.dumps(group_of).encode())
-    return group_of
+def in_hash_order(files: Iterable[Files], seed: int = 0) -> list[Files]:
+    """The files in an order that depends on their names and a seed, but not on the alphabet."""
+    prefix = f"{seed}/" if seed else ""
+    return sorted(files, key=lambda one: hash_of_name(prefix + one.name))
 
 
-def by_hash(files: Iterable[Files], seed: int = 0) -> list[Files]:
-    """In an order that the names and a seed decide, but not the alphabet."""
-    before = f"{seed}/" if seed else ""
-    return sorted(files, key=lambda one: digest_of_name(before + one.name))
-
-
-def digest_of_name(name: str) -> bytes:
+def hash_of_name(name: str) -> bytes:
     return hashlib.sha256(name.encode()).digest()
