@@ -53,7 +53,6 @@ def orders() -> list[tuple[str, int, float]]:
     """Kind, step and written fraction of each kill, the same in each session."""
     chance = random.Random(0)
     writes = min(KILLS, max(5, KILLS // 5)) if KILLS > 5 else KILLS // 2
-    # not in the last steps: after step 56 no checkpoint is written
     kills = [("evaluation", 0, 0.0)] + [("record", chance.randrange(7), 0.0)] * (KILLS > 5)
     kills += [("write", chance.randrange(STEPS - 4), chance.choice([0.0, chance.random(), 1.0]))
              for _ in range(writes)]
