@@ -19,6 +19,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for machines without `make setup`
 from crackutils import data as datasets
 from crackutils import experiment, files, records
+from crackutils.device import decide
 from crackutils.models import with_available_weights
 from crackutils.papers import road_tables
 from crackutils.protocol import Protocol, preset_of_runs
@@ -63,7 +64,8 @@ def main() -> None:
     remaining = []
     for run in study(protocol, given.seeds)[part - 1::parts]:
         if time.monotonic() - begun > 60 * given.minutes:
-            remaining.append(records.run_prefix(run)[:-1])
+            decided = replace(run, precision=decide(run, given.device).precision)
+            remaining.append(records.run_id(decided, dataset.fingerprint))
         else:
             print(experiment.complete(run, dataset, root, None, given.device))
     print("open:", ", ".join(remaining) or "none")
