@@ -63,12 +63,12 @@ def _weights(names: tuple[str, ...], draws: int) -> np.ndarray | None:
             wholes.append(frames)
         else:
             weights[:, frames] = _block_weights(len(frames), blocks, draws, generator)
-    if len(wholes) == 1 and len(wholes[0]) == len(names):
+    count = len(wholes)
+    if count == 1 and len(wholes[0]) == len(names):
         return None
-    if len(wholes) == 1:  # beside longer videos it is in every draw
+    if count == 1:  # beside longer videos it is in every draw
         weights[:, wholes[0]] = 1
     elif wholes:
-        count = len(wholes)
         times = generator.multinomial(count - 1, np.full(count, 1 / count), size=draws)
         for frames, times_drawn in zip(wholes, times.T):
             weights[:, frames] = times_drawn[:, None] * count / (count - 1)
@@ -114,5 +114,4 @@ def interval(draws: np.ndarray) -> tuple[float, float]:
     """The middle 95 % of the draws; NaN for draws that are all the same or NaN."""
     if np.isnan(draws).any() or np.ptp(draws) == 0:
         return float("nan"), float("nan")
-    low, high = np.percentile(draws, (2.5, 97.5))
-    return float(low), float(high)
+    return tuple(np.percentile(draws, (2.5, 97.5)).tolist())

@@ -21,14 +21,14 @@ from matplotlib.figure import Figure
 from crackutils import files, metrics, records
 from crackutils.losses import LOSSES, NAMES, WEIGHTED, label, weight_label
 from crackutils.papers import crack_tables, published
-from crackutils.papers.crack_tables import BCE_THRESHOLD
+from crackutils.papers.crack_tables import chosen_rows
 from crackutils.papers.road_tables import paper_rows
 from crackutils.papers.source import Counts, Source
 
 WIDTH = 7.2  # inches: the text of a printed page
 STYLE = {**sns.axes_style("ticks"), "font.family": "DejaVu Sans", "font.size": 8,
-         **dict.fromkeys(("axes.labelsize", "axes.titlesize", "xtick.labelsize", "ytick.labelsize",
-                          "legend.fontsize"), 8), "figure.titlesize": 9, "figure.dpi": 100,
+         "axes.labelsize": 8, "axes.titlesize": 8, "xtick.labelsize": 8, "ytick.labelsize": 8,
+         "legend.fontsize": 8, "figure.titlesize": 9, "figure.dpi": 100,
          "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8,
          "xtick.major.width": 0.8, "ytick.major.width": 0.8, "lines.linewidth": 1.4,
          "legend.handlelength": 2.6, "legend.frameon": False,
@@ -42,8 +42,7 @@ FIRST_CURVE = 3  # Figs. 3-6 show the functions in the order of WEIGHTED
 
 
 def house_style(function: Callable) -> Callable:
-    """A decorator: the function draws its figure in `STYLE`. The figure is closed for pyplot: a
-    notebook would show it twice otherwise."""
+    """Draw the function's figure in `STYLE`, and close it: a notebook would show it twice."""
     @functools.wraps(function)
     def in_style(*arguments, **options):
         with matplotlib.rc_context(STYLE):
@@ -78,13 +77,6 @@ def crack_runs() -> list[tuple[str, float | None]]:
     """(loss, weight) of every run of paper A, BCE added at the end."""
     return [(loss, weight) for loss in ("mse", *WEIGHTED, "bce")
             for weight in crack_tables.published_weights(loss)]
-
-
-def chosen_rows() -> list[tuple[str, float | None, float]]:
-    """(loss, weight, threshold) of Table 8, BCE added at the end."""
-    rows = [(row.loss, crack_tables.none_if_missing(row.weight), row.threshold)
-            for row in published.table(8).itertuples()]
-    return [*rows, ("bce", None, BCE_THRESHOLD)]
 
 
 def write_not_run(axis: Axes, text: str = "not run") -> None:
@@ -239,7 +231,10 @@ def precision_recall(source: Source) -> Figure:
     Filled markers: at the paper's threshold. Hollow markers: the paper's own figures (Tables 1, 8).
     """
     figure, axis = pyplot.subplots(figsize=(WIDTH, 4.6))
-    _iso_f1(axis)
+    for f1 in (0.2, 0.4, 0.6, 0.8, 0.9):  # lines of equal F1 = f: P = f R / (2 R - f)
+        recall = np.linspace(f1 / (2 - f1), 1, 100)
+        axis.plot(recall, f1 * recall / (2 * recall - f1), color="0.85", linewidth=0.8, zorder=0)
+        axis.text(1.01, f1 / (2 - f1), f"F1 {f1:g}", color="0.4", va="center")
     for loss, weight, threshold in chosen_rows():
         colour, line, marker = LOOKS[loss]
         look = dict(color=colour, linestyle=line, marker=marker, markersize=6)
@@ -261,14 +256,6 @@ def precision_recall(source: Source) -> Figure:
                   title="filled: at Table 8's threshold\nhollow: the paper's own points")
     figure.suptitle("Precision and recall over all thresholds, test part; weights of Table 8")
     return figure
-
-
-def _iso_f1(axis: Axes) -> None:
-    """Lines of equal F1 = f, P = f R / (2 R - f), with f written at the right."""
-    for f1 in (0.2, 0.4, 0.6, 0.8, 0.9):
-        recall = np.linspace(f1 / (2 - f1), 1, 100)
-        axis.plot(recall, f1 * recall / (2 * recall - f1), color="0.85", linewidth=0.8, zorder=0)
-        axis.text(1.01, f1 / (2 - f1), f"F1 {f1:g}", color="0.4", va="center")
 
 
 @house_style

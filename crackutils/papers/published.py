@@ -59,18 +59,12 @@ def f1(precision: float, recall: float) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def f1_interval(precision: float, recall: float, *, rounding: float = ROUNDING) -> Interval:
-    """The lowest and highest F1 that the printed P and R allow. F1 rises with both of them."""
-    return (f1(precision - rounding, recall - rounding),
-            f1(precision + rounding, recall + rounding))
-
-
 def f1_bounds(precision: float, recall: float, printed: float, *,
               rounding: float = ROUNDING) -> Interval:
-    """The lowest and highest F1 that the printed P, R and F1 allow together. Low > high means that
-    they contradict one another."""
-    return common_interval([f1_interval(precision, recall, rounding=rounding),
-                            (printed - rounding, printed + rounding)])
+    """The lowest and highest F1 that the printed P, R and F1 allow together (F1 rises with P and
+    R). Low > high means that they contradict one another."""
+    return (max(f1(precision - rounding, recall - rounding), printed - rounding),
+            min(f1(precision + rounding, recall + rounding), printed + rounding))
 
 
 def common_interval(intervals: list[Interval]) -> Interval:

@@ -62,15 +62,14 @@ def runs_to_train(protocol: Protocol, loss: str, weights: list) -> list[tuple]:
     """(loss, weight) of the runs that notebook 07's parameters ask for. Without a loss the paper's
     seven; a loss with these weights; a loss alone with its weights in the paper, else in
     `ADDED_RUNS`, else without one. `ValueError` for weights without a loss."""
-    rows = paper_rows(protocol)
+    runs = [(row.loss, row.weight) for row in paper_rows(protocol)]
     if not loss and weights:
         raise ValueError("weights need a loss: add -p loss tversky, or another.")
     if not loss:
-        return [(row.loss, row.weight) for row in rows]
+        return runs
     if weights:
         return [(loss, weight) for weight in weights]
-    of_paper = [(row.loss, row.weight) for row in rows if row.loss == loss]
-    added = [run for run in ADDED_RUNS if run[0] == loss]
+    of_paper, added = ([run for run in group if run[0] == loss] for group in (runs, ADDED_RUNS))
     return of_paper or added or [(loss, None)]
 
 
@@ -169,7 +168,9 @@ def iou_row(source: Source, loss: str, weight, counts_of_seeds: dict[int, Counts
         starts.add("ImageNet" if environment.get("pretrained_encoder") else "random")
     line |= {"source": " ".join(places), "encoder": " and ".join(sorted(starts))}
     line["collapsed"] = sum(map(collapsed, counts_of_seeds.values()))
-    line["iou_of_each_seed"] = iou_of_each_seed(source.seeds, counts_of_seeds)
+    line["iou_of_each_seed"] = " ".join(
+        f"{pooled_iou(counts_of_seeds[seed]):.3f}" if seed in counts_of_seeds else NO_RUN
+        for seed in source.seeds)
     runs = converged_or_all(list(counts_of_seeds.values()))
     line |= mean_ious(runs)
     for name, draws in iou_draws(runs).items():
@@ -178,12 +179,6 @@ def iou_row(source: Source, loss: str, weight, counts_of_seeds: dict[int, Counts
     line["threshold_selected"] = np.mean([threshold for threshold, _ in selected])
     line["iou_selected"] = np.mean([scores["iou"] for _, scores in selected])
     return line
-
-
-def iou_of_each_seed(wanted: tuple[int, ...], found: dict[int, Counts]) -> str:
-    """The pooled IoU of each seed at threshold .5, separated by spaces; "–" where there is none."""
-    return " ".join(f"{pooled_iou(found[seed]):.3f}" if seed in found else NO_RUN
-                    for seed in wanted)
 
 
 def encoder_sentence(table: pd.DataFrame) -> str:
@@ -242,11 +237,9 @@ def by_classes(source: Source) -> pd.DataFrame:
         other = with_classes(source, classes)
         run = other.protocol.loss, None
         folders += other.folders([run])
-        row = iou_row(other, *run, other.counts(*run))
-        lines.append({"trained for": title,
-                      **{name: row[name] for name in (*IOUS, "seeds", "missing_seeds")}})
+        lines.append({"trained for": title, **iou_row(other, *run, other.counts(*run))})
     warn_of_mixed_environments(folders)
-    return pd.DataFrame(lines).round(3)
+    return pd.DataFrame(lines)[["trained for", *IOUS, "seeds", "missing_seeds"]].round(3)
 
 
 class OpenChoice(NamedTuple):
@@ -325,21 +318,20 @@ def by_label_convention(source: Source) -> pd.DataFrame:
     # images x labels x predictions
     confusions = metrics.confusions(metrics.images_at(counts, "test", THRESHOLD))
     classes = ("background", "direct area", "alternative area") if three else ("background", "road")
-    lines = []
-
-    def add(prediction: str, convention: str, confusions: np.ndarray) -> None:
-        scores = metrics.iou_variants(metrics.of_confusions(confusions))
-        lines.append({"prediction": prediction, "label_convention": convention,
-                      **{name: float(score[0]) for name, score in scores.items()}, "seed": seed})
-
+    cases = []
     for column, name in enumerate(classes):
         constant = np.zeros_like(confusions)
         constant[..., column] = confusions.sum(axis=-1)
-        add(f"everything is {name}", "correct", constant)
+        cases.append((f"everything is {name}", "correct", constant))
     for convention, order in (THREE_CLASSES if three else TWO_CLASSES).items():
-        add("the network", convention, confusions[:, list(order)])
+        cases.append(("the network", convention, confusions[:, list(order)]))
     if not three:
-        add(INVERTED_NETWORK, "inverted", confusions[:, ::-1, ::-1])
+        cases.append((INVERTED_NETWORK, "inverted", confusions[:, ::-1, ::-1]))
+    lines = []
+    for prediction, convention, of_case in cases:
+        scores = metrics.iou_variants(metrics.of_confusions(of_case))
+        lines.append({"prediction": prediction, "label_convention": convention,
+                      **{name: float(score[0]) for name, score in scores.items()}, "seed": seed})
     return pd.DataFrame(lines).round(3)
 
 
