@@ -47,7 +47,7 @@ def frame_weights(names: Sequence[str], draws: int = DRAWS) -> np.ndarray | None
     Limits: with a handful of blocks the intervals are still too narrow. For frames that follow an
     AR(1) process with a correlation of 0.8 between neighbours, the 95 % interval of a mean holds
     the truth in 73 % of the cases for one video of 62 frames, and in 88 % for CamVid's two test
-    videos (62 and 171 frames). And the intervals are about these streets, not about others.
+    videos (62 and 171 frames).
     """
     return _weights(tuple(names), draws)
 

@@ -27,8 +27,7 @@ from crackutils.papers.source import Counts, Source
 
 WIDTH = 7.2  # inches: the text of a printed page
 STYLE = {**sns.axes_style("ticks"), "font.family": "DejaVu Sans", "font.size": 8,
-         "axes.labelsize": 8, "axes.titlesize": 8, "xtick.labelsize": 8, "ytick.labelsize": 8,
-         "legend.fontsize": 8, "figure.titlesize": 9, "figure.dpi": 100,
+         "axes.titlesize": 8, "figure.titlesize": 9, "figure.dpi": 100,
          "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8,
          "xtick.major.width": 0.8, "ytick.major.width": 0.8, "lines.linewidth": 1.4,
          "legend.handlelength": 2.6, "legend.frameon": False,
@@ -61,8 +60,7 @@ def figures_folder(source: Source, runs: str | Path | None) -> Path:
 
 
 def save(figure: Figure | None, folder: Path, name: str) -> tuple[Path, ...]:
-    """Write NAME.pdf and NAME.png, the same bytes each time, and return their paths. Nothing is
-    written if the figure is None."""
+    """Write NAME.pdf and NAME.png, the same bytes each time; nothing if the figure is None."""
     if figure is None:
         return ()
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,8 +81,6 @@ def write_not_run(axis: Axes, text: str = "not run") -> None:
     """Write in the middle of an axes why it is empty."""
     axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center")
 
-
-# Curves of the losses
 
 def weighting_curves(loss: str, weight: float | None) -> pd.DataFrame:
     """`error` from -1 to 1, the `loss` of one pixel with that error, and its `weight` on error^2.
@@ -133,8 +129,6 @@ def _weighting(rows: list[tuple], heading: str) -> Figure:
     return figure
 
 
-# Curves of records
-
 def pooled_counts(source: Source, loss: str, weight) -> Counts | None:
     """The test counts of all seeds, as if they were of one set of images; None without a record."""
     runs = list(source.counts(loss, weight).values())
@@ -146,8 +140,7 @@ def pooled_counts(source: Source, loss: str, weight) -> Counts | None:
 
 
 def training_loss(source: Source, loss: str, weight) -> pd.DataFrame | None:
-    """`step`, `loss` (mean over seeds) and `smooth` (its running mean over a 20th of the steps).
-    None without a record."""
+    """`step`, `loss` (mean over seeds) and `smooth` (running mean over a 20th of the steps)."""
     histories = [pd.read_csv(folder / "history.csv")
                  for _, folder in source.records(loss, weight).values()]
     if not histories:
@@ -179,8 +172,7 @@ def loss_curves(source: Source) -> Figure:
 
 @house_style
 def f1_by_threshold(source: Source) -> Figure:
-    """Test F1 by threshold for every run of paper A, one panel for each loss. A grey line marks the
-    paper's threshold in Table 8."""
+    """Test F1 by threshold for every run of paper A, one panel for each loss."""
     def curve(panel, loss, weight, look):
         counts = pooled_counts(source, loss, weight)
         if counts is not None:
@@ -227,9 +219,7 @@ def _panel_for_each_loss(runs: list[tuple], curve: Callable, ylabel: str, xlabel
 
 @house_style
 def precision_recall(source: Source) -> Figure:
-    """Precision by recall of the test part over all thresholds, for Table 8's weights and BCE.
-    Filled markers: at the paper's threshold. Hollow markers: the paper's own figures (Tables 1, 8).
-    """
+    """Precision by recall of the test part over all thresholds, for Table 8's weights and BCE."""
     figure, axis = pyplot.subplots(figsize=(WIDTH, 4.6))
     for f1 in (0.2, 0.4, 0.6, 0.8, 0.9):  # lines of equal F1 = f: P = f R / (2 R - f)
         recall = np.linspace(f1 / (2 - f1), 1, 100)
@@ -260,9 +250,8 @@ def precision_recall(source: Source) -> Figure:
 
 @house_style
 def recall_by_width(source: Source) -> Figure | None:
-    """Test recall by crack width for Table 8's rows and BCE at their thresholds. Paper A's claim is
-    about fine cracks; its tables pool all widths. Returns None and prints a sentence if the crack
-    widths of the data are not known."""
+    """Test recall by crack width for Table 8's rows and BCE at their thresholds. Returns None and
+    prints a sentence if the crack widths of the data are not known."""
     figure, axis = pyplot.subplots(figsize=(WIDTH, 3.4))
     ticks = None
     for place, (loss, weight, threshold) in enumerate(chosen_rows()):

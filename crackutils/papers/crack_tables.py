@@ -17,8 +17,6 @@ BCE_THRESHOLD = 0.5  # of the added row of Table 8: paper A has no BCE
 CRACK_LOSSES = ("mse", "bce", *WEIGHTED)
 
 
-# The tables
-
 def crack_table(number: int, source: Source) -> pd.DataFrame:
     """Table 1 or 4 to 8 of paper A: `loss, weight, threshold` and our four figures.
 
@@ -60,8 +58,7 @@ def crack_row(loss: str, weight, threshold: float, source: Source) -> dict:
 def selected_on_validation(loss: str, source: Source) -> dict:
     """The weight of a loss with the highest mean F1 on the validation part, and its test figures.
     Each seed has its own validation-chosen threshold (`metrics.at_validation_threshold`);
-    `threshold_selected` is their mean. Empty while a weight or a seed has no record, since then
-    nothing was chosen from."""
+    `threshold_selected` is their mean. Empty while a weight or a seed has no record."""
     best, chosen = -1.0, {}
     for weight in published_weights(loss):
         counts_of_seeds = source.counts(loss, weight)
@@ -146,11 +143,10 @@ def mean_and_interval(names: tuple[str, ...], values: list[list[float]]) -> dict
     two seeds on also `..._low` and `..._high`, the 95 % t-interval of the mean."""
     if not values:
         return dict.fromkeys(names, np.nan)
-    array = np.array(values)
-    mean = array.mean(axis=0)
+    mean = np.mean(values, axis=0)
     result = dict(zip(names, mean))
     if len(values) > 1:
-        error = array.std(axis=0, ddof=1) / np.sqrt(len(values))
+        error = np.std(values, axis=0, ddof=1) / np.sqrt(len(values))
         margin = stdtrit(len(values) - 1, 0.975) * error
         for name, low, high in zip(names, mean - margin, mean + margin):
             result |= {f"{name}_low": low, f"{name}_high": high}

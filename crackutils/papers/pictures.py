@@ -51,8 +51,7 @@ def kept_pictures(source: Source, runs: str | Path | None) -> list[Picture]:
 
 def prediction(source: Source, loss: str, weight, picture: Picture) -> np.ndarray | None:
     """The probabilities (H x W, 0 to 1) of a picture in the first record that keeps them, or None.
-    A record of another data set, whose pictures only have the same names, is left out with a
-    warning."""
+    A record of another data set with the same names is left out with a warning."""
     for _, folder in source.records(loss, weight).values():
         if records.read_json(folder / "config.json")["fingerprint"] != picture.fingerprint:
             warnings.warn(f"{folder.name} was made from other versions of these images: its "

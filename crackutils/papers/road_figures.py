@@ -102,8 +102,9 @@ def measured_factors(both: float, *, steps: int = 9) -> pd.DataFrame:
             loss.backward()
             gradients.append(prediction.grad.flatten())
         of_loss, of_iou = gradients
+        factor = of_loss.norm() / of_iou.norm()
         cosine = torch.cosine_similarity(of_loss, of_iou, dim=0)
-        lines.append({"soft_iou": 1 - loss.item(), "factor": (of_loss.norm() / of_iou.norm()).item(),
+        lines.append({"soft_iou": 1 - loss.item(), "factor": factor.item(),
                       "angle": torch.rad2deg(torch.arccos(cosine.clamp(-1, 1))).item()})
     return pd.DataFrame(lines)
 
@@ -122,8 +123,7 @@ def tversky_gradients(both: tuple[float, ...] = (0.2, 0.3, 0.5, 1.0)) -> Figure:
         points = measured_factors(weight)
         right.plot(points["soft_iou"], points["factor"], "o", color=colour, markersize=3.5)
     left.set(xlabel="soft IoU of the batch, J", ylabel="loss", xlim=(0, 1), ylim=(0, 1))
-    right.set(xlabel="soft IoU of the batch, J", ylabel="gradient, times that of J",
-              xlim=(0, 1))
+    right.set(xlabel="soft IoU of the batch, J", ylabel="gradient, times that of J", xlim=(0, 1))
     right.set_yscale("log", subs=(2, 5))
     right.yaxis.set_major_formatter("{x:g}")
     right.yaxis.set_minor_formatter("{x:g}")

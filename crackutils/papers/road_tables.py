@@ -14,7 +14,7 @@ import pandas as pd
 from crackutils import metrics
 from crackutils.losses import label
 from crackutils.papers import bootstrap, published
-from crackutils.papers.crack_tables import in_column_order, none_if_missing, seeds_used
+from crackutils.papers.crack_tables import in_column_order, seeds_used
 from crackutils.papers.source import Counts, Source, warn_of_mixed_environments
 from crackutils.protocol import Protocol
 from crackutils.records import read_json
@@ -24,8 +24,6 @@ IOUS = ("iou", "iou_mean_of_images", "iou_mean_of_classes", "iou_mean_without_ba
 THRESHOLD = 0.5  # paper B states none
 NO_RUN = "–"  # stands for a missing seed in `iou_of_each_seed`
 
-
-# The rows
 
 class Row(NamedTuple):
     """A row of the IoU table: its label, loss and weight, and the paper's IoU (NaN if added)."""
@@ -42,12 +40,10 @@ ADDED_RUNS = (("tversky", (0.3, 0.7)), ("tversky", (0.7, 0.3)), ("jaccard", None
 def paper_rows(protocol: Protocol) -> list[Row]:
     """Paper B's seven rows in its order; for three classes, cross entropy stands for BCE."""
     rows = []
-    for printed in published.iou_table().to_dict("records"):
-        row = Row(printed["label"], printed["loss"], none_if_missing(printed["weight"]),
-                  printed["iou"])
+    for row in published.iou_table().itertuples():
+        rows.append(Row(row.label, row.loss, row.weight, row.iou))
         if protocol.classes == "three" and row.loss == "bce":
-            row = row._replace(loss="cross_entropy", label="Cross entropy (for BCE)")
-        rows.append(row)
+            rows[-1] = Row("Cross entropy (for BCE)", "cross_entropy", None, row.iou)
     return rows
 
 
@@ -72,8 +68,6 @@ def runs_to_train(protocol: Protocol, loss: str, weights: list) -> list[tuple]:
     of_paper, added = ([run for run in group if run[0] == loss] for group in (runs, ADDED_RUNS))
     return of_paper or added or [(loss, None)]
 
-
-# Scores of records
 
 def collapsed(counts: Counts) -> bool:
     """Whether a run predicts more than 99.9 % or less than 0.1 % of the pixels as road. It is
@@ -126,8 +120,6 @@ def iou_draws(runs: list[Counts]) -> dict[str, np.ndarray]:
     return {name: bootstrap.draws_over_seeds(np.stack([variant[name] for variant in variants]))
             for name in IOUS}
 
-
-# The table
 
 def iou_table(source: Source) -> pd.DataFrame:
     """Paper B's table: `loss, weight, label, iou, iou_published` and the other definitions of IoU.
@@ -284,14 +276,13 @@ def by_open_choice(source: Source) -> pd.DataFrame:
 
 
 def everything_is_road(source: Source) -> float:
-    """The IoU of calling every pixel road, which is the share of road pixels; NaN without a
-    record."""
+    """The IoU of calling every pixel road: the share of road pixels. NaN without a record."""
     for row in table_rows(source):
         for counts in source.counts(row.loss, row.weight).values():
             total = metrics.pooled(counts, "test")
             positives = total["true_positives"][0] + total["false_negatives"][0]
             return float(positives / total["pixels"])
-    return float("nan")
+    return np.nan
 
 
 INVERTED_NETWORK = "the network, inverted"
@@ -334,8 +325,6 @@ def by_label_convention(source: Source) -> pd.DataFrame:
                       **{name: float(score[0]) for name, score in scores.items()}, "seed": seed})
     return pd.DataFrame(lines).round(3)
 
-
-# Other sources
 
 def with_classes(source: Source, classes: str) -> Source:
     """The source of networks for other classes: with BCE, for three classes with cross entropy."""

@@ -46,8 +46,8 @@ def rise_with_dice(iou: IoUs) -> np.ndarray:
 
 def gain_of_mixing(iou: IoUs) -> np.ndarray:
     """The IoU of the best BCE-Dice less that of the better of BCE and Dice."""
-    return np.maximum.reduce([iou[label] for label in DICE_SHARES]) \
-        - np.maximum(iou[BCE], iou[DICE])
+    best_mix = np.maximum.reduce([iou[label] for label in DICE_SHARES])
+    return best_mix - np.maximum(iou[BCE], iou[DICE])
 
 
 def spread(iou: IoUs) -> np.ndarray:
@@ -110,8 +110,6 @@ def judge_spread(draws: IoUs, means: IoUs) -> tuple[str, float]:
     smallest = np.quantile(spread(equal_losses), 1 - ERROR)
     return REPRODUCED if spread(means) > smallest else NOISE, smallest
 
-
-# The claims
 
 @dataclass(frozen=True)
 class Claim:
@@ -197,13 +195,10 @@ def verdicts_by_variant(source: Source, converged: bool) -> dict[str, pd.DataFra
     means = {label: mean_ious(list(of_label.values())) for label, of_label in runs.items()}
     tables = {}
     for name in IOUS:
-        lines = []
-        for claim in CLAIMS:
-            line = judge_claim(claim, {label: of_label[name] for label, of_label in means.items()},
-                               {label: of_label[name] for label, of_label in draws.items()},
-                               len(seeds))
-            lines.append({**line, **seeds_used(source.seeds, seeds)})
-        tables[name] = pd.DataFrame(lines)
+        means_here = {label: of_label[name] for label, of_label in means.items()}
+        draws_here = {label: of_label[name] for label, of_label in draws.items()}
+        lines = [judge_claim(claim, means_here, draws_here, len(seeds)) for claim in CLAIMS]
+        tables[name] = pd.DataFrame(lines).assign(**seeds_used(source.seeds, seeds))
     return tables
 
 
