@@ -31,14 +31,13 @@ def black_hat_otsu(samples: list[Sample]) -> tuple[float, int]:
     scores = []
     for size in BLACK_HAT_SIZES:
         element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-        true_positives = false_positives = false_negatives = 0
+        confusion = np.zeros(4, dtype=np.int64)  # at index 2 * label + prediction
         for sample in samples:
             grey = cv2.cvtColor(sample.image, cv2.COLOR_RGB2GRAY)
             darkness = cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, element)
             _, predicted = cv2.threshold(darkness, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-            true_positives += int((predicted & sample.mask).sum())
-            false_positives += int((predicted & (1 - sample.mask)).sum())
-            false_negatives += int(((1 - predicted) & sample.mask).sum())
+            confusion += np.bincount((2 * sample.mask + predicted).ravel(), minlength=4)
+        _, false_positives, false_negatives, true_positives = confusion
         scores.append(float(f1_score(true_positives, false_positives, false_negatives)))
     best = int(np.argmax(scores))
     return scores[best], BLACK_HAT_SIZES[best]

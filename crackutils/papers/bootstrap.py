@@ -47,7 +47,7 @@ def frame_weights(names: Sequence[str], draws: int = DRAWS) -> np.ndarray | None
     Limits: with a handful of blocks the intervals are still too narrow. For frames that follow an
     AR(1) process with a correlation of 0.8 between neighbours, the 95 % interval of a mean holds
     the truth in 73 % of the cases for one video of 62 frames, and in 88 % for CamVid's two test
-    videos (62 and 171 frames). And the intervals are about these streets, not about others.
+    videos (62 and 171 frames).
     """
     return _weights(tuple(names), draws)
 
@@ -63,12 +63,12 @@ def _weights(names: tuple[str, ...], draws: int) -> np.ndarray | None:
             wholes.append(frames)
         else:
             weights[:, frames] = _block_weights(len(frames), blocks, draws, generator)
-    if len(wholes) == 1 and len(wholes[0]) == len(names):
+    count = len(wholes)
+    if count == 1 and len(wholes[0]) == len(names):
         return None
-    if len(wholes) == 1:  # beside longer videos it is in every draw
+    if count == 1:  # beside longer videos it is in every draw
         weights[:, wholes[0]] = 1
     elif wholes:
-        count = len(wholes)
         times = generator.multinomial(count - 1, np.full(count, 1 / count), size=draws)
         for frames, times_drawn in zip(wholes, times.T):
             weights[:, frames] = times_drawn[:, None] * count / (count - 1)
@@ -114,5 +114,4 @@ def interval(draws: np.ndarray) -> tuple[float, float]:
     """The middle 95 % of the draws; NaN for draws that are all the same or NaN."""
     if np.isnan(draws).any() or np.ptp(draws) == 0:
         return float("nan"), float("nan")
-    low, high = np.percentile(draws, (2.5, 97.5))
-    return float(low), float(high)
+    return tuple(np.percentile(draws, (2.5, 97.5)).tolist())

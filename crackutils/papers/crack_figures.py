@@ -21,14 +21,13 @@ from matplotlib.figure import Figure
 from crackutils import files, metrics, records
 from crackutils.losses import LOSSES, NAMES, WEIGHTED, label, weight_label
 from crackutils.papers import crack_tables, published
-from crackutils.papers.crack_tables import BCE_THRESHOLD
+from crackutils.papers.crack_tables import chosen_rows
 from crackutils.papers.road_tables import paper_rows
 from crackutils.papers.source import Counts, Source
 
 WIDTH = 7.2  # inches: the text of a printed page
 STYLE = {**sns.axes_style("ticks"), "font.family": "DejaVu Sans", "font.size": 8,
-         **dict.fromkeys(("axes.labelsize", "axes.titlesize", "xtick.labelsize", "ytick.labelsize",
-                          "legend.fontsize"), 8), "figure.titlesize": 9, "figure.dpi": 100,
+         "axes.titlesize": 8, "figure.titlesize": 9, "figure.dpi": 100,
          "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8,
          "xtick.major.width": 0.8, "ytick.major.width": 0.8, "lines.linewidth": 1.4,
          "legend.handlelength": 2.6, "legend.frameon": False,
@@ -42,8 +41,7 @@ FIRST_CURVE = 3  # Figs. 3-6 show the functions in the order of WEIGHTED
 
 
 def house_style(function: Callable) -> Callable:
-    """A decorator: the function draws its figure in `STYLE`. The figure is closed for pyplot: a
-    notebook would show it twice otherwise."""
+    """Draw the function's figure in `STYLE`, and close it: a notebook would show it twice."""
     @functools.wraps(function)
     def in_style(*arguments, **options):
         with matplotlib.rc_context(STYLE):
@@ -62,8 +60,7 @@ def figures_folder(source: Source, runs: str | Path | None) -> Path:
 
 
 def save(figure: Figure | None, folder: Path, name: str) -> tuple[Path, ...]:
-    """Write NAME.pdf and NAME.png, the same bytes each time, and return their paths. Nothing is
-    written if the figure is None."""
+    """Write NAME.pdf and NAME.png, the same bytes each time; nothing if the figure is None."""
     if figure is None:
         return ()
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,19 +77,10 @@ def crack_runs() -> list[tuple[str, float | None]]:
             for weight in crack_tables.published_weights(loss)]
 
 
-def chosen_rows() -> list[tuple[str, float | None, float]]:
-    """(loss, weight, threshold) of Table 8, BCE added at the end."""
-    rows = [(row.loss, crack_tables.none_if_missing(row.weight), row.threshold)
-            for row in published.table(8).itertuples()]
-    return [*rows, ("bce", None, BCE_THRESHOLD)]
-
-
 def write_not_run(axis: Axes, text: str = "not run") -> None:
     """Write in the middle of an axes why it is empty."""
     axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center")
 
-
-# Curves of the losses
 
 def weighting_curves(loss: str, weight: float | None) -> pd.DataFrame:
     """`error` from -1 to 1, the `loss` of one pixel with that error, and its `weight` on error^2.
@@ -141,8 +129,6 @@ def _weighting(rows: list[tuple], heading: str) -> Figure:
     return figure
 
 
-# Curves of records
-
 def pooled_counts(source: Source, loss: str, weight) -> Counts | None:
     """The test counts of all seeds, as if they were of one set of images; None without a record."""
     runs = list(source.counts(loss, weight).values())
@@ -154,8 +140,7 @@ def pooled_counts(source: Source, loss: str, weight) -> Counts | None:
 
 
 def training_loss(source: Source, loss: str, weight) -> pd.DataFrame | None:
-    """`step`, `loss` (mean over seeds) and `smooth` (its running mean over a 20th of the steps).
-    None without a record."""
+    """`step`, `loss` (mean over seeds) and `smooth` (running mean over a 20th of the steps)."""
     histories = [pd.read_csv(folder / "history.csv")
                  for _, folder in source.records(loss, weight).values()]
     if not histories:
@@ -187,8 +172,7 @@ def loss_curves(source: Source) -> Figure:
 
 @house_style
 def f1_by_threshold(source: Source) -> Figure:
-    """Test F1 by threshold for every run of paper A, one panel for each loss. A grey line marks the
-    paper's threshold in Table 8."""
+    """Test F1 by threshold for every run of paper A, one panel for each loss."""
     def curve(panel, loss, weight, look):
         counts = pooled_counts(source, loss, weight)
         if counts is not None:
@@ -235,11 +219,12 @@ def _panel_for_each_loss(runs: list[tuple], curve: Callable, ylabel: str, xlabel
 
 @house_style
 def precision_recall(source: Source) -> Figure:
-    """Precision by recall of the test part over all thresholds, for Table 8's weights and BCE.
-    Filled markers: at the paper's threshold. Hollow markers: the paper's own figures (Tables 1, 8).
-    """
+    """Precision by recall of the test part over all thresholds, for Table 8's weights and BCE."""
     figure, axis = pyplot.subplots(figsize=(WIDTH, 4.6))
-    _iso_f1(axis)
+    for f1 in (0.2, 0.4, 0.6, 0.8, 0.9):  # lines of equal F1 = f: P = f R / (2 R - f)
+        recall = np.linspace(f1 / (2 - f1), 1, 100)
+        axis.plot(recall, f1 * recall / (2 * recall - f1), color="0.85", linewidth=0.8, zorder=0)
+        axis.text(1.01, f1 / (2 - f1), f"F1 {f1:g}", color="0.4", va="center")
     for loss, weight, threshold in chosen_rows():
         colour, line, marker = LOOKS[loss]
         look = dict(color=colour, linestyle=line, marker=marker, markersize=6)
@@ -263,19 +248,10 @@ def precision_recall(source: Source) -> Figure:
     return figure
 
 
-def _iso_f1(axis: Axes) -> None:
-    """Lines of equal F1 = f, P = f R / (2 R - f), with f written at the right."""
-    for f1 in (0.2, 0.4, 0.6, 0.8, 0.9):
-        recall = np.linspace(f1 / (2 - f1), 1, 100)
-        axis.plot(recall, f1 * recall / (2 * recall - f1), color="0.85", linewidth=0.8, zorder=0)
-        axis.text(1.01, f1 / (2 - f1), f"F1 {f1:g}", color="0.4", va="center")
-
-
 @house_style
 def recall_by_width(source: Source) -> Figure | None:
-    """Test recall by crack width for Table 8's rows and BCE at their thresholds. Paper A's claim is
-    about fine cracks; its tables pool all widths. Returns None and prints a sentence if the crack
-    widths of the data are not known."""
+    """Test recall by crack width for Table 8's rows and BCE at their thresholds. Returns None and
+    prints a sentence if the crack widths of the data are not known."""
     figure, axis = pyplot.subplots(figsize=(WIDTH, 3.4))
     ticks = None
     for place, (loss, weight, threshold) in enumerate(chosen_rows()):

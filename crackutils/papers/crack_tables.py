@@ -17,8 +17,6 @@ BCE_THRESHOLD = 0.5  # of the added row of Table 8: paper A has no BCE
 CRACK_LOSSES = ("mse", "bce", *WEIGHTED)
 
 
-# The tables
-
 def crack_table(number: int, source: Source) -> pd.DataFrame:
     """Table 1 or 4 to 8 of paper A: `loss, weight, threshold` and our four figures.
 
@@ -30,17 +28,16 @@ def crack_table(number: int, source: Source) -> pd.DataFrame:
     """
     rows = published.table(number)
     if number == 8:
-        bce = pd.DataFrame([{"loss": "bce", "threshold": BCE_THRESHOLD}])
-        rows = pd.concat([rows, bce], ignore_index=True)
+        rows = pd.concat([rows, pd.DataFrame([{"loss": "bce", "threshold": BCE_THRESHOLD}])])
     rows = rows.rename(columns={figure: f"{figure}_published" for figure in FIGURES})
     lines, runs = [], []
     for row in rows.to_dict("records"):
         row["weight"] = none_if_missing(row["weight"])
         runs.append((row["loss"], row["weight"]))
-        line = {**row, **crack_row(row["loss"], row["weight"], row["threshold"], source)}
+        row |= crack_row(row["loss"], row["weight"], row["threshold"], source)
         if number == 8:
-            line |= selected_on_validation(row["loss"], source)
-        lines.append(line)
+            row |= selected_on_validation(row["loss"], source)
+        lines.append(row)
     warn_of_mixed_environments(source.folders(runs))
     return in_column_order(pd.DataFrame(lines), ["loss", "weight", "threshold"], FIGURES)
 
@@ -61,8 +58,7 @@ def crack_row(loss: str, weight, threshold: float, source: Source) -> dict:
 def selected_on_validation(loss: str, source: Source) -> dict:
     """The weight of a loss with the highest mean F1 on the validation part, and its test figures.
     Each seed has its own validation-chosen threshold (`metrics.at_validation_threshold`);
-    `threshold_selected` is their mean. Empty while a weight or a seed has no record, since then
-    nothing was chosen from."""
+    `threshold_selected` is their mean. Empty while a weight or a seed has no record."""
     best, chosen = -1.0, {}
     for weight in published_weights(loss):
         counts_of_seeds = source.counts(loss, weight)
@@ -80,14 +76,13 @@ def at_validation_thresholds(source: Source) -> pd.DataFrame:
     """Every loss and weight at its own validation-chosen threshold: figures of the test part.
     `loss, weight, threshold, precision, recall, accuracy, f1_score`, the mean over the seeds, from
     two seeds on with 95 % t-intervals, and `seeds`, `missing_seeds` as in `seeds_used`."""
-    lines, runs = [], []
-    for loss in CRACK_LOSSES:
-        for weight in published_weights(loss):
-            counts_of_seeds = source.counts(loss, weight)
-            runs.append((loss, weight))
-            lines.append({"loss": loss, "weight": weight,
-                          **at_validation_thresholds_of(counts_of_seeds),
-                          **seeds_used(source.seeds, counts_of_seeds)})
+    runs = [(loss, weight) for loss in CRACK_LOSSES for weight in published_weights(loss)]
+    lines = []
+    for loss, weight in runs:
+        counts_of_seeds = source.counts(loss, weight)
+        lines.append({"loss": loss, "weight": weight,
+                      **at_validation_thresholds_of(counts_of_seeds),
+                      **seeds_used(source.seeds, counts_of_seeds)})
     warn_of_mixed_environments(source.folders(runs))
     return pd.DataFrame(lines).round(3)
 
@@ -106,19 +101,16 @@ def recall_by_width(source: Source) -> pd.DataFrame:
     row for each loss and weight, the mean over the seeds, with `precision`, `seeds` and
     `missing_seeds`. Rows without a record, or without known crack widths, are left out."""
     lines, runs = [], []
-    for row in [*published.table(8).to_dict("records"), {"loss": "bce", "weight": None}]:
-        loss, weight = row["loss"], none_if_missing(row["weight"])
-        values, used = [], {}
-        for seed, counts in source.counts(loss, weight).items():
-            if "test_true_positives_by_width" not in counts:
-                continue
-            threshold, scores = metrics.at_validation_threshold(counts)
-            recalls = metrics.recall_by_width(counts, "test")
-            index = metrics.at_threshold(counts, threshold)
-            values.append([scores["precision"], *recalls[:, index]])
-            used[seed] = counts
+    for loss, weight, _ in chosen_rows():
+        used = {seed: counts for seed, counts in source.counts(loss, weight).items()
+                if "test_true_positives_by_width" in counts}
         if not used:
             continue
+        values = []
+        for counts in used.values():
+            threshold, scores = metrics.at_validation_threshold(counts)
+            index = metrics.at_threshold(counts, threshold)
+            values.append([scores["precision"], *metrics.recall_by_width(counts, "test")[:, index]])
         names = ["precision", *width_labels(counts["width_edges"])]
         lines.append({"loss": loss, "weight": weight, **dict(zip(names, np.mean(values, axis=0))),
                       **seeds_used(source.seeds, used)})
@@ -133,8 +125,15 @@ def published_weights(loss: str) -> list:
     if loss == "bce":
         return [None]
     rows = published.distinct_rows()
-    weights = rows.loc[rows["loss"] == loss, "weight"].unique()
-    return [none_if_missing(weight) for weight in weights]
+    return [none_if_missing(weight)
+            for weight in rows.loc[rows["loss"] == loss, "weight"].unique()]
+
+
+def chosen_rows() -> list[tuple[str, float | None, float]]:
+    """(loss, weight, threshold) of Table 8, BCE added at the end."""
+    rows = [(row.loss, none_if_missing(row.weight), row.threshold)
+            for row in published.table(8).itertuples()]
+    return [*rows, ("bce", None, BCE_THRESHOLD)]
 
 
 # What tables of both papers have in common
@@ -144,11 +143,10 @@ def mean_and_interval(names: tuple[str, ...], values: list[list[float]]) -> dict
     two seeds on also `..._low` and `..._high`, the 95 % t-interval of the mean."""
     if not values:
         return dict.fromkeys(names, np.nan)
-    array = np.array(values)
-    mean = array.mean(axis=0)
+    mean = np.mean(values, axis=0)
     result = dict(zip(names, mean))
     if len(values) > 1:
-        error = array.std(axis=0, ddof=1) / np.sqrt(len(values))
+        error = np.std(values, axis=0, ddof=1) / np.sqrt(len(values))
         margin = stdtrit(len(values) - 1, 0.975) * error
         for name, low, high in zip(names, mean - margin, mean + margin):
             result |= {f"{name}_low": low, f"{name}_high": high}
@@ -159,9 +157,8 @@ def seeds_used(wanted: tuple[int, ...], used) -> dict:
     """`seeds`: how many of the wanted seeds a row was computed from. `missing_seeds`: the others,
     such as "seeds 1, 3"; empty if there is none."""
     missing = [str(seed) for seed in wanted if seed not in used]
-    text = ""
-    if missing:
-        text = f"{'seed' if len(missing) == 1 else 'seeds'} {', '.join(missing)}"
+    word = "seed" if len(missing) == 1 else "seeds"
+    text = f"{word} {', '.join(missing)}" if missing else ""
     return {"seeds": len(wanted) - len(missing), "missing_seeds": text}
 
 
@@ -176,9 +173,7 @@ def in_column_order(table: pd.DataFrame, keys: list[str], figures: tuple[str, ..
 
 def none_if_missing(weight):
     """The weight as the losses take it: None where pandas has NaN for an empty cell."""
-    if isinstance(weight, tuple) or not pd.isna(weight):
-        return weight
-    return None
+    return weight if isinstance(weight, tuple) or not pd.isna(weight) else None
 
 
 def write(table: pd.DataFrame, source: Source, name: str) -> Path | None:
@@ -210,24 +205,20 @@ def paper_beside_ours(table: pd.DataFrame) -> pd.DataFrame:
         columns[figure, "paper"] = table[f"{figure}_published"]
         columns[figure, "ours"] = table[figure]
         if f"{figure}_low" in table:
-            columns[figure, "95 %"] = interval_texts(table, figure)
+            limits = zip(table[f"{figure}_low"], table[f"{figure}_high"])
+            columns[figure, "95 %"] = ["" if np.isnan(low) else f"{low:.3f} to {high:.3f}"
+                                       for low, high in limits]
     for extra in ("seeds", "missing_seeds", "encoder"):
         if extra in table and table[extra].fillna("").any():
             columns["", extra.replace("_", " ")] = table[extra].fillna("")
     return pd.DataFrame(columns).round(3)
 
 
-def interval_texts(table: pd.DataFrame, figure: str) -> list[str]:
-    """A figure's intervals as text, one for each row, empty where there is none."""
-    return ["" if np.isnan(low) else f"{low:.3f} to {high:.3f}"
-            for low, high in zip(table[f"{figure}_low"], table[f"{figure}_high"])]
-
-
 def selection(table8: pd.DataFrame) -> pd.DataFrame:
     """Of Table 8, the weight and threshold chosen on the validation part and their figures."""
     selected = [name for name in table8 if name.endswith("_selected")]
-    chosen = table8[["loss", *selected, "seeds", "missing_seeds"]]
-    return chosen.rename(columns=lambda name: name.removesuffix("_selected")).round(3)
+    chosen = table8[["loss", *selected, "seeds", "missing_seeds"]].round(3)
+    return chosen.rename(columns=lambda name: name.removesuffix("_selected"))
 
 
 def table_or_sentence(table: pd.DataFrame, sentence: str) -> pd.DataFrame | None:

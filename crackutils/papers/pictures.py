@@ -18,14 +18,8 @@ from crackutils import files, records
 from crackutils.experiment import KEPT_SAMPLES
 from crackutils.losses import NAMES, WEIGHTED, label
 from crackutils.papers import published
-from crackutils.papers.crack_figures import (
-    BLUE,
-    RED,
-    WIDTH,
-    chosen_rows,
-    house_style,
-    write_not_run,
-)
+from crackutils.papers.crack_figures import BLUE, RED, WIDTH, house_style, write_not_run
+from crackutils.papers.crack_tables import chosen_rows
 from crackutils.papers.road_tables import THRESHOLD as ROAD_THRESHOLD
 from crackutils.papers.road_tables import paper_rows
 from crackutils.papers.source import Source
@@ -52,14 +46,12 @@ def kept_pictures(source: Source, runs: str | Path | None) -> list[Picture]:
         return []
     data = datasets.load("synthetic", source.protocol, files.resolve(runs, "runs"))
     shown = [sample for sample in data.test if sample.mask.any()][:KEPT_SAMPLES]
-    return [Picture(sample.name, sample.image, sample.mask, data.fingerprint)
-            for sample in shown]
+    return [Picture(*sample[:3], data.fingerprint) for sample in shown]
 
 
 def prediction(source: Source, loss: str, weight, picture: Picture) -> np.ndarray | None:
     """The probabilities (H x W, 0 to 1) of a picture in the first record that keeps them, or None.
-    A record of another data set, whose pictures only have the same names, is left out with a
-    warning."""
+    A record of another data set with the same names is left out with a warning."""
     for _, folder in source.records(loss, weight).values():
         if records.read_json(folder / "config.json")["fingerprint"] != picture.fingerprint:
             warnings.warn(f"{folder.name} was made from other versions of these images: its "
@@ -85,21 +77,15 @@ def missed_cracks(source: Source, shown: list[Picture]) -> Figure | None:
     panels = []
     for picture in shown:
         predicted = _predicted_mask(source, loss, weight, threshold, picture)
-        panels.append([picture.image, picture.mask, predicted, _marked(picture, predicted)])
+        marked = None
+        if predicted is not None:  # the image in pale grey, the crack pixels in colour
+            marked = 0.6 + 0.4 * picture.image.mean(axis=2, keepdims=True).repeat(3, axis=2) / 255
+            marked[(picture.mask == 1) & (predicted == 1)] = BLUE
+            marked[(picture.mask == 1) & (predicted == 0)] = RED
+        panels.append([picture.image, picture.mask, predicted, marked])
     titles = ["image", "label", "prediction", "found (blue), missed (orange)"]
     return _grid(panels, titles, [picture.name for picture in shown],
                  f"Fig. 2: what MSE misses at threshold {threshold:g}")
-
-
-def _marked(picture: Picture, predicted: np.ndarray | None) -> np.ndarray | None:
-    """The image in pale grey, with the crack pixels that were found and missed in colour."""
-    if predicted is None:
-        return None
-    grey = picture.image.mean(axis=2, keepdims=True).repeat(3, axis=2) / 255
-    marked = 0.6 + 0.4 * grey
-    marked[(picture.mask == 1) & (predicted == 1)] = BLUE
-    marked[(picture.mask == 1) & (predicted == 0)] = RED
-    return marked
 
 
 @house_style

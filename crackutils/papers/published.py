@@ -43,8 +43,8 @@ def iou_table() -> pd.DataFrame:
 
 def distinct_rows() -> pd.DataFrame:
     """The 20 measurements of paper A, with `table`: Table 8 repeats five of the other tables'."""
-    return pd.concat([table(number).assign(table=number) for number in (1, 4, 5, 6, 7)],
-                     ignore_index=True)
+    tables = [table(number).assign(table=number) for number in (1, 4, 5, 6, 7)]
+    return pd.concat(tables, ignore_index=True)
 
 
 def best_by_f1(rows: pd.DataFrame) -> pd.DataFrame:
@@ -59,18 +59,12 @@ def f1(precision: float, recall: float) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def f1_interval(precision: float, recall: float, *, rounding: float = ROUNDING) -> Interval:
-    """The lowest and highest F1 that the printed P and R allow. F1 rises with both of them."""
-    return (f1(precision - rounding, recall - rounding),
-            f1(precision + rounding, recall + rounding))
-
-
 def f1_bounds(precision: float, recall: float, printed: float, *,
               rounding: float = ROUNDING) -> Interval:
-    """The lowest and highest F1 that the printed P, R and F1 allow together. Low > high means that
-    they contradict one another."""
-    return common_interval([f1_interval(precision, recall, rounding=rounding),
-                            (printed - rounding, printed + rounding)])
+    """The lowest and highest F1 that the printed P, R and F1 allow together (F1 rises with P and
+    R). Low > high means that they contradict one another."""
+    return (max(f1(precision - rounding, recall - rounding), printed - rounding),
+            min(f1(precision + rounding, recall + rounding), printed + rounding))
 
 
 def common_interval(intervals: list[Interval]) -> Interval:
@@ -79,24 +73,16 @@ def common_interval(intervals: list[Interval]) -> Interval:
     return max(lows), min(highs)
 
 
-def crack_share(precision: float, recall: float, accuracy: float) -> float:
-    """The share of crack pixels, which follows from precision, recall and accuracy.
-
-    As shares of all pixels, with s that of the cracks: TP = R s, FN = (1 - R) s and
-    FP = R s (1/P - 1). So 1 - accuracy = FN + FP = s (1 - 2 R + R / P).
-    """
-    return (1 - accuracy) / (1 - 2 * recall + recall / precision)
-
-
 def crack_share_interval(precision: float, recall: float, accuracy: float,
-                         f1_score: float | None = None, *,
-                         rounding: float = ROUNDING) -> Interval:
+                         f1_score: float | None = None, *, rounding=ROUNDING) -> Interval:
     """The lowest and highest crack share that the rounded figures allow, for P and R above 1/2.
 
-    The limits are exact. The share falls with accuracy and rises with P and R; along a curve of
-    constant F1 it is (1 - accuracy) F1 / (2 R (1 - F1)), which is monotone in R. So the extremes
-    lie at corners of the box of all (P, R) that round to the printed ones, or where a limit of F1
-    crosses an edge of the box. (inf, -inf) if the figures contradict one another.
+    With s the crack pixels' share of all: TP = R s, FN = (1 - R) s and FP = R s (1/P - 1). So
+    1 - accuracy = FN + FP = s (1 - 2 R + R / P). The limits are exact. The share falls
+    with accuracy and rises with P and R; along a curve of constant F1 it is
+    (1 - accuracy) F1 / (2 R (1 - F1)), which is monotone in R. So the extremes lie at corners of
+    the box of all (P, R) that round to the printed ones, or where a limit of F1 crosses an edge of
+    the box. (inf, -inf) if the figures contradict one another.
     """
     limits = [(value - rounding, value + rounding) for value in (precision, recall)]
     points = [(p, r) for p in limits[0] for r in limits[1]]
@@ -104,8 +90,8 @@ def crack_share_interval(precision: float, recall: float, accuracy: float,
         bounds = (f1_score - rounding, f1_score + rounding)
         points = [point for point in points if bounds[0] <= f1(*point) <= bounds[1]]
         points += _crossings(limits, bounds)
-    shares = [crack_share(*point, accuracy + side * rounding)
-              for point in points for side in (-1, 1)]
+    shares = [(1 - accuracy - side * rounding) / (1 - 2 * r + r / p)
+              for p, r in points for side in (-1, 1)]
     return min(shares, default=math.inf), max(shares, default=-math.inf)
 
 
@@ -155,8 +141,7 @@ def class_weights(loss: str, weight: float | None = None) -> tuple[float, float]
 
     For predictions inside (0, 1) the error of a crack pixel is positive and that of background
     negative, so these two numbers describe the whole loss (paper A, section II.1.2). They are
-    evaluated at the prediction 1/2. `ValueError` for a loss whose weight depends on the size of the
-    error.
+    evaluated at the prediction 1/2. `ValueError` for losses weighted by the size of the error.
     """
     if loss not in CLASS_WEIGHTED:
         raise ValueError(f"{loss!r} is no class-weighted squared error: expected one of "

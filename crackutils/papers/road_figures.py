@@ -28,12 +28,9 @@ def iou_bars(source: Source) -> Figure:
         axis.errorbar(table["iou"], places, fmt="none", ecolor="0.2", capsize=2, xerr=[
             table["iou"] - table["iou_low"], table["iou_high"] - table["iou"]])
     if "seeds" in table and table["seeds"].max() > 1:
-        scores, heights = [], []
-        for place, text in zip(places, table["iou_of_each_seed"].fillna("")):
-            of_row = [float(value) for value in text.split() if value != NO_RUN]
-            scores += of_row
-            heights += [place] * len(of_row)
-        axis.plot(scores, heights, "o", color="white", markeredgecolor="black", markersize=4,
+        scores = table["iou_of_each_seed"].str.split().explode()
+        scores = scores[scores != NO_RUN].dropna().astype(float)
+        axis.plot(scores, scores.index, "o", color="white", markeredgecolor="black", markersize=4,
                   label="each seed")
     axis.plot(table["iou_published"], places, "|", color="black", markersize=14,
               markeredgewidth=2.5, label="paper B")
@@ -48,18 +45,12 @@ def iou_bars(source: Source) -> Figure:
     return figure
 
 
-def validation_curves_of(source: Source, loss: str, weight) -> tuple[pd.DataFrame, list] | None:
-    """Validation IoU by step (rows) and seed (columns), and which of these seeds converged. None if
-    no record has the validation IoU by step."""
-    curves, converged = {}, []
-    counts_of_seeds = source.counts(loss, weight)
-    for seed, (_, folder) in source.records(loss, weight).items():
-        history = pd.read_csv(folder / "history.csv", index_col="step")
-        if "validation_iou" in history:
-            curves[seed] = history["validation_iou"].dropna()
-            if not collapsed(counts_of_seeds[seed]):
-                converged.append(seed)
-    return (pd.DataFrame(curves), converged) if curves else None
+def validation_curves_of(source: Source, loss: str, weight) -> pd.DataFrame:
+    """Validation IoU by step (rows) and seed (columns), of the records that have it."""
+    histories = {seed: pd.read_csv(folder / "history.csv", index_col="step")
+                 for seed, (_, folder) in source.records(loss, weight).items()}
+    return pd.DataFrame({seed: history["validation_iou"].dropna()
+                         for seed, history in histories.items() if "validation_iou" in history})
 
 
 @house_style
@@ -69,12 +60,13 @@ def validation_curves(source: Source) -> Figure:
     figure, axis = pyplot.subplots(figsize=(WIDTH, 3.6))
     rows = road_tables.table_rows(source)
     for place, (row, colour) in enumerate(zip(rows, sns.color_palette("colorblind", len(rows)))):
-        result = validation_curves_of(source, row.loss, row.weight)
+        curves = validation_curves_of(source, row.loss, row.weight)
         look = {"color": colour, "linestyle": LINES[place % len(LINES)]}
-        if result is None:
+        if curves.columns.empty:
             axis.plot([], [], **look, label=f"{row.label}: not run")
             continue
-        curves, converged = result
+        counts_of_seeds = source.counts(row.loss, row.weight)
+        converged = [seed for seed in curves if not collapsed(counts_of_seeds[seed])]
         median = curves[converged or list(curves)].median(axis=1)
         axis.plot(curves.index, median, **look, label=row.label)
         if curves.shape[1] > 1:
@@ -110,9 +102,9 @@ def measured_factors(both: float, *, steps: int = 9) -> pd.DataFrame:
             loss.backward()
             gradients.append(prediction.grad.flatten())
         of_loss, of_iou = gradients
-        lengths = of_loss.norm(), of_iou.norm()
-        cosine = torch.dot(of_loss, of_iou) / (lengths[0] * lengths[1])
-        lines.append({"soft_iou": 1 - loss.item(), "factor": (lengths[0] / lengths[1]).item(),
+        factor = of_loss.norm() / of_iou.norm()
+        cosine = torch.cosine_similarity(of_loss, of_iou, dim=0)
+        lines.append({"soft_iou": 1 - loss.item(), "factor": factor.item(),
                       "angle": torch.rad2deg(torch.arccos(cosine.clamp(-1, 1))).item()})
     return pd.DataFrame(lines)
 
@@ -131,8 +123,7 @@ def tversky_gradients(both: tuple[float, ...] = (0.2, 0.3, 0.5, 1.0)) -> Figure:
         points = measured_factors(weight)
         right.plot(points["soft_iou"], points["factor"], "o", color=colour, markersize=3.5)
     left.set(xlabel="soft IoU of the batch, J", ylabel="loss", xlim=(0, 1), ylim=(0, 1))
-    right.set(xlabel="soft IoU of the batch, J", ylabel="gradient, times that of J",
-              xlim=(0, 1))
+    right.set(xlabel="soft IoU of the batch, J", ylabel="gradient, times that of J", xlim=(0, 1))
     right.set_yscale("log", subs=(2, 5))
     right.yaxis.set_major_formatter("{x:g}")
     right.yaxis.set_minor_formatter("{x:g}")

@@ -14,7 +14,7 @@ import pandas as pd
 from crackutils import metrics
 from crackutils.losses import label
 from crackutils.papers import bootstrap, published
-from crackutils.papers.crack_tables import in_column_order, none_if_missing, seeds_used
+from crackutils.papers.crack_tables import in_column_order, seeds_used
 from crackutils.papers.source import Counts, Source, warn_of_mixed_environments
 from crackutils.protocol import Protocol
 from crackutils.records import read_json
@@ -24,8 +24,6 @@ IOUS = ("iou", "iou_mean_of_images", "iou_mean_of_classes", "iou_mean_without_ba
 THRESHOLD = 0.5  # paper B states none
 NO_RUN = "–"  # stands for a missing seed in `iou_of_each_seed`
 
-
-# The rows
 
 class Row(NamedTuple):
     """A row of the IoU table: its label, loss and weight, and the paper's IoU (NaN if added)."""
@@ -42,12 +40,10 @@ ADDED_RUNS = (("tversky", (0.3, 0.7)), ("tversky", (0.7, 0.3)), ("jaccard", None
 def paper_rows(protocol: Protocol) -> list[Row]:
     """Paper B's seven rows in its order; for three classes, cross entropy stands for BCE."""
     rows = []
-    for printed in published.iou_table().to_dict("records"):
-        row = Row(printed["label"], printed["loss"], none_if_missing(printed["weight"]),
-                  printed["iou"])
+    for row in published.iou_table().itertuples():
+        rows.append(Row(row.label, row.loss, row.weight, row.iou))
         if protocol.classes == "three" and row.loss == "bce":
-            row = row._replace(loss="cross_entropy", label="Cross entropy (for BCE)")
-        rows.append(row)
+            rows[-1] = Row("Cross entropy (for BCE)", "cross_entropy", None, row.iou)
     return rows
 
 
@@ -62,19 +58,16 @@ def runs_to_train(protocol: Protocol, loss: str, weights: list) -> list[tuple]:
     """(loss, weight) of the runs that notebook 07's parameters ask for. Without a loss the paper's
     seven; a loss with these weights; a loss alone with its weights in the paper, else in
     `ADDED_RUNS`, else without one. `ValueError` for weights without a loss."""
-    rows = paper_rows(protocol)
+    runs = [(row.loss, row.weight) for row in paper_rows(protocol)]
     if not loss and weights:
         raise ValueError("weights need a loss: add -p loss tversky, or another.")
     if not loss:
-        return [(row.loss, row.weight) for row in rows]
+        return runs
     if weights:
         return [(loss, weight) for weight in weights]
-    of_paper = [(row.loss, row.weight) for row in rows if row.loss == loss]
-    added = [run for run in ADDED_RUNS if run[0] == loss]
+    of_paper, added = ([run for run in group if run[0] == loss] for group in (runs, ADDED_RUNS))
     return of_paper or added or [(loss, None)]
 
-
-# Scores of records
 
 def collapsed(counts: Counts) -> bool:
     """Whether a run predicts more than 99.9 % or less than 0.1 % of the pixels as road. It is
@@ -128,8 +121,6 @@ def iou_draws(runs: list[Counts]) -> dict[str, np.ndarray]:
             for name in IOUS}
 
 
-# The table
-
 def iou_table(source: Source) -> pd.DataFrame:
     """Paper B's table: `loss, weight, label, iou, iou_published` and the other definitions of IoU.
 
@@ -169,7 +160,9 @@ def iou_row(source: Source, loss: str, weight, counts_of_seeds: dict[int, Counts
         starts.add("ImageNet" if environment.get("pretrained_encoder") else "random")
     line |= {"source": " ".join(places), "encoder": " and ".join(sorted(starts))}
     line["collapsed"] = sum(map(collapsed, counts_of_seeds.values()))
-    line["iou_of_each_seed"] = iou_of_each_seed(source.seeds, counts_of_seeds)
+    line["iou_of_each_seed"] = " ".join(
+        f"{pooled_iou(counts_of_seeds[seed]):.3f}" if seed in counts_of_seeds else NO_RUN
+        for seed in source.seeds)
     runs = converged_or_all(list(counts_of_seeds.values()))
     line |= mean_ious(runs)
     for name, draws in iou_draws(runs).items():
@@ -178,12 +171,6 @@ def iou_row(source: Source, loss: str, weight, counts_of_seeds: dict[int, Counts
     line["threshold_selected"] = np.mean([threshold for threshold, _ in selected])
     line["iou_selected"] = np.mean([scores["iou"] for _, scores in selected])
     return line
-
-
-def iou_of_each_seed(wanted: tuple[int, ...], found: dict[int, Counts]) -> str:
-    """The pooled IoU of each seed at threshold .5, separated by spaces; "–" where there is none."""
-    return " ".join(f"{pooled_iou(found[seed]):.3f}" if seed in found else NO_RUN
-                    for seed in wanted)
 
 
 def encoder_sentence(table: pd.DataFrame) -> str:
@@ -242,11 +229,9 @@ def by_classes(source: Source) -> pd.DataFrame:
         other = with_classes(source, classes)
         run = other.protocol.loss, None
         folders += other.folders([run])
-        row = iou_row(other, *run, other.counts(*run))
-        lines.append({"trained for": title,
-                      **{name: row[name] for name in (*IOUS, "seeds", "missing_seeds")}})
+        lines.append({"trained for": title, **iou_row(other, *run, other.counts(*run))})
     warn_of_mixed_environments(folders)
-    return pd.DataFrame(lines).round(3)
+    return pd.DataFrame(lines)[["trained for", *IOUS, "seeds", "missing_seeds"]].round(3)
 
 
 class OpenChoice(NamedTuple):
@@ -291,14 +276,13 @@ def by_open_choice(source: Source) -> pd.DataFrame:
 
 
 def everything_is_road(source: Source) -> float:
-    """The IoU of calling every pixel road, which is the share of road pixels; NaN without a
-    record."""
+    """The IoU of calling every pixel road: the share of road pixels. NaN without a record."""
     for row in table_rows(source):
         for counts in source.counts(row.loss, row.weight).values():
             total = metrics.pooled(counts, "test")
             positives = total["true_positives"][0] + total["false_negatives"][0]
             return float(positives / total["pixels"])
-    return float("nan")
+    return np.nan
 
 
 INVERTED_NETWORK = "the network, inverted"
@@ -325,25 +309,22 @@ def by_label_convention(source: Source) -> pd.DataFrame:
     # images x labels x predictions
     confusions = metrics.confusions(metrics.images_at(counts, "test", THRESHOLD))
     classes = ("background", "direct area", "alternative area") if three else ("background", "road")
-    lines = []
-
-    def add(prediction: str, convention: str, confusions: np.ndarray) -> None:
-        scores = metrics.iou_variants(metrics.of_confusions(confusions))
-        lines.append({"prediction": prediction, "label_convention": convention,
-                      **{name: float(score[0]) for name, score in scores.items()}, "seed": seed})
-
+    cases = []
     for column, name in enumerate(classes):
         constant = np.zeros_like(confusions)
         constant[..., column] = confusions.sum(axis=-1)
-        add(f"everything is {name}", "correct", constant)
+        cases.append((f"everything is {name}", "correct", constant))
     for convention, order in (THREE_CLASSES if three else TWO_CLASSES).items():
-        add("the network", convention, confusions[:, list(order)])
+        cases.append(("the network", convention, confusions[:, list(order)]))
     if not three:
-        add(INVERTED_NETWORK, "inverted", confusions[:, ::-1, ::-1])
+        cases.append((INVERTED_NETWORK, "inverted", confusions[:, ::-1, ::-1]))
+    lines = []
+    for prediction, convention, of_case in cases:
+        scores = metrics.iou_variants(metrics.of_confusions(of_case))
+        lines.append({"prediction": prediction, "label_convention": convention,
+                      **{name: float(score[0]) for name, score in scores.items()}, "seed": seed})
     return pd.DataFrame(lines).round(3)
 
-
-# Other sources
 
 def with_classes(source: Source, classes: str) -> Source:
     """The source of networks for other classes: with BCE, for three classes with cross entropy."""

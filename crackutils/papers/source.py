@@ -28,13 +28,10 @@ class Source:
 
     def records(self, loss: str, weight) -> dict[int, tuple[str, Path]]:
         """For each seed that has a record: the record's place below its root, and its folder."""
-        found = {}
-        for seed in self.seeds:
-            record = records.find(self.roots, self.protocol.with_run(loss, weight, seed),
-                                  self.dataset, self.fingerprint)
-            if record is not None:
-                found[seed] = record
-        return found
+        records_of_seeds = {
+            seed: records.find(self.roots, self.protocol.with_run(loss, weight, seed),
+                               self.dataset, self.fingerprint) for seed in self.seeds}
+        return {seed: record for seed, record in records_of_seeds.items() if record is not None}
 
     def counts(self, loss: str, weight) -> dict[int, Counts]:
         """For each seed that has a record: its counts."""
@@ -50,17 +47,13 @@ class Source:
                 config = records.read_json(path.with_name("config.json"))["protocol"]
                 weight = config["weight"]
                 run = config["loss"], tuple(weight) if isinstance(weight, list) else weight
-                if run not in runs and self._accepts(*run) and self.records(*run):
+                try:
+                    self.protocol.with_run(*run, 0)
+                except ValueError:  # for three classes, not every loss can be trained
+                    continue
+                if run not in runs and self.records(*run):
                     runs.add(run)
         return sorted(runs, key=str)
-
-    def _accepts(self, loss: str, weight) -> bool:
-        """Whether the protocol can be run with this loss: for three classes, not all can."""
-        try:
-            self.protocol.with_run(loss, weight, 0)
-        except ValueError:
-            return False
-        return True
 
     def folders(self, runs: Iterable[tuple]) -> list[Path]:
         """The folders of all records of these (loss, weight)."""
@@ -68,10 +61,9 @@ class Source:
 
     def known_faults(self) -> list[str]:
         """What is known to be wrong with the records: each sentence once, sorted."""
-        faults = set()
-        for folder in self.folders(self.trained()):
-            faults.update(records.read_json(folder / "config.json").get("known_faults", []))
-        return sorted(faults)
+        configs = [records.read_json(folder / "config.json")
+                   for folder in self.folders(self.trained())]
+        return sorted({fault for config in configs for fault in config.get("known_faults", [])})
 
 
 def warn_of_mixed_environments(folders: list[Path]) -> None:

@@ -7,17 +7,9 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from crackutils.papers import bootstrap, published
+from crackutils.papers import bootstrap, published, road_tables
 from crackutils.papers.crack_tables import seeds_used
-from crackutils.papers.road_tables import (
-    IOUS,
-    check_same_frames,
-    collapsed,
-    iou_draws,
-    mean_ious,
-    paper_rows,
-    table_rows,
-)
+from crackutils.papers.road_tables import IOUS, check_same_frames, collapsed, iou_draws, mean_ious
 from crackutils.papers.source import Counts, Source, warn_of_mixed_environments
 
 PUBLISHED = published.iou_table()
@@ -54,8 +46,8 @@ def rise_with_dice(iou: IoUs) -> np.ndarray:
 
 def gain_of_mixing(iou: IoUs) -> np.ndarray:
     """The IoU of the best BCE-Dice less that of the better of BCE and Dice."""
-    return np.maximum.reduce([iou[label] for label in DICE_SHARES]) \
-        - np.maximum(iou[BCE], iou[DICE])
+    best_mix = np.maximum.reduce([iou[label] for label in DICE_SHARES])
+    return best_mix - np.maximum(iou[BCE], iou[DICE])
 
 
 def spread(iou: IoUs) -> np.ndarray:
@@ -118,8 +110,6 @@ def judge_spread(draws: IoUs, means: IoUs) -> tuple[str, float]:
     smallest = np.quantile(spread(equal_losses), 1 - ERROR)
     return REPRODUCED if spread(means) > smallest else NOISE, smallest
 
-
-# The claims
 
 @dataclass(frozen=True)
 class Claim:
@@ -189,9 +179,8 @@ def by_definition(source: Source, converged: bool = False) -> pd.DataFrame:
     first = tables["iou"]
     if first.empty:
         return first
-    columns = {"figure": first["figure"]}
-    columns |= {name: table["verdict"] for name, table in tables.items()}
-    return pd.DataFrame({**columns, "seeds": first["seeds"],
+    verdict_columns = {name: table["verdict"] for name, table in tables.items()}
+    return pd.DataFrame({"figure": first["figure"], **verdict_columns, "seeds": first["seeds"],
                          "missing_seeds": first["missing_seeds"]})
 
 
@@ -206,31 +195,24 @@ def verdicts_by_variant(source: Source, converged: bool) -> dict[str, pd.DataFra
     means = {label: mean_ious(list(of_label.values())) for label, of_label in runs.items()}
     tables = {}
     for name in IOUS:
-        lines = []
-        for claim in CLAIMS:
-            line = judge_claim(claim, {label: of_label[name] for label, of_label in means.items()},
-                               {label: of_label[name] for label, of_label in draws.items()},
-                               len(seeds))
-            lines.append({**line, **seeds_used(source.seeds, seeds)})
-        tables[name] = pd.DataFrame(lines)
+        means_here = {label: of_label[name] for label, of_label in means.items()}
+        draws_here = {label: of_label[name] for label, of_label in draws.items()}
+        lines = [judge_claim(claim, means_here, draws_here, len(seeds)) for claim in CLAIMS]
+        tables[name] = pd.DataFrame(lines).assign(**seeds_used(source.seeds, seeds))
     return tables
 
 
 def common_runs(source: Source, converged: bool) -> dict[str, dict[int, Counts]]:
     """By the paper's label and by seed: the counts of the seeds that every row of the paper has.
     `converged` leaves out a seed with which the run of any row collapsed."""
-    rows = paper_rows(source.protocol)
+    rows = road_tables.paper_rows(source.protocol)
     warn_of_mixed_environments(source.folders((row.loss, row.weight) for row in rows))
     runs = {label: source.counts(row.loss, row.weight)
             for label, row in zip(PUBLISHED["label"], rows)}
-    common = []
-    for seed in source.seeds:
-        of_seed = [of_label.get(seed) for of_label in runs.values()]
-        if any(counts is None for counts in of_seed):
-            continue
-        if converged and any(collapsed(counts) for counts in of_seed):
-            continue
-        common.append(seed)
+    common = [seed for seed in source.seeds if all(seed in of_label for of_label in runs.values())]
+    if converged:
+        common = [seed for seed in common
+                  if not any(collapsed(of_label[seed]) for of_label in runs.values())]
     return {label: {seed: of_label[seed] for seed in common} for label, of_label in runs.items()}
 
 
@@ -269,7 +251,7 @@ def pairs(source: Source) -> pd.DataFrame:
     over the seeds with which both converged (two or more). `distinguishable`: 0 is outside of the
     wider interval that holds for all pairs together (Bonferroni).
     """
-    rows = table_rows(source)
+    rows = road_tables.table_rows(source)
     warn_of_mixed_environments(source.folders((row.loss, row.weight) for row in rows))
     runs = {}
     for row in rows:
@@ -280,16 +262,13 @@ def pairs(source: Source) -> pd.DataFrame:
         seeds = tuple(sorted(runs[first].keys() & runs[second].keys()))
         if len(seeds) > 1:
             shared[first, second] = seeds
-    used = [runs[label][seed] for pair, seeds in shared.items() for label in pair for seed in seeds]
-    check_same_frames(used)
-    draws, means = {}, {}  # by label and seeds
+    used = {(label, seeds): [runs[label][seed] for seed in seeds]
+            for pair, seeds in shared.items() for label in pair}
+    check_same_frames([counts for of_label in used.values() for counts in of_label])
+    draws = {key: iou_draws(of_label)["iou"] for key, of_label in used.items()}
+    means = {key: mean_ious(of_label)["iou"] for key, of_label in used.items()}
     lines = []
     for pair, seeds in shared.items():
-        for label in pair:
-            if (label, seeds) not in draws:
-                of_label = [runs[label][seed] for seed in seeds]
-                draws[label, seeds] = iou_draws(of_label)["iou"]
-                means[label, seeds] = mean_ious(of_label)["iou"]
         first, second = ((label, seeds) for label in pair)
         low, high = bootstrap.interval(draws[first] - draws[second])
         distinguishable = significantly_above(draws, first, second, len(shared)) \
