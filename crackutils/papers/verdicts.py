@@ -9,7 +9,7 @@ import pandas as pd
 
 from crackutils.papers import bootstrap, published, road_tables
 from crackutils.papers.crack_tables import seeds_used
-from crackutils.papers.road_tables import IOUS, check_same_frames, collapsed, iou_draws, mean_ious
+from crackutils.papers.road_tables import IOUS, check_same_frames, iou_draws, mean_ious, table_rows
 from crackutils.papers.source import Counts, Source, warn_of_mixed_environments
 
 PUBLISHED = published.iou_table()
@@ -212,7 +212,7 @@ def common_runs(source: Source, converged: bool) -> dict[str, dict[int, Counts]]
     common = [seed for seed in source.seeds if all(seed in of_label for of_label in runs.values())]
     if converged:
         common = [seed for seed in common
-                  if not any(collapsed(of_label[seed]) for of_label in runs.values())]
+                  if not any(road_tables.collapsed(of_label[seed]) for of_label in runs.values())]
     return {label: {seed: of_label[seed] for seed in common} for label, of_label in runs.items()}
 
 
@@ -251,12 +251,13 @@ def pairs(source: Source) -> pd.DataFrame:
     over the seeds with which both converged (two or more). `distinguishable`: 0 is outside of the
     wider interval that holds for all pairs together (Bonferroni).
     """
-    rows = road_tables.table_rows(source)
+    rows = table_rows(source)
     warn_of_mixed_environments(source.folders((row.loss, row.weight) for row in rows))
     runs = {}
     for row in rows:
-        runs[row.label] = {seed: counts for seed, counts in
-                           source.counts(row.loss, row.weight).items() if not collapsed(counts)}
+        counts_of_seeds = source.counts(row.loss, row.weight)
+        runs[row.label] = {seed: counts for seed, counts in counts_of_seeds.items()
+                           if not road_tables.collapsed(counts)}
     shared = {}
     for first, second in combinations(runs, 2):
         seeds = tuple(sorted(runs[first].keys() & runs[second].keys()))
