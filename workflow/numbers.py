@@ -149,7 +149,8 @@ def camvid_iou() -> str:
                          *(figure(row[name]) for name in OTHER_IOUS)])
     shown = markdown(["loss", "paper", "pooled IoU of each seed",
                       "mean of those that converged (95 %)", "at validation threshold",
-                      "mean of images", "mean of classes", "official (here: recall)"], "lrrrrrrr", rows)
+                      "mean of images", "mean of classes", "official (here: recall)"],
+                     "lrrrrrrr", rows)
     return "\n".join([shown, "", "† One training converged: the interval is over the frames alone "
                       "and says nothing about another training.", "",
                       road_tables.encoder_sentence(table)])
