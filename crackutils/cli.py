@@ -43,50 +43,33 @@ def main(words: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The grammar of all commands."""
+    """The grammar of all commands; a command is described by the docstring of its function."""
     top = argparse.ArgumentParser(prog="crackutils", description=__doc__,
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    add_doctor(commands)
-    add_download(commands)
-    add_train(commands)
-    return top
+    choice = argparse.ArgumentParser(add_help=False)  # the options that choose a protocol
+    choice.add_argument("--task", choices=("cracks", "roads"), default="cracks",
+                        help="what the masks mark (default: cracks)")
+    choice.add_argument("-y", "--overrides", default="", metavar="YAML", help="fields of the "
+                        "protocol to replace, such as '{loss: relu, weight: 0.97, seed: 1}'")
 
-
-def add_doctor(commands) -> None:
-    """`crackutils doctor FOLDER`."""
     doctor = commands.add_parser(
-        "doctor", help="examine a folder of pictures and masks before training on it",
-        description="Examine a folder of pictures and masks. Errors would stop a training, "
-        "warnings make its results doubtful, notes are facts worth knowing. The exit status is 1 "
-        "if there is an error.")
-    doctor.add_argument("folder", help="the data folder; it is not changed")
-    add_task_and_overrides(doctor)
+        "doctor", parents=[choice], description=run_doctor.__doc__,
+        help="examine a folder of pictures and masks before training on it")
     doctor.set_defaults(run=run_doctor)
+    doctor.add_argument("folder", help="the data folder; it is not changed")
 
-
-def add_download(commands) -> None:
-    """`crackutils download NAME [FOLDER]`."""
-    download = commands.add_parser(
-        "download", help="fetch a published data set",
-        description="Fetch and unpack a published data set, and print its folder. An interrupted "
-        "download is resumed. For a data set that needs a login or has no lasting address, the "
-        "command says what to fetch by hand and where to put it.")
+    download = commands.add_parser("download", description=run_download.__doc__,
+                                   help="fetch a published data set")
+    download.set_defaults(run=run_download)
     download.add_argument("name", help="name of the data set, such as metu; an unknown name lists "
                           "those that there are")
     download.add_argument("folder", type=Path, nargs="?",
                           help="where to put it (default: data/sets of the repository)")
-    download.set_defaults(run=run_download)
 
-
-def add_train(commands) -> None:
-    """`crackutils train [DATA]`."""
-    train = commands.add_parser(
-        "train", help="train one network and evaluate it",
-        description="Train one network, evaluate it, and print the folder of its record. A run "
-        "that has a complete record is not trained again; an interrupted one is resumed. To share "
-        "one run between several processes or machines, start it with torchrun: "
-        "torchrun --nproc-per-node 2 -m crackutils.cli train ...")
+    train = commands.add_parser("train", parents=[choice], description=run_train.__doc__,
+                                help="train one network and evaluate it")
+    train.set_defaults(run=run_train)
     train.add_argument("data", nargs="?", default="synthetic",
                        help='"synthetic" (default) or a folder of pictures and masks')
     train.add_argument("--protocol", default="quick",
@@ -95,20 +78,9 @@ def add_train(commands) -> None:
                        help="where the record is written (default: runs of the repository)")
     train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
                        help="where the network computes (default: cuda if there is one)")
-    train.add_argument("--strategy", default="auto",
-                       help="how several processes share the run: one of Lightning Fabric's "
-                       "strategies (default: ddp)")
-    add_task_and_overrides(train)
-    train.set_defaults(run=run_train)
-
-
-def add_task_and_overrides(command: argparse.ArgumentParser) -> None:
-    """The options that choose and change a protocol."""
-    command.add_argument("--task", choices=("cracks", "roads"), default="cracks",
-                         help="what the masks mark (default: cracks)")
-    command.add_argument("-y", "--overrides", default="", metavar="YAML",
-                         help="fields of the protocol to replace, such as "
-                         "'{loss: relu, weight: 0.97, seed: 1}'")
+    train.add_argument("--strategy", default="auto", help="how several processes share the run: "
+                       "one of Lightning Fabric's strategies (default: ddp)")
+    return top
 
 
 def protocol_of(arguments: argparse.Namespace, preset_name: str):
@@ -127,7 +99,11 @@ def protocol_of(arguments: argparse.Namespace, preset_name: str):
 
 
 def run_doctor(arguments: argparse.Namespace) -> int:
-    """Print the findings about a folder, the most severe first."""
+    """Examine a folder of pictures and masks.
+
+    Errors would stop a training, warnings make its results doubtful, notes are facts worth knowing.
+    The exit status is 1 if there is an error.
+    """
     from crackutils.data.doctor import examine
 
     findings = examine(arguments.folder, protocol_of(arguments, "paper"))
@@ -137,7 +113,11 @@ def run_doctor(arguments: argparse.Namespace) -> int:
 
 
 def run_download(arguments: argparse.Namespace) -> int:
-    """Fetch a data set and print its folder."""
+    """Fetch and unpack a published data set, and print its folder.
+
+    An interrupted download is resumed. For a data set that needs a login or has no lasting address,
+    the command says what to fetch by hand and where to put it.
+    """
     from crackutils.data.download import SOURCES, fetch
 
     if arguments.name not in SOURCES:
@@ -148,7 +128,12 @@ def run_download(arguments: argparse.Namespace) -> int:
 
 
 def run_train(arguments: argparse.Namespace) -> int:
-    """Train one network, or find its complete record, and print the record's folder."""
+    """Train one network, evaluate it, and print the folder of its record.
+
+    A run that has a complete record is not trained again; an interrupted one is resumed. To share
+    one run between several processes or machines, start it with torchrun: torchrun
+    --nproc-per-node 2 -m crackutils.cli train ...
+    """
     from crackutils.data import load
     from crackutils.device import decide
     from crackutils.experiment import complete

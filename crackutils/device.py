@@ -143,9 +143,7 @@ def launch(hardware: Hardware, work: Callable[[Fabric], None]) -> None:
     they are started here, also from a notebook; `work` must then be picklable.
     """
     if hardware.ranks == 1 or UNDER_TORCHRUN:
-        fabric = fabric_for(hardware)
-        fabric.launch()
-        work(fabric)
+        fabric_for(hardware).launch(work)
         return
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -161,9 +159,7 @@ def _start(rank: int, hardware: Hardware, work: Callable[[Fabric], None], port: 
                    "MASTER_PORT": str(port), "WORLD_SIZE": str(hardware.devices)}
     if hardware.device == "cpu":
         torch.set_num_threads(max(1, usable_cores() // hardware.devices))
-    fabric = fabric_for(hardware)
-    fabric.launch()
-    work(fabric)
+    fabric_for(hardware).launch(work)
 
 
 def _exit_with_parent() -> None:

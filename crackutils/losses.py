@@ -215,10 +215,8 @@ def focal(prediction: Tensor, target: Tensor, *, weight: float) -> Tensor:
     return (error.abs() ** weight * cross_entropies).mean()
 
 
-LOSSES = {"mse": mse, "balanced_step": balanced_step,
-          "squared_balanced_step": squared_balanced_step, "step": step, "relu": relu, "bce": bce,
-          "dice": dice, "tversky": tversky, "bce_dice": bce_dice, "jaccard": jaccard,
-          "focal": focal}
+LOSSES = {loss.__name__: loss for loss in (mse, balanced_step, squared_balanced_step, step, relu,
+                                           bce, dice, tversky, bce_dice, jaccard, focal)}
 
 
 def _three_class_loss(loss: str, logits: Tensor, target: Tensor, weight,

@@ -97,9 +97,6 @@ class Protocol:
         if self.kernel == 6:  # only an odd kernel keeps the size of an image
             raise ValueError("kernel must be 5 or 7, got 6.")
         check_weight(self.loss, self.weight)
-        self._check_classes()
-
-    def _check_classes(self) -> None:
         if self.classes != "binary" and self.task != "roads":
             raise ValueError(f"classes={self.classes} is for roads: cracks are binary.")
         if self.classes != "three":
@@ -192,8 +189,7 @@ def preset(name: str, task: str = "cracks", overrides: dict | None = None) -> Pr
         raise ValueError(f"Unknown task {task!r}: expected cracks or roads.")
     if name not in PRESETS[task]:
         raise ValueError(f"Unknown protocol {name!r}: expected one of {', '.join(PRESETS[task])}.")
-    if overrides is None:
-        overrides = {}
+    overrides = {} if overrides is None else overrides
     if not isinstance(overrides, dict):
         raise ValueError(f"overrides must map Protocol fields to values, got {overrides!r}; with "
                          "papermill write -y 'overrides: {steps: 100}'.")
@@ -203,13 +199,12 @@ def preset(name: str, task: str = "cracks", overrides: dict | None = None) -> Pr
         raise ValueError(f"Unknown protocol field {', '.join(unknown)}: expected one of "
                          f"{', '.join(allowed)}.")
     values = {"name": name, "task": task, **PRESETS[task][name]}
-    ignored = set()
+    ignored = {"classes"}
     if task == "roads":
+        ignored = set()
         values |= ALL_ROADS
         if overrides.get("classes") == "three":
             values["loss"] = "cross_entropy"
-    else:
-        ignored.add("classes")
     values |= overrides
     if values.get("architecture") == "fpn":
         ignored.update(UNET_FIELDS)

@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 from safetensors.torch import save as safetensors_bytes
 
+from crackutils.data.samples import note
 from crackutils.device import Hardware
 from crackutils.files import PART, write_atomically
 from crackutils.losses import weight_text
@@ -94,7 +95,7 @@ def find(roots: dict[str, Path], protocol: Protocol, dataset: str,
         if matching:
             record = preferred(matching)
             for fault in read_json(record / CONFIG).get("known_faults", []):
-                print_once(f"Known fault of records that are used here: {fault}")
+                note(f"Known fault of records that are used here: {fault}")
             return (Path(name) / record.relative_to(roots[name])).as_posix(), record
     for folder in folders.values():
         warn_of_other_formats(folder, protocol)
@@ -145,12 +146,6 @@ def preferred(matching: list[Path]) -> Path:
                 if config["protocol"]["precision"] == "float32")
 
 
-@functools.cache
-def print_once(sentence: str) -> None:
-    """Print a sentence, but only once in this process: a table looks for many records."""
-    print(sentence)
-
-
 def warn_of_other_formats(folder: Path, protocol: Protocol) -> None:
     """Warn if a run with this loss, weight and seed was written by another version of the program.
 
@@ -189,9 +184,9 @@ def environments_differ(folders: Iterable[Path]) -> str | None:
     of them are not strictly comparable.
     """
     environments = [read_json(folder / "environment.json") for folder in folders]
+    titles = {"precision": "precision", "torch": "version of PyTorch", "device": "device"}
     differences = []
-    for field, title in (("precision", "precision"), ("torch", "version of PyTorch"),
-                         ("device", "device")):
+    for field, title in titles.items():
         values = sorted({str(environment.get(field, "unknown")) for environment in environments})
         if len(values) > 1:
             differences.append(f"{title} ({', '.join(values)})")

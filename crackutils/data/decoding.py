@@ -51,32 +51,27 @@ def decode(files: Files, contents: list[bytes | None], layout: Layout, protocol:
     expected and what was found.
     """
     try:
-        return decode_intact(files, contents, layout, protocol, reduce_to)
+        picture = open_picture(files.image, contents[0])
+        orientation = picture.getexif().get(ORIENTATION, 1)
+        size = picture.size if orientation in SIDEWAYS else picture.size[::-1]  # (height, width)
+        if reduce_to is not None:
+            least = reduce_to[::-1] if orientation in SIDEWAYS else reduce_to
+            reduce_while_decoding(picture, least)
+        image = np.array(eight_bits(files.image, upright(files.image, picture)).convert("RGB"))
+        mask = decode_mask(files.mask, contents[1], layout, protocol, size, orientation)
+        width = None
+        if files.width is not None:
+            width = np.asarray(upright(files.width, open_picture(files.width, contents[2])))
+            if width.shape != size:
+                raise DataError(f"{files.width} is {width.shape}, its image {size}: a width map "
+                                "has one 16-bit number a pixel.")
+            width = width.astype(np.float32) / WIDTH_UNIT
+        return Sample(files.name, image, mask, width)
     except (DataError, MemoryError):
         raise
     except Exception as error:  # damaged files fail in many ways, deep in the decoders
         raise DataError(f"{files.image} or {files.mask} can't be read ({type(error).__name__}: "
                         f"{error}): replace or remove the pair.") from error
-
-
-def decode_intact(files: Files, contents: list[bytes | None], layout: Layout, protocol: Protocol,
-                  reduce_to: tuple[int, int] | None) -> Sample:
-    """`decode` without the last resort for damaged files."""
-    picture = open_picture(files.image, contents[0])
-    orientation = picture.getexif().get(ORIENTATION, 1)
-    size = picture.size if orientation in SIDEWAYS else picture.size[::-1]  # (height, width)
-    if reduce_to is not None:
-        reduce_while_decoding(picture, reduce_to[::-1] if orientation in SIDEWAYS else reduce_to)
-    image = np.array(eight_bits(files.image, upright(files.image, picture)).convert("RGB"))
-    mask = decode_mask(files.mask, contents[1], layout, protocol, size, orientation)
-    width = None
-    if files.width is not None:
-        width = np.asarray(upright(files.width, open_picture(files.width, contents[2])))
-        if width.shape != size:
-            raise DataError(f"{files.width} is {width.shape}, its image {size}: a width map has "
-                            "one 16-bit number a pixel.")
-        width = width.astype(np.float32) / WIDTH_UNIT
-    return Sample(files.name, image, mask, width)
 
 
 def reduce_while_decoding(picture: Image.Image, least: tuple[int, int]) -> None:
@@ -186,18 +181,8 @@ def eight_bits(path: Path, picture: Image.Image) -> Image.Image:
 
 def segmentation(path: Path, content: bytes) -> np.ndarray:
     """The label map `groundTruth.Segmentation` of a MATLAB file."""
-    try:
-        check_mat(path, content)
-        labels = scipy.io.loadmat(io.BytesIO(content))["groundTruth"]["Segmentation"][0, 0]
-    except DataError:
-        raise
-    except Exception as error:  # a damaged file fails in many ways, deep in the reader
-        raise DataError(f"{path} can't be read as MATLAB's groundTruth.Segmentation "
-                        f"({type(error).__name__}): replace or remove it.") from error
-    if labels.ndim != 2 or labels.dtype.kind not in "ui":
-        raise DataError(f"{path} holds no label map: Segmentation is {labels.dtype} of "
-                        f"{labels.shape}.")
-    return labels
+    check_mat(path, content)
+    return scipy.io.loadmat(io.BytesIO(content))["groundTruth"]["Segmentation"][0, 0]
 
 
 def check_mat(path: Path, content: bytes) -> None:
@@ -212,8 +197,7 @@ def check_mat(path: Path, content: bytes) -> None:
         kind, length = struct.unpack_from(f"{order}II", content, place)
         place += 8 + length
         if kind == MAT_COMPRESSED:
-            room = LARGEST_MAT - unpacked + 1
-            packed = content[place - length:place]
+            packed, room = content[place - length:place], LARGEST_MAT - unpacked + 1
             unpacked += len(zlib.decompressobj().decompress(packed, room))
     if unpacked > LARGEST_MAT:
         raise DataError(f"{path} has more than {LARGEST_MAT:,} bytes when it is unpacked: a label "

@@ -46,8 +46,8 @@ class Layout:
 
 def pair_files(images: Path, masks: Path, mask_suffixes: set[str] = SUFFIXES,
                image_suffixes: set[str] = SUFFIXES, *, ending: str = "",
-               widths: Path | None = None, unmasked: bool = False) -> dict[str, Files]:
-    """The images and masks of the same stem, by stem and in the order of the stems.
+               widths: Path | None = None, unmasked: bool = False) -> list[Files]:
+    """The images and masks of the same stem, in the order of the stems.
 
     A mask's stem is followed by `ending`. If the folder `widths` exists, each image needs a width
     map in it. With `unmasked=True` images without a mask are left out, and a note says how many;
@@ -55,13 +55,13 @@ def pair_files(images: Path, masks: Path, mask_suffixes: set[str] = SUFFIXES,
     """
     image_of = files_by_stem(images, image_suffixes)
     mask_of = files_by_stem(masks, mask_suffixes, ending)
-    images_alone = sorted(image_of.keys() - mask_of.keys())
-    alone = sorted(mask_of.keys() - image_of.keys())
-    if images_alone and unmasked:
-        note(f"{len(images_alone)} of {len(image_of)} images in {images} have no mask in {masks} "
-             f"and are left out: {first_names(images_alone)}.")
-    else:
-        alone = sorted(alone + images_alone)
+    alone = sorted(image_of.keys() ^ mask_of.keys())
+    if unmasked:
+        left_out = sorted(image_of.keys() - mask_of.keys())
+        alone = sorted(mask_of.keys() - image_of.keys())
+        if left_out:
+            note(f"{len(left_out)} of {len(image_of)} images in {images} have no mask in {masks} "
+                 f"and are left out: {first_names(left_out)}.")
     if alone:
         raise DataError(f"{len(alone)} files of {images} and {masks} have no partner of the same "
                         f"stem: {first_names(alone)}. Each image needs one mask.")
@@ -73,8 +73,8 @@ def pair_files(images: Path, masks: Path, mask_suffixes: set[str] = SUFFIXES,
             raise DataError(f"{widths} has no width map for {len(missing)} of {len(mask_of)} "
                             f"images: {first_names(missing)}. Add a PNG of the same stem for each, "
                             "or remove the folder.")
-    return {stem: Files(stem, image_of[stem], mask_of[stem], width_of.get(stem))
-            for stem in sorted(mask_of)}
+    return [Files(stem, image_of[stem], mask_of[stem], width_of.get(stem))
+            for stem in sorted(mask_of)]
 
 
 def first_names(names: list[str]) -> str:
@@ -104,8 +104,9 @@ def files_by_stem(folder: Path, suffixes: set[str], ending: str = "") -> dict[st
     return by_stem
 
 
-def pairs_of_list(path: Path, pairs: dict[str, Files]) -> list[Files]:
+def pairs_of_list(path: Path, pairs: list[Files]) -> list[Files]:
     """The pairs that a list names, in its order: a line holds a stem or the path of an image."""
+    pair_of = {files.name: files for files in pairs}
     if not path.is_file():
         raise DataError(f"{path} is missing: a folder with one list needs all of "
                         f"{', '.join(LISTS.values())}.")
@@ -113,17 +114,17 @@ def pairs_of_list(path: Path, pairs: dict[str, Files]) -> list[Files]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: a list has a stem a line.") from error
-    stems = [stem_of_line(line.strip(), pairs) for line in lines if line.strip()]
-    unknown = [stem for stem in stems if stem not in pairs]
+    stems = [stem_of_line(line.strip(), pair_of) for line in lines if line.strip()]
+    unknown = [stem for stem in stems if stem not in pair_of]
     if unknown or not stems:
         raise DataError(f"{path} names {len(unknown)} of {len(stems)} stems that no pair "
                         f"has: {first_names(unknown) or 'the list is empty'}.")
-    return [pairs[stem] for stem in stems]
+    return [pair_of[stem] for stem in stems]
 
 
-def stem_of_line(line: str, pairs: dict[str, Files]) -> str:
+def stem_of_line(line: str, pair_of: dict[str, Files]) -> str:
     """The stem that a line of a list names."""
-    if line in pairs:
+    if line in pair_of:
         return line
     first = line.split()[0] if " /" in line else line  # SegNet's lines: "/image /mask"
     image = PureWindowsPath(first)  # takes / and \ alike
@@ -138,7 +139,7 @@ def plain(folder: Path) -> dict[str, list[Files]]:
     """
     pairs = pair_files(folder / "images", folder / "masks", widths=folder / "widths")
     if not any(os.path.lexists(folder / name) for name in LISTS.values()):
-        return {UNDIVIDED: list(pairs.values())}
+        return {UNDIVIDED: pairs}
     return {part: pairs_of_list(folder / name, pairs) for part, name in LISTS.items()}
 
 
@@ -150,7 +151,7 @@ def metu(folder: Path) -> dict[str, list[Files]]:
     there twice, turned or mirrored. CC BY 4.0. Ozgenel, "Concrete Crack Segmentation Dataset",
     Mendeley Data, 2019, doi 10.17632/jwsn7tfbrp.1.
     """
-    return {UNDIVIDED: list(pair_files(folder / "rgb", folder / "BW").values())}
+    return {UNDIVIDED: pair_files(folder / "rgb", folder / "BW")}
 
 
 def crackforest(folder: Path) -> dict[str, list[Files]]:
@@ -161,8 +162,8 @@ def crackforest(folder: Path) -> dict[str, list[Files]]:
     ground truth and are left out. There are no parts. Non-commercial research only. Shi et al.,
     "Automatic road crack detection using random structured forests", IEEE T-ITS 17(12), 2016.
     """
-    pairs = pair_files(folder / "image", folder / "groundTruth", {".mat"}, unmasked=True)
-    return {UNDIVIDED: list(pairs.values())}
+    return {UNDIVIDED: pair_files(folder / "image", folder / "groundTruth", {".mat"},
+                                  unmasked=True)}
 
 
 def deepcrack(folder: Path) -> dict[str, list[Files]]:
@@ -172,7 +173,7 @@ def deepcrack(folder: Path) -> dict[str, list[Files]]:
     Validation is taken from train. Non-commercial use. Liu et al., "DeepCrack", Neurocomputing
     338, 2019.
     """
-    return {part: list(pair_files(folder / f"{part}_img", folder / f"{part}_lab").values())
+    return {part: pair_files(folder / f"{part}_img", folder / f"{part}_lab")
             for part in ("train", "test")}
 
 
@@ -183,10 +184,9 @@ def crack500(folder: Path) -> dict[str, list[Files]]:
     "Feature pyramid and hierarchical boosting network for pavement crack detection", IEEE T-ITS
     21(4), 2020.
     """
-    folders = {"train": folder / "traincrop", "validation": folder / "valcrop",
-               "test": folder / "testcrop"}
-    return {part: list(pair_files(pictures, pictures, {".png"}, {".jpg"}).values())
-            for part, pictures in folders.items()}
+    names = {"train": "traincrop", "validation": "valcrop", "test": "testcrop"}
+    return {part: pair_files(folder / name, folder / name, {".png"}, {".jpg"})
+            for part, name in names.items()}
 
 
 def bdd100k(folder: Path) -> dict[str, list[Files]]:
@@ -212,8 +212,7 @@ def bdd100k_legacy(folder: Path) -> dict[str, list[Files]]:
 def bdd100k_frames(folder: Path, masks: Path, ending: str) -> dict[str, list[Files]]:
     """The frames of BDD100K that have a mask in `masks`, whose stem ends in `ending`."""
     images = folder / "images" / "100k"
-    return {part: list(pair_files(images / name, masks / name, ending=ending,
-                                  unmasked=True).values())
+    return {part: pair_files(images / name, masks / name, ending=ending, unmasked=True)
             for part, name in (("train", "train"), ("test", "val"))}
 
 
@@ -226,10 +225,10 @@ def camvid(folder: Path) -> dict[str, list[Files]]:
     Letters 30(2), 2009.
     """
     parts = {}
-    for part, name in (("train", "train"), ("validation", "val"), ("test", "test")):
-        pairs = pair_files(folder / name, folder / f"{name}annot")
-        path = folder / LISTS[part]
-        parts[part] = pairs_of_list(path, pairs) if path.is_file() else list(pairs.values())
+    for part, list_name in LISTS.items():
+        path = folder / list_name
+        pairs = pair_files(folder / path.stem, folder / f"{path.stem}annot")
+        parts[part] = pairs_of_list(path, pairs) if path.is_file() else pairs
     return parts
 
 
@@ -256,20 +255,17 @@ def recognise(folder: Path, chosen: str = "auto") -> Layout:
     """
     if not folder.is_dir():
         raise DataError(f"No data folder at {folder}: give \"synthetic\" or a folder.")
-    matching = matching_layouts(folder)
-    if len(matching) == 1:
-        return matching[0]
-    names = [layout.name for layout in matching]
+    names = [layout.name for layout in matching_layouts(folder)]
+    if len(names) == 1:
+        return LAYOUTS[names[0]]
     if chosen in names:
         return LAYOUTS[chosen]
-    if matching:
+    if names:
         raise DataError(f"{folder} fits the layouts {' and '.join(names)}: say which is meant, "
                         f"-y 'overrides: {{layout: {names[0]}}}'.")
-    hint = ""
-    for inside in sorted(folder.iterdir()):
-        if os.access(inside, os.X_OK) and matching_layouts(inside):
-            hint = f" {inside} fits: is that meant?"
-            break
+    inner = [inside for inside in sorted(folder.iterdir())
+             if os.access(inside, os.X_OK) and matching_layouts(inside)]
+    hint = f" {inner[0]} fits: is that meant?" if inner else ""
     known = "; ".join(f"{layout.name}: {'/, '.join(layout.folders)}/"
                       for layout in LAYOUTS.values())
     raise DataError(f"{folder} is in no known layout.{hint} Expected one of {known}.")

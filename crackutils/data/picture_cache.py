@@ -110,17 +110,17 @@ class Part(Sequence):
     def of(cls, samples: Sequence[Sample]) -> "Part":
         """A part in memory; of its samples either all have widths or none."""
         entries = [Entry("", sample.name, *sample.mask.shape, "") for sample in samples]
-        arrays = {"images": np.concatenate([sample.image.reshape(-1, 3) for sample in samples]),
-                  "masks": np.concatenate([sample.mask.reshape(-1) for sample in samples])}
-        if samples[0].width is not None:
-            widths = [width_units(sample.width).reshape(-1) for sample in samples]
-            arrays["widths"] = np.concatenate(widths)
-        return cls(entries, arrays)
+        stored = [stored_arrays(sample) for sample in samples]
+        return cls(entries, {kind: np.concatenate([arrays[kind] for arrays in stored])
+                             for kind in stored[0]})
 
 
-def width_units(width: np.ndarray) -> np.ndarray:
-    """Widths in pixels as they are stored: uint16, in hundredths of a pixel."""
-    return (width * WIDTH_UNIT).round().astype(np.uint16)
+def stored_arrays(sample: Sample) -> dict[str, np.ndarray]:
+    """A sample's pixels in the form in which a `Part` holds them."""
+    arrays = {"images": sample.image.reshape(-1, 3), "masks": sample.mask.reshape(-1)}
+    if sample.width is not None:
+        arrays["widths"] = (sample.width * WIDTH_UNIT).round().astype(np.uint16).reshape(-1)
+    return arrays
 
 
 def read_index(cache: Path) -> list[Entry]:
@@ -133,15 +133,13 @@ def read_index(cache: Path) -> list[Entry]:
 def open_part(cache: Path, part: str) -> Part:
     """A part of a complete cache. The cache is not removed while the part exists."""
     entries = read_index(cache)
-    first = [entry.part for entry in entries].index(part)
     selected = [entry for entry in entries if entry.part == part]
-    start = sum(entry.pixels for entry in entries[:first])
+    start = sum(entry.pixels for entry in entries[:entries.index(selected[0])])
     end = start + sum(entry.pixels for entry in selected)
     arrays = {}
     for kind, (dtype, shape) in TYPES.items():
-        path = cache / f"{kind}.bin"
-        if path.is_file():
-            with open(path, "rb") as file:
+        if length_of(cache, kind):
+            with open(cache / f"{kind}.bin", "rb") as file:
                 if fcntl:  # the map keeps the file open, and with it this lock
                     fcntl.flock(file, fcntl.LOCK_SH)
                 arrays[kind] = np.memmap(file, dtype, mode="r").reshape(shape)[start:end]
@@ -181,12 +179,10 @@ def remove_unused(cache: Path) -> None:
 
 def is_whole(cache: Path, count: int, kinds: list[str]) -> bool:
     """Whether a cache is complete and its files have the lengths that its index implies."""
-    if not (cache / COMPLETE).is_file():
-        return False
     entries = read_index(cache)
     pixels = sum(entry.pixels for entry in entries)
     lengths_fit = all(length_of(cache, kind) == pixels * BYTES_A_PIXEL[kind] for kind in kinds)
-    return len(entries) == count and lengths_fit
+    return (cache / COMPLETE).is_file() and len(entries) == count and lengths_fit
 
 
 def length_of(cache: Path, kind: str) -> int:
@@ -215,7 +211,9 @@ def fill(cache: Path, parts: dict[str, list[Files]], decode: Callable, memory_of
         results = decode_in_order([files for _, files in rest], decode, memory_of)
         pending = []
         for (part, _), (sample, digest) in zip(rest, results):
-            append(data_files, sample)
+            arrays = stored_arrays(sample)
+            for kind, file in data_files.items():
+                file.write(arrays[kind].tobytes())
             pending.append(Entry(part, sample.name, *sample.mask.shape, digest))
             if sum(entry.pixels for entry in pending) * 6 > SYNC_BYTES:
                 write_index(data_files, index, pending)
@@ -256,15 +254,6 @@ def decode_in_order(samples: Sequence[Files], decode: Callable,
             needed += memory
         while ahead:
             yield ahead.popleft()[0].result()
-
-
-def append(data_files: dict, sample: Sample) -> None:
-    """Write a picture's pixels behind the last one's."""
-    arrays = {"images": sample.image, "masks": sample.mask}
-    if "widths" in data_files:
-        arrays["widths"] = width_units(sample.width)
-    for kind, array in arrays.items():
-        data_files[kind].write(np.ascontiguousarray(array).tobytes())
 
 
 def write_index(data_files: dict, index, entries: list[Entry]) -> None:

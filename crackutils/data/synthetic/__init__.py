@@ -16,7 +16,6 @@ from crackutils.protocol import Protocol
 
 PARTS = ("train", "validation", "test")
 DATA_SEED = 0  # the synthetic sets are one fixed sample: the seeds of runs do not change the data
-GENERATORS = {"cracks": cracks, "roads": roads}
 
 
 def synthetic_folder(protocol: Protocol, runs: Path) -> Path:
@@ -25,8 +24,8 @@ def synthetic_folder(protocol: Protocol, runs: Path) -> Path:
     It is `runs/data/synthetic-<task>-<counts>-<size>/<version>`, where the version is a hash of the
     generator's source. Older versions of the set are removed when a new one is drawn.
     """
-    source = inspect.getsource(GENERATORS[protocol.task])
-    version = hashlib.sha256(source.encode()).hexdigest()[:8]
+    generator, write = (cracks, write_cracks) if protocol.task == "cracks" else (roads, write_roads)
+    version = hashlib.sha256(inspect.getsource(generator).encode()).hexdigest()[:8]
     counts = "+".join(map(str, protocol.counts))
     height, width = protocol.image_size
     data = runs / "data"
@@ -35,7 +34,6 @@ def synthetic_folder(protocol: Protocol, runs: Path) -> Path:
         return folder
     data.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=data) as temporary:
-        write = write_cracks if protocol.task == "cracks" else write_roads
         write(Path(temporary) / "set", protocol)
         folder.parent.mkdir(exist_ok=True)
         try:
