@@ -142,12 +142,12 @@ def test_details_are_the_same_at_each_call_and_their_products_are_exact():
 
 def test_agreeing_details_are_counted_against_a_known_mapping():
     generator = np.random.default_rng(0)
-    points = (generator.random(40) * 300 + 1j * generator.random(40) * 300).astype(np.complex64)
-    mapping, shift = 1.3 * np.exp(0.7j), 20 - 35j  # 30 points follow it, 10 go anywhere
+    points = (generator.random(40) + 1j * generator.random(40)).astype(np.complex64)
+    mapping, shift = 1.3 * np.exp(0.7j), 0.07 - 0.1j  # 30 points follow it, 10 go anywhere
     moved = points * mapping + shift
-    moved[30:] += 200 * np.exp(1j * np.arange(10))
+    moved[30:] += 0.6 * np.exp(1j * np.arange(10))
     descriptors = generator.integers(0, 256, (40, 128)).astype(np.uint8)
-    frames = np.full(40, 4, np.complex64)
+    frames = np.full(40, 0.01, np.complex64)
     first = split.Details(points, frames, descriptors)
     second = split.Details(moved.astype(np.complex64), frames * mapping, descriptors)
     assert split.agreeing_details(first, second, 1_000) == 30
@@ -258,7 +258,7 @@ def test_an_appearance_is_that_of_the_whole_picture(tmp_path, size):
     assert np.abs(look.thumbnail - thumbnail(whole)).mean() < 2
     expected = find_details(whole)
     assert 0.8 < len(look.details.points) / len(expected.points) < 1.25
-    found = np.abs(look.details.points[:, None] - expected.points).min(axis=1) < 2
+    found = np.abs(look.details.points[:, None] - expected.points).min(axis=1) < 0.004
     assert found.mean() > 0.8
 
 

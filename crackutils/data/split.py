@@ -44,7 +44,8 @@ DETAIL_SIDE = 512  # px: details are searched in pictures reduced to at most thi
 MOST_DETAILS = 2_000  # of a picture: about 280 kB
 QUICK_DETAILS, QUICK_AGREEING = 1_000, 4  # the strongest details must agree in this many ...
 LEAST_AGREEING = 8  # ... and all details in this many; in 30,000 other pairs at most 6 do
-TOLERANCE = 6  # px at DETAIL_SIDE
+TOLERANCE = 0.012  # of the longer side: how far from its place a detail may lie
+LEAST_DISTANCE = 0.03  # of the longer side: nearer details say little of a rotation
 LARGEST_SCALE = 2  # between two photographs of one place
 
 ALL_PAIRS_UP_TO = 500  # pictures; in larger sets only promising pairs are compared by details
@@ -52,8 +53,8 @@ PROMISING = 20  # partners of each picture in such a set
 INDEXED_DETAILS, NEIGHBOURS = 500, 8  # details of a picture, and neighbours of each, that vote
 
 METHOD = [THUMBNAIL_SIDE, MOST_DIFFERENT_BITS, LEAST_CORRELATION, DETAIL_SIDE, MOST_DETAILS,
-          QUICK_DETAILS, QUICK_AGREEING, LEAST_AGREEING, TOLERANCE, LARGEST_SCALE, ALL_PAIRS_UP_TO,
-          PROMISING, INDEXED_DETAILS, NEIGHBOURS]  # a change of any makes cached groups invalid
+          QUICK_DETAILS, QUICK_AGREEING, LEAST_AGREEING, TOLERANCE, LEAST_DISTANCE, LARGEST_SCALE,
+          ALL_PAIRS_UP_TO, PROMISING, INDEXED_DETAILS, NEIGHBOURS]  # decides the cached groups
 
 VALIDATION_SHARE, TEST_SHARE = 0.12, 0.2  # of a data set without parts of its own
 
@@ -61,8 +62,9 @@ VALIDATION_SHARE, TEST_SHARE = 0.12, 0.2  # of a data set without parts of its o
 class Details(NamedTuple):
     """Distinctive points of a picture, the strongest first.
 
-    `points` are complex64 positions x + iy in px; `frames` are complex64, their absolute value is a
-    point's size and their angle its orientation; `descriptors` are uint8 N x 128.
+    `points` are complex64 positions x + iy in units of the picture's longer side; `frames` are
+    complex64, their absolute value is a point's size in the same unit and their angle its
+    orientation; `descriptors` are uint8 N x 128.
     """
 
     points: np.ndarray
@@ -179,11 +181,12 @@ def find_details(grey: np.ndarray) -> Details:
     if not kept:
         return Details(np.zeros(0, np.complex64), np.zeros(0, np.complex64),
                        np.zeros((0, 128), np.uint8))
-    points = [complex(*keypoints[index].pt) for index in kept]
+    points = np.array([complex(*keypoints[index].pt) for index in kept])
     angles = np.radians([keypoints[index].angle for index in kept])
     frames = [keypoints[index].size for index in kept] * np.exp(1j * angles)
     shares = descriptors[kept] / np.maximum(descriptors[kept].sum(axis=1, keepdims=True), 1)
-    return Details(np.array(points, np.complex64), frames.astype(np.complex64),
+    side = max(grey.shape)
+    return Details((points / side).astype(np.complex64), (frames / side).astype(np.complex64),
                    (255 * np.sqrt(shares)).round().astype(np.uint8))
 
 
@@ -211,7 +214,7 @@ def agreeing_details(first: Details, second: Details, enough: int) -> int:
     turn = (second.frames[partners] / first.frames[indices])[moved]  # scale and rotation
     here, there = here[moved], there[moved]
     one, other = np.triu_indices(len(here), 1)
-    apart = np.abs(here[one] - here[other]) > 16  # closer ones say little of the rotation
+    apart = np.abs(here[one] - here[other]) > LEAST_DISTANCE
     one, other = one[apart], other[apart]
     mapping = (there[one] - there[other]) / (here[one] - here[other])
     fits = (np.abs(mapping / turn[one] - 1) < 0.5) & (np.abs(mapping / turn[other] - 1) < 0.5)
