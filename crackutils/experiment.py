@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import platform
 import subprocess
-import sys
 import time
 import warnings
 from contextlib import nullcontext, suppress
@@ -173,20 +172,16 @@ def reset_peak_memory(hardware: Hardware) -> None:
 
 
 def peak_memory_mib(hardware: Hardware) -> int | None:
-    """The most memory that this process (on CUDA: its tensors) took, in MiB; None on Windows.
+    """The most memory that this process (on CUDA: its tensors) took, in MiB; None but on Linux.
 
     Memory-mapped pictures count as far as they were in memory.
     """
     if hardware.device == "cuda":
         return round(torch.cuda.max_memory_allocated() / 2**20)
-    if sys.platform == "win32":
-        return None
     status = Path("/proc/self/status")
-    if status.is_file():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return round(int(line.split()[1]) / 2**10)
-    import resource
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)  # macOS: in bytes
+    lines = status.read_text().splitlines() if status.is_file() else []
+    peaks = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
+    return round(peaks[0] / 2**10) if peaks else None
 
 
 def environment(hardware: Hardware, sampler: Sampler, code: str | None, seconds: dict) -> dict:

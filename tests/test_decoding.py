@@ -60,7 +60,7 @@ def test_reducing_does_not_shift_labels_against_the_image(size, tile, labels):
 
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("size", [(720, 1280), (363, 645), (241, 323)])
-def test_a_jpeg_decoded_at_reduced_size_is_not_shifted(size, orientation):
+def test_a_reduced_photograph_is_not_shifted_whatever_its_orientation(size, orientation):
     tile = (40, 72)
     protocol = preset("smoke", "roads", {"tile": tile})
     files = Files("edge", Path("edge.jpg"), Path("edge.png"))
@@ -75,7 +75,7 @@ def test_a_jpeg_decoded_at_reduced_size_is_not_shifted(size, orientation):
                 contents[0], "jpeg", quality=95, subsampling=0, exif=exif)
             Image.fromarray(mask * 255).save(contents[1], "png")
             sample = decode(files, [content.getvalue() for content in contents],
-                            LAYOUTS["plain"], protocol, tile)
+                            LAYOUTS["plain"], protocol)
             assert framed(sample, protocol).mask.shape == tile
             shifts.append(sign * shift(framed(sample, protocol), 1, axis))
         assert abs(np.mean(shifts)) < 0.05

@@ -107,7 +107,6 @@ def pixels_of(content: bytes | None) -> bytes | None:
 def read(files: Files, layout: Layout, protocol: Protocol, synthetic: bool) -> tuple[Sample, str]:
     """A sample, decoded and framed, and the digest of its files (of their pixels if synthetic)."""
     contents = files.contents()
-    reduce_to = protocol.tile if protocol.framing == "resize" else None
-    sample = framed(decode(files, contents, layout, protocol, reduce_to), protocol)
+    sample = framed(decode(files, contents, layout, protocol), protocol)
     hashed = [pixels_of(content) for content in contents] if synthetic else contents
     return sample, digest_of(hashed)

@@ -37,13 +37,11 @@ def memory_of(files: Files) -> int:
         return 0
 
 
-def decode(files: Files, contents: list[bytes | None], layout: Layout, protocol: Protocol,
-           reduce_to: tuple[int, int] | None = None) -> Sample:
+def decode(files: Files, contents: list[bytes | None], layout: Layout,
+           protocol: Protocol) -> Sample:
     """Decode a sample from the bytes of its files (image, mask, widths or None).
 
-    Masks become classes as the protocol's `mask_threshold` and `classes` say. With `reduce_to`
-    (height, width) a JPEG may be decoded at a half, a quarter or an eighth of its size, which still
-    is at least that.
+    Masks become classes as the protocol's `mask_threshold` and `classes` say.
 
     Image and mask are turned as their EXIF orientation says. A mask without an orientation that has
     the image's stored size, and not the size of the turned image, was drawn on the stored pixels:
@@ -54,9 +52,6 @@ def decode(files: Files, contents: list[bytes | None], layout: Layout, protocol:
         picture = open_picture(files.image, contents[0])
         orientation = picture.getexif().get(ORIENTATION, 1)
         size = picture.size if orientation in SIDEWAYS else picture.size[::-1]  # (height, width)
-        if reduce_to is not None:
-            least = reduce_to[::-1] if orientation in SIDEWAYS else reduce_to
-            reduce_while_decoding(picture, least)
         image = np.array(eight_bits(files.image, upright(files.image, picture)).convert("RGB"))
         mask = decode_mask(files.mask, contents[1], layout, protocol, size, orientation)
         width = None
@@ -72,20 +67,6 @@ def decode(files: Files, contents: list[bytes | None], layout: Layout, protocol:
     except Exception as error:  # damaged files fail in many ways, deep in the decoders
         raise DataError(f"{files.image} or {files.mask} can't be read ({type(error).__name__}: "
                         f"{error}): replace or remove the pair.") from error
-
-
-def reduce_while_decoding(picture: Image.Image, least: tuple[int, int]) -> None:
-    """Have a JPEG decoded at the smallest size that is at least `least` (height, width).
-
-    Only factors that divide both sides are taken. With others the last row and column would stand
-    for fewer pixels than the rest, and the image would be stretched against its labels.
-    """
-    width, height = picture.size
-    for factor in (8, 4, 2):
-        large_enough = height >= factor * least[0] and width >= factor * least[1]
-        if large_enough and height % factor == 0 and width % factor == 0:
-            picture.draft("RGB", (width // factor, height // factor))
-            return
 
 
 def decode_mask(path: Path, content: bytes, layout: Layout, protocol: Protocol,

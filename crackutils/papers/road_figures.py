@@ -3,11 +3,9 @@
 import numpy as np
 import pandas as pd
 import seaborn as sns
-import torch
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from crackutils.losses import tversky
 from crackutils.papers import road_tables
 from crackutils.papers.crack_figures import SKY, WIDTH, house_style, write_not_run
 from crackutils.papers.road_tables import NO_RUN, THRESHOLD, collapsed
@@ -86,33 +84,10 @@ def gradient_factor(soft_iou, both: float):
     return both / (soft_iou + both * (1 - soft_iou)) ** 2
 
 
-def measured_factors(both: float, *, steps: int = 9) -> pd.DataFrame:
-    """The factor of `gradient_factor`, measured by automatic differentiation. `soft_iou`, `factor`
-    (the length of the gradient of `tversky` divided by that of J, which is the case c = 1) and the
-    `angle` between the two gradients in degrees, for predictions from wrong to right."""
-    generator = torch.Generator().manual_seed(0)
-    target = (torch.rand(1, 1, 16, 16, generator=generator, dtype=torch.float64) < 0.3).double()
-    noise = torch.rand(target.shape, generator=generator, dtype=torch.float64)
-    lines = []
-    for share in torch.linspace(0.05, 0.95, steps, dtype=torch.float64):
-        gradients = []
-        for weight in (both, 1.0):
-            prediction = (share * target + (1 - share) * noise).requires_grad_()
-            loss = tversky(prediction, target, weight=(weight, weight))
-            loss.backward()
-            gradients.append(prediction.grad.flatten())
-        of_loss, of_iou = gradients
-        factor = of_loss.norm() / of_iou.norm()
-        cosine = torch.cosine_similarity(of_loss, of_iou, dim=0)
-        lines.append({"soft_iou": 1 - loss.item(), "factor": factor.item(),
-                      "angle": torch.rad2deg(torch.arccos(cosine.clamp(-1, 1))).item()})
-    return pd.DataFrame(lines)
-
-
 @house_style
 def tversky_gradients(both: tuple[float, ...] = (0.2, 0.3, 0.5, 1.0)) -> Figure:
     """Tversky with alpha = beta = c by the soft IoU J: the loss (left), and the length of its
-    gradient divided by that of J's gradient (right). Lines: the formula; points: measured."""
+    gradient divided by that of J's gradient (right)."""
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(WIDTH, 3.0))
     soft_iou = np.linspace(0, 1, 200)
     for weight, colour, line in zip(both, sns.color_palette("viridis", len(both) + 1), LINES):
@@ -120,8 +95,6 @@ def tversky_gradients(both: tuple[float, ...] = (0.2, 0.3, 0.5, 1.0)) -> Figure:
         look = {"color": colour, "linestyle": line, "label": name}
         left.plot(soft_iou, 1 - soft_iou / (soft_iou + weight * (1 - soft_iou)), **look)
         right.plot(soft_iou, gradient_factor(soft_iou, weight), **look)
-        points = measured_factors(weight)
-        right.plot(points["soft_iou"], points["factor"], "o", color=colour, markersize=3.5)
     left.set(xlabel="soft IoU of the batch, J", ylabel="loss", xlim=(0, 1), ylim=(0, 1))
     right.set(xlabel="soft IoU of the batch, J", ylabel="gradient, times that of J", xlim=(0, 1))
     right.set_yscale("log", subs=(2, 5))
