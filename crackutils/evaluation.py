@@ -39,13 +39,11 @@ class NoProbabilitiesError(ValueError):
 
 def counts_by_group(prediction: Tensor, group: Tensor, groups: int,
                     thresholds: np.ndarray = THRESHOLDS) -> Tensor:
-    """Count the pixels of each group that are positive at each threshold.
+    """Count each group's positive pixels at every threshold: int64, groups x thresholds.
 
-    A pixel is positive at threshold t if its prediction is at least t, both as float32. `group`
-    holds each pixel's group, 0 to `groups - 1`, in the shape of `prediction`. Returns int64
-    groups x thresholds. One histogram over all pixels gives the counts of all thresholds, so the
-    time does not depend on their number. Raises `NoProbabilitiesError` for predictions outside
-    [0, 1] or NaN.
+    A pixel is positive at threshold t if its prediction is at least t, both as float32; `group` has
+    each pixel's group, 0 to `groups - 1`. One histogram serves all thresholds, so the time does not
+    depend on their number. `NoProbabilitiesError` for predictions outside [0, 1] or NaN.
     """
     device = prediction.device
     cuts = torch.as_tensor(thresholds, dtype=torch.float32, device=device)
@@ -55,9 +53,8 @@ def counts_by_group(prediction: Tensor, group: Tensor, groups: int,
     columns = len(thresholds) + 1
     by_bin = torch.zeros(groups * (HISTOGRAM_BINS + 1), dtype=torch.long, device=device)
     by_cut = torch.zeros(groups * columns, dtype=torch.long, device=device)
-    chunks = zip(prediction.flatten().split(PIXELS_IN_CACHE),
-                 group.flatten().split(PIXELS_IN_CACHE))
-    for values, groups_of_values in chunks:
+    for values, groups_of_values in zip(prediction.flatten().split(PIXELS_IN_CACHE),
+                                        group.flatten().split(PIXELS_IN_CACHE)):
         values, groups_of_values = values.float(), groups_of_values.int()
         low, high = values.aminmax()
         if not bool((low >= 0) & (high <= 1)):
@@ -72,13 +69,9 @@ def counts_by_group(prediction: Tensor, group: Tensor, groups: int,
         by_cut += torch.bincount(groups_of_values[near] * columns + reached, minlength=len(by_cut))
     by_bin = by_bin.view(groups, -1)
     by_bin[:, holds_a_cut] = 0
-    above_bin = _sum_from_each_column_on(by_bin)[:, bin_of_cut]
-    return above_bin + _sum_from_each_column_on(by_cut.view(groups, columns))[:, 1:]
-
-
-def _sum_from_each_column_on(histogram: Tensor) -> Tensor:
-    """For each column the sum of it and of all columns to its right."""
-    return histogram.flip(1).cumsum(1).flip(1)
+    # sums from each column on, to the right
+    above_bin = by_bin.flip(1).cumsum(1).flip(1)[:, bin_of_cut]
+    return above_bin + by_cut.view(groups, columns).flip(1).cumsum(1).flip(1)[:, 1:]
 
 
 def image_counts(prediction: Tensor, sample: Sample) -> dict[str, np.ndarray]:
@@ -127,10 +120,8 @@ def confusion(prediction: Tensor, mask: np.ndarray) -> np.ndarray:
 # Predicting pictures of any size
 
 def tile_starts(length: int, side: int) -> list[int]:
-    """The first pixels of tiles of `side` pixels that cover `length` pixels, evenly spaced.
-
-    Neighbouring tiles share at least `OVERLAP` of their side. One tile if `length <= side`.
-    """
+    """The first pixels of tiles of `side` pixels that cover `length` pixels, evenly spaced, and
+    share at least `OVERLAP` of their side with their neighbours."""
     if length <= side:
         return [0]
     count = math.ceil((length - side) / ((1 - OVERLAP) * side)) + 1
@@ -165,8 +156,7 @@ def predict(model: nn.Module, images: Tensor, protocol: Protocol, hardware: Hard
     `images` float32 N x 3 x H x W in [0, 1], `model` in evaluation mode; returns float32
     N x classes x H x W. A network that was trained on tiles sees tiles here too: overlapping ones
     of `protocol.tile`, blended by `blending_weights`. On a whole photograph its deep layers would
-    meet surroundings that they never met in training, where zeros surround each tile; some
-    networks then fail on some photographs.
+    miss the zeros that surround every tile in training; some networks then fail.
     """
     height, width = images.shape[-2:]
     tiles = tiles_of((height, width), protocol.tile)
@@ -187,8 +177,7 @@ def predict(model: nn.Module, images: Tensor, protocol: Protocol, hardware: Hard
             logits = model(batch.contiguous(memory_format=hardware.tensor_format))
         for (image, tile), probabilities in zip(chunk, probability(logits, protocol.output)):
             total[image, :, *tile] += weights * probabilities
-    # rounding may lead beyond 1
-    return (total / weight_of_pixel).clamp_(0, 1)
+    return (total / weight_of_pixel).clamp_(0, 1)  # rounding may lead beyond 1
 
 
 def images_of_one_size(part: Part, indices: Iterable[int],
@@ -249,10 +238,7 @@ def gathered(counted: dict[int, dict[str, np.ndarray]], images: int,
         torch.distributed.all_gather_object(shares, counted)
     indices = sorted(itertools.chain.from_iterable(shares))
     if indices != list(range(images)):
-        raise RuntimeError(f"{len(indices)} counts for {images} images: each must be counted "
-                           "once.")
-    counts_of = {}
-    for share in shares:
-        counts_of.update(share)
+        raise RuntimeError(f"{len(indices)} counts for {images} images: each must be counted once.")
+    counts_of = dict(itertools.chain.from_iterable(share.items() for share in shares))
     return {quantity: np.stack([counts_of[index][quantity] for index in range(images)])
             for quantity in counts_of[0]}

@@ -47,10 +47,7 @@ def accuracy(false_positives, false_negatives, pixels) -> np.ndarray:
 
 
 def pooled(counts: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
-    """Sum the counts of a part over its images.
-
-    Returns int64 arrays over the thresholds; `pixels` is a single number.
-    """
+    """Sum the counts of a part over its images: int64 over the thresholds, `pixels` one number."""
     quantities = ("pixels", "true_positives", "false_positives", "false_negatives")
     return {name: counts[f"{part}_{name}"].astype(np.int64).sum(axis=0) for name in quantities}
 
@@ -66,11 +63,9 @@ def scores(counts: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
 
 
 def images_at(counts: dict[str, np.ndarray], part: str, threshold: float) -> dict[str, np.ndarray]:
-    """The counts of each image of a part at one threshold.
-
-    Returns int64 arrays over the images: `true_positives`, `false_positives`, `false_negatives`
-    and, where they were counted, `pixels` and `confusion` (images x labels x predictions).
-    """
+    """The counts of each image of a part at one threshold, as int64 arrays over the images:
+    `true_positives`, `false_positives`, `false_negatives`, and, where they were counted, `pixels`
+    and `confusion` (images x labels x predictions)."""
     index = at_threshold(counts, threshold)
     images = {name: counts[f"{part}_{name}"].astype(np.int64)[:, index] for name in
               ("true_positives", "false_positives", "false_negatives")}
@@ -107,10 +102,8 @@ def iou_variants(images: dict[str, np.ndarray],
 
 
 def confusions(images: dict[str, np.ndarray]) -> np.ndarray:
-    """The confusion of each image: images x labels x predictions.
-
-    The network's classes where it has three, else background and the positive class.
-    """
+    """The confusion of each image (images x labels x predictions): of the network's three classes,
+    or of background and the positive class."""
     if "confusion" in images:
         return images["confusion"]
     true, false, missed = (images[name] for name in
@@ -151,10 +144,8 @@ def official(confusion: np.ndarray) -> np.ndarray:
 
 
 def recall_by_width(counts: dict[str, np.ndarray], part: str) -> np.ndarray:
-    """Pooled recall in each stratum of crack width: width strata x thresholds.
-
-    The limits of the strata are `width_edges` in the counts, in pixels.
-    """
+    """Pooled recall in each stratum of crack width: width strata x thresholds. The limits of the
+    strata, in pixels, are `width_edges` in the counts."""
     found = counts[f"{part}_true_positives_by_width"].astype(np.int64).sum(axis=0)
     present = counts[f"{part}_positives_by_width"].astype(np.int64).sum(axis=0)[:, None]
     return ratio(found, present)
@@ -183,11 +174,8 @@ def at_validation_threshold(counts: dict[str, np.ndarray]) -> tuple[float, dict[
 
 
 def degenerate(counts: dict[str, np.ndarray], part: str) -> str | None:
-    """How a part's prediction is degenerate, or None if it is not.
-
-    "empty" or "full" if it is so at every threshold; "constant" if it changes from full to empty
-    at one threshold, because every pixel has the same probability.
-    """
+    """"empty" or "full" if a part's prediction is so at every threshold, "constant" if it changes
+    from full to empty at one (every pixel has the same probability), else None."""
     total = pooled(counts, part)
     claimed = total["true_positives"] + total["false_positives"]
     empty, full = claimed == 0, claimed == total["pixels"]

@@ -92,7 +92,8 @@ def test_table_reads_numbers_and_refuses_what_the_paper_does_not_have():
 
 
 def test_table_8_repeats_the_best_row_of_each_other_table():
-    best = published.best_by_f1(published.distinct_rows())
+    rows = published.distinct_rows()
+    best = rows.loc[rows.groupby("loss", sort=False)["f1_score"].idxmax()].reset_index(drop=True)
     pd.testing.assert_frame_equal(best.drop(columns="table"), published.table(8))
 
 

@@ -47,11 +47,6 @@ def distinct_rows() -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def best_by_f1(rows: pd.DataFrame) -> pd.DataFrame:
-    """The row with the highest F1 of each loss, in the order in which the losses appear."""
-    return rows.loc[rows.groupby("loss", sort=False)["f1_score"].idxmax()].reset_index(drop=True)
-
-
 # Printed figures: what they imply, given that they were rounded to three decimals
 
 def f1(precision: float, recall: float) -> float:
