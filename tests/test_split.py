@@ -143,14 +143,17 @@ def test_details_are_the_same_at_each_call_and_their_products_are_exact():
 def test_agreeing_details_are_counted_against_a_known_mapping():
     generator = np.random.default_rng(0)
     points = (generator.random(40) + 1j * generator.random(40)).astype(np.complex64)
-    mapping, shift = 1.3 * np.exp(0.7j), 0.07 - 0.1j  # 30 points follow it, 10 go anywhere
+    mapping, shift = 1.3 * np.exp(0.7j), 0.07 - 0.1j
     moved = points * mapping + shift
-    moved[30:] += 0.6 * np.exp(1j * np.arange(10))
+    moved[25:30] += 0.03 * np.exp(1j * np.arange(5))  # beside their places
+    moved[30:] += 0.6 * np.exp(1j * np.arange(10))  # anywhere
     descriptors = generator.integers(0, 256, (40, 128)).astype(np.uint8)
     frames = np.full(40, 0.01, np.complex64)
     first = split.Details(points, frames, descriptors)
-    second = split.Details(moved.astype(np.complex64), frames * mapping, descriptors)
-    assert split.agreeing_details(first, second, 1_000) == 30
+    turned = frames * mapping
+    turned[20:25] *= 1j  # at their places, but of another orientation
+    second = split.Details(moved.astype(np.complex64), turned.astype(np.complex64), descriptors)
+    assert split.agreeing_details(first, second, 1_000) == 20
     assert split.agreeing_details(first, second, 8) >= 8
     mirrored = split.Details(second.points.conj(), second.frames.conj(), descriptors)
     assert split.agreeing_details(first, mirrored, 1_000) < 8
