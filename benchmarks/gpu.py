@@ -92,7 +92,8 @@ def throughput(given, kind: str) -> tuple[Hardware, dict]:
     # both loops ask for a checkpoint after every tenth step, when the device has nothing to do
     stamps = []
     clock = argparse.Namespace(load=lambda: None, due=lambda: stamps.append(time.monotonic()))
-    experiment.reset_peak_memory(hardware)
+    if given.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     if kind == "plain":
         hardware = Hardware(given.device, "float32", "channels_first")
         plain_loop(model, sampler, clock)

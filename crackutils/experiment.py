@@ -70,7 +70,8 @@ def make(fabric: Fabric, protocol: Protocol, dataset: Dataset, hardware: Hardwar
     """Train, evaluate and write the record, in each of the processes that share the run."""
     takes_lock = UNDER_TORCHRUN and fabric.is_global_zero
     with files.locked(record / records.LOCK, wait=False) if takes_lock else nullcontext():
-        reset_peak_memory(hardware)
+        if hardware.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
         code = commit()  # before the training: what is committed meanwhile is not what trained
         if fabric.is_global_zero:
             records.write_config(record, protocol, dataset.name, dataset.fingerprint)
@@ -161,14 +162,6 @@ def commit() -> str | None:
                                 cwd=files.ROOT, capture_output=True, text=True, check=False)
         return answer.stdout.strip() or None
     return None
-
-
-def reset_peak_memory(hardware: Hardware) -> None:
-    """Begin to measure peak memory anew, so that a run's peak is its own (Linux and CUDA only)."""
-    if hardware.device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_mib(hardware: Hardware) -> int | None:
