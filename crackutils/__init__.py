@@ -1,10 +1,10 @@
-"""Two papers on segmentation losses, reproduced: what is longer than a notebook's cell.
+"""Two papers on segmentation losses, reproduced: the code that the notebooks call.
 
-The method, in the order of the data's way: `protocol` (every choice of a run), `losses`, `models`,
-`batches` (which pixels make up a step), `training`, `evaluation` (tiles, counts at all thresholds),
-`metrics`, `records`, `experiment` (train, evaluate, record), `device`; `files` is shared by all.
-Rooms: `data` (data sets in, checked and divided), `papers` (published figures, tables, figures),
-`cli` (the command line). To train one network and read its scores, as notebook 04 does:
+The modules of a run, in the order of its steps: `protocol` (every choice of a run), `device`,
+`losses`, `models`, `batches` (which pixels make up a step), `training`, `evaluation` (tiles, counts
+at all thresholds), `metrics`, `records`; `experiment` calls them, and `files` writes files safely.
+The package `data` reads, checks and divides data sets, `papers` makes the papers' tables and
+figures, and `cli` is the command line. To train one network and read its scores:
 
     protocol = preset("quick").with_run("relu", 0.97, seed=0)
     record = complete(protocol, load("synthetic", protocol, runs), runs, results=None)

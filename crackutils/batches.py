@@ -1,8 +1,8 @@
 """Which pixels make up step n of a run with seed s: a pure function of (seed, step).
 
-The CPU draws the samples, their crops and their augmentation. Crops and mirrorings are cut where
-the pixels lie, on a CPU or on a GPU; rotations and brightness are computed on the CPU. Nothing is
-carried from step to step, so a run that is resumed at step n draws what an uncut run drew.
+The CPU draws the samples, their crops and their augmentation. Crops are cut and mirrored where the
+pixels lie, on a CPU or on a GPU; rotation and brightness are computed on the CPU. Nothing is
+carried from step to step, so a resumed run draws what an uninterrupted run would have drawn.
 """
 
 from collections import deque
@@ -22,14 +22,14 @@ from crackutils.protocol import Protocol
 MAX_ANGLE = 15.0  # degrees
 MAX_CHANGE = 0.2  # of contrast (relative) and of brightness (as a share of white)
 BATCHES_AHEAD = 4  # prepared while the device computes
-MEMORY_SHARE = 0.5  # of a GPU's free memory that the pixels may take: the rest is the network's
+MEMORY_SHARE = 0.5  # of a GPU's free memory, for the pixels; the rest is left to the network
 
 
 class Draw(NamedTuple):
     """What is drawn for one sample of a step.
 
-    An exchange of rows and columns and two mirrorings give all eight symmetries of a square, each
-    once; so fair and independent draws of the three make every symmetry equally likely.
+    Three independent choices, each with probability 1/2, give the eight symmetries of a square with
+    equal probability: exchange rows and columns, mirror the rows, mirror the columns.
     """
 
     index: int  # of the sample in its part
@@ -78,9 +78,9 @@ class Sampler:
     """The batches of a run: `sampler.batch(step)` -> images N x 3 x h x w, targets N x 1 x h x w.
 
     Images are float32 in [0, 1], targets float32 class numbers. Samples are drawn with replacement.
-    If several processes share a run, each gets its part of every step's draws. The pixels are
-    `resident` if they lie on the device that computes: on a GPU if they fit there (None: decided
-    by its free memory), but never for `augmentation="full"`, which the CPU computes.
+    If several processes share a run, each gets its part of every step's draws. `resident` says
+    whether the pixels lie on the device that computes: on a CPU always; on a GPU never with
+    `augmentation="full"`, which the CPU computes, else as given (None: if its memory is enough).
     """
 
     def __init__(self, part: Part, protocol: Protocol, device: str | torch.device = "cpu",
@@ -107,8 +107,8 @@ class Sampler:
     def draw(self, generator: np.random.Generator) -> Draw:
         """The draws of one sample.
 
-        Every draw takes new numbers from the generator, so all of them are independent. All are
-        taken whatever the augmentation: runs that differ in it alone see the same crops.
+        Each property takes its own random numbers, so all are independent. They are drawn even if
+        the augmentation ignores them: runs that differ only in augmentation see the same crops.
         """
         protocol = self.protocol
         index = int(generator.integers(len(self.part)))
@@ -189,13 +189,13 @@ class Sampler:
 
 
 def fits(images: Tensor, device: torch.device) -> bool:
-    """Whether all pixels, masks included, may lie on a GPU."""
+    """Whether all images and masks fit in `MEMORY_SHARE` of a GPU's free memory."""
     free, _ = torch.cuda.mem_get_info(device)
     return images.numel() * 4 / 3 <= MEMORY_SHARE * free
 
 
 def as_tensors(images: Tensor, masks: Tensor,
                device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
-    """uint8 N x H x W x 3 and N x H x W to float32 N x 3 x H x W in [0, 1] and N x 1 x H x W."""
+    """uint8 N x H x W x 3, N x H x W as float32 N x 3 x H x W in [0, 1] and N x 1 x H x W."""
     images, masks = (pixels.to(device, non_blocking=True) for pixels in (images, masks))
     return images.permute(0, 3, 1, 2).float() / 255, masks.unsqueeze(1).float()

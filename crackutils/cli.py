@@ -12,7 +12,7 @@ from pathlib import Path
 
 from crackutils.files import resolve
 
-# The commands import what they need: that takes seconds, which --help should not.
+# Each command imports what it needs itself: the imports take seconds, and --help should not.
 
 
 class UsageError(Exception):
@@ -20,7 +20,7 @@ class UsageError(Exception):
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run one command and return its exit status; `words` default to the command line's.
+    """Run one command and return its exit status; `words` are the command line's by default.
 
     Only errors that a user can mend become a sentence. Any other exception is a fault of the
     program and keeps its traceback.

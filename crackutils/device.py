@@ -72,16 +72,16 @@ def decide(protocol: Protocol, device: str = "auto", devices: int = 1, strategy:
 def fastest(protocol: Protocol, device: str) -> tuple[str, str]:
     """The precision and memory layout that train fastest, as measured by `benchmarks/layouts.py`.
 
-    bfloat16 needs a device that computes in it; for the FPN on a CPU, matrix units (AMX). In
-    bfloat16 channels last is faster, except for a U-Net of fewer than 16 filters with batch norm on
-    a CPU: there PyTorch's backward pass of batch norm is several times slower channels last.
+    bfloat16 needs a device that computes in it; on a CPU the FPN also needs matrix units (AMX). In
+    bfloat16 channels last is faster, with one exception: on a CPU, for a U-Net of fewer than 16
+    filters with batch norm, whose backward pass is then several times slower.
     """
     unet = protocol.architecture == "unet"
     if device == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bfloat16", "channels_last"
         return "float32", "channels_first"
-    # float32, in which every CPU computes, if a version of PyTorch does not report capabilities
+    # every CPU computes in float32: used if this version of PyTorch reports no capabilities
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     matrix_units = capabilities.get("amx_bf16", False)
     if not matrix_units and not (unet and capabilities.get("avx512_bf16", False)):
@@ -92,7 +92,7 @@ def fastest(protocol: Protocol, device: str) -> tuple[str, str]:
 
 
 def usable_cores() -> int:
-    """Number of cores that this process may use; a job on a cluster often has a part of them."""
+    """Number of cores that this process may use; a job on a cluster often gets only a few."""
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -152,7 +152,7 @@ def launch(hardware: Hardware, work: Callable[[Fabric], None]) -> None:
 
 
 def _start(rank: int, hardware: Hardware, work: Callable[[Fabric], None], port: int) -> None:
-    """The process number `rank` of several on this machine."""
+    """Do the work of process number `rank` of several on this machine."""
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     # Fabric reads the process's place from here
     os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1",
@@ -163,9 +163,9 @@ def _start(rank: int, hardware: Hardware, work: Callable[[Fabric], None], port: 
 
 
 def _exit_with_parent() -> None:
-    """End this process when its parent has ended, however that was.
+    """End this process when its parent ends, for whatever reason.
 
-    PyTorch only interrupts it then, and an interrupt is ignored in jobs in the background.
+    PyTorch only sends it an interrupt then, which processes in background jobs ignore.
     """
     multiprocessing.parent_process().join()
     os._exit(1)

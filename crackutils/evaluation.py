@@ -69,7 +69,7 @@ def counts_by_group(prediction: Tensor, group: Tensor, groups: int,
         by_cut += torch.bincount(groups_of_values[near] * columns + reached, minlength=len(by_cut))
     by_bin = by_bin.view(groups, -1)
     by_bin[:, holds_a_cut] = 0
-    # sums from each column on, to the right
+    # each column becomes the sum of itself and all columns to its right
     above_bin = by_bin.flip(1).cumsum(1).flip(1)[:, bin_of_cut]
     return above_bin + by_cut.view(groups, columns).flip(1).cumsum(1).flip(1)[:, 1:]
 
@@ -120,8 +120,8 @@ def confusion(prediction: Tensor, mask: np.ndarray) -> np.ndarray:
 # Predicting pictures of any size
 
 def tile_starts(length: int, side: int) -> list[int]:
-    """The first pixels of tiles of `side` pixels that cover `length` pixels, evenly spaced, and
-    share at least `OVERLAP` of their side with their neighbours."""
+    """The first pixel of each tile of `side` pixels, so that the tiles cover `length` pixels, are
+    evenly spaced, and share at least `OVERLAP` of their side with a neighbour."""
     if length <= side:
         return [0]
     count = math.ceil((length - side) / ((1 - OVERLAP) * side)) + 1
@@ -156,7 +156,7 @@ def predict(model: nn.Module, images: Tensor, protocol: Protocol, hardware: Hard
     `images` float32 N x 3 x H x W in [0, 1], `model` in evaluation mode; returns float32
     N x classes x H x W. A network that was trained on tiles sees tiles here too: overlapping ones
     of `protocol.tile`, blended by `blending_weights`. On a whole photograph its deep layers would
-    miss the zeros that surround every tile in training; some networks then fail.
+    not see the zeros that surround every tile in training, and some networks would fail.
     """
     height, width = images.shape[-2:]
     tiles = tiles_of((height, width), protocol.tile)
@@ -166,7 +166,7 @@ def predict(model: nn.Module, images: Tensor, protocol: Protocol, hardware: Hard
     weights = blending_weights((min(height, protocol.tile[0]), min(width, protocol.tile[1])))
     weights = weights.to(images.device)
     if len(tiles) == 1:
-        weights = torch.ones_like(weights)  # nothing to blend: the prediction stays bit for bit
+        weights = torch.ones_like(weights)  # nothing to blend: no bit of the prediction may change
     for tile in tiles:
         weight_of_pixel[tile] += weights
     per_pass = max(1, PIXELS_PER_PASS // math.prod(protocol.tile))

@@ -59,7 +59,7 @@ def complete(protocol: Protocol, dataset: Dataset, runs: Path, results: Path | N
         launch(hardware, share)
     else:
         with files.locked(record / records.LOCK):
-            if not records.is_complete(record):  # by a program that this one has waited for
+            if not records.is_complete(record):  # a program that held the lock may have made it
                 launch(hardware, share)
     warn_if_degenerate(records.read_arrays(record / "counts.npz"))
     return record
@@ -72,7 +72,7 @@ def make(fabric: Fabric, protocol: Protocol, dataset: Dataset, hardware: Hardwar
     with files.locked(record / records.LOCK, wait=False) if takes_lock else nullcontext():
         if hardware.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        code = commit()  # before the training: what is committed meanwhile is not what trained
+        code = commit()  # before the training: a commit made meanwhile is not the code that trained
         if fabric.is_global_zero:
             records.write_config(record, protocol, dataset.name, dataset.fingerprint)
         checkpoints = records.Checkpoints(record, protocol, dataset.fingerprint, hardware)
@@ -82,7 +82,7 @@ def make(fabric: Fabric, protocol: Protocol, dataset: Dataset, hardware: Hardwar
         validate = functools.partial(validation_iou, model, dataset.validation, protocol, hardware,
                                      fabric)
         trained = train(fabric, model, sampler, hardware, checkpoints, validate)
-        if fabric.world_size > 1:  # unless batch norm is synchronised, each process has its own
+        if fabric.world_size > 1:  # batch norm that is not synchronised differs by process
             model.load_state_dict(fabric.broadcast(model.state_dict()))
         evaluation_start = time.monotonic()
         counts = evaluate(model, {"validation": dataset.validation, "test": dataset.test},
@@ -123,10 +123,10 @@ def history(trained: Trained) -> pd.DataFrame:
 
 def sample_predictions(model, dataset: Dataset, protocol: Protocol, hardware: Hardware,
                        fabric: Fabric) -> dict[str, np.ndarray] | None:
-    """The arrays of `samples.npz`: `names`, and `predictions` uint8 of N x H x W (255 for 1).
+    """The arrays of `samples.npz`: `names`, and `predictions` as uint8 N x H x W (255 means 1).
 
-    They are those of the first test images with a positive pixel. None for photographs, whose
-    predictions are not kept, and where no image has a positive pixel.
+    The samples are the first test images with a positive pixel. None for photographs, whose
+    predictions are not kept, and None if no image has a positive pixel.
     """
     if dataset.name != "synthetic":
         return None
@@ -141,7 +141,7 @@ def sample_predictions(model, dataset: Dataset, protocol: Protocol, hardware: Ha
 
 
 def warn_if_degenerate(counts: dict[str, np.ndarray]) -> None:
-    """Warn of a prediction that is all black or all of one grey, with the likely causes."""
+    """Warn if the validation prediction is `degenerate`, and name the likely causes."""
     kind = metrics.degenerate(counts, "validation")
     if kind:
         warnings.warn(f"The validation prediction is {kind}, whatever the threshold. {ADVICE}",
@@ -165,9 +165,9 @@ def commit() -> str | None:
 
 
 def peak_memory_mib(hardware: Hardware) -> int | None:
-    """The most memory that this process (on CUDA: its tensors) took, in MiB; None but on Linux.
+    """The peak memory of this process in MiB (on CUDA: of its tensors); None if not measurable.
 
-    Memory-mapped pictures count as far as they were in memory.
+    On a CPU it is measured on Linux only. Pictures in mapped files count while they are in memory.
     """
     if hardware.device == "cuda":
         return round(torch.cuda.max_memory_allocated() / 2**20)

@@ -47,16 +47,16 @@ def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object])
             os.fsync(file.fileno())
         side.replace(path)
     except BaseException:
-        side.unlink(missing_ok=True)  # on a full disk this frees the room
+        side.unlink(missing_ok=True)  # on a full disk this frees the space
         raise
 
 
 @contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """Let one process at a time do what follows; `path` is the lock's file, made if missing.
+    """Let one process at a time run the `with` block; `path` is the lock's file, made if missing.
 
-    A second process says that it waits, or, with `wait=False`, gets a `TimeoutError`. The operating
-    system ends the lock with the process that holds it, however that ends. The file stays: another
+    A second process says that it waits, or, with `wait=False`, gets a `TimeoutError`. If a process
+    ends without releasing the lock, the operating system releases it. The file stays: another
     process may hold it at any moment, and Windows refuses to delete it then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -162,7 +162,7 @@ def dice(prediction: Tensor, target: Tensor, *, weight: None = None,
     """Soft Dice loss, 1 - 2 (TP + s) / (2 TP + FP + FN + 2 s) (paper B).
 
     The soft counts TP = sum(p y), FP = sum(p (1 - y)) and FN = sum((1 - p) y) are sums over the
-    whole batch. s is `smoothing`; segmentation-models-pytorch doubles it like TP. Range [0, 1].
+    whole batch. s is `smoothing`, which segmentation-models-pytorch doubles here. Range [0, 1].
     **A batch without a positive pixel gives 0 and no gradient**, whatever the smoothing.
     """
     _check("dice", prediction, target, weight)
@@ -173,8 +173,8 @@ def tversky(prediction: Tensor, target: Tensor, *, weight: tuple[float, float],
             smoothing: float = 0.0) -> Tensor:
     """Tversky loss, 1 - (TP + s) / (TP + alpha FP + beta FN + s), weight = (alpha, beta) (paper B).
 
-    Soft counts, smoothing, range and batches without a positive pixel as in `dice`, which is
-    alpha = beta = 0.5. **alpha weighs false positives, beta false negatives**, as in
+    Soft counts, smoothing, range and batches without a positive pixel are as in `dice`, which is
+    Tversky with alpha = beta = 0.5. **alpha weighs false positives, beta false negatives**, as in
     segmentation-models-pytorch.
     """
     _check("tversky", prediction, target, weight)
@@ -183,9 +183,9 @@ def tversky(prediction: Tensor, target: Tensor, *, weight: tuple[float, float],
 
 def bce_dice(prediction: Tensor, target: Tensor, *, weight: tuple[float, float],
              smoothing: float = 0.0) -> Tensor:
-    """a BCE + b Dice, weight = (a, b) (paper B: BCE-Dice(a:b)).
+    """The weighted sum a * BCE + b * Dice, weight = (a, b) (paper B: BCE-Dice(a:b)).
 
-    Range [0, 100 a + b]. A batch without a positive pixel gives a BCE.
+    Range [0, 100 a + b]. On a batch without a positive pixel the Dice term is 0.
     """
     _check("bce_dice", prediction, target, weight)
     return weight[0] * bce(prediction, target) \
@@ -197,7 +197,7 @@ def jaccard(prediction: Tensor, target: Tensor, *, weight: None = None,
     """Soft Jaccard loss, 1 - (TP + s) / (TP + FP + FN + s) (not in the papers).
 
     This is `tversky` with alpha = beta = 1. Soft counts, smoothing, range and batches without a
-    positive pixel as in `dice`.
+    positive pixel are as in `dice`.
     """
     _check("jaccard", prediction, target, weight)
     return _overlap_loss("jaccard", "binary", prediction, target, smoothing)
@@ -223,11 +223,10 @@ def _three_class_loss(loss: str, logits: Tensor, target: Tensor, weight,
                       smoothing: float) -> Tensor:
     """One of `THREE_CLASS`; p_y is the softmax probability of a pixel's labelled class y.
 
-    cross_entropy: mean(-log p_y), what BCE is for two classes (paper B does not say how many
+    cross_entropy: mean(-log p_y), which is BCE for two classes (paper B does not say how many
     classes it trained). focal: mean((1 - p_y)^gamma (-log p_y)), weight = gamma. dice, tversky and
-    jaccard: the mean of the three classes' losses, in [0, 1]; a class that no pixel of the batch
-    has contributes 0, and the mean is still over three. bce_dice: as in `bce_dice`, with cross
-    entropy in the place of BCE.
+    jaccard: the mean of the three classes' losses, in [0, 1]; the loss of a class without a pixel
+    in the batch is 0. bce_dice: as in `bce_dice`, with cross entropy instead of BCE.
     """
     check_weight(loss, weight)
     if loss not in THREE_CLASS:
@@ -291,7 +290,7 @@ def loss_from_logits(loss: str, logits: Tensor, target: Tensor, *, weight=None,
 
 def _overlap_loss(loss: str, mode: str, prediction: Tensor, target: Tensor, smoothing: float,
                   weight=None) -> Tensor:
-    """segmentation-models-pytorch's loss of soft counts; mode "binary" or "multiclass"."""
+    """A loss of soft counts by segmentation-models-pytorch; mode "binary" or "multiclass"."""
     # imported here because it takes seconds, and most who import this module don't need it
     from segmentation_models_pytorch import losses
 

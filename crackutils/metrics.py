@@ -161,7 +161,7 @@ def at_threshold(counts: dict[str, np.ndarray], threshold: float) -> int:
 
 
 def best_threshold(counts: dict[str, np.ndarray], part: str) -> float:
-    """The threshold of the highest pooled F1 on a part; the lowest of equals."""
+    """The threshold of the highest pooled F1 on a part; the lowest one on a tie."""
     return float(counts["thresholds"][scores(counts, part)["f1_score"].argmax()])
 
 

@@ -100,7 +100,7 @@ class Normalize(nn.Module):
 
 
 class AnySize(nn.Module):
-    """Any image size for a network that needs multiples of `multiple`.
+    """A network that needs sizes that are multiples of `multiple`, made to take any size.
 
     Images are padded at the right and bottom by repeating the edge; the logits are cropped.
     """
@@ -167,7 +167,7 @@ def with_available_weights(protocol: Protocol) -> Protocol:
 def probability(logits: Tensor, output: str) -> Tensor:
     """Float32 probabilities of logits N x classes x H x W.
 
-    The softmax of several classes; of one, the sigmoid or ("clipped") the logits cut to [0, 1].
+    Several classes have the softmax; one has the sigmoid, or if "clipped" the logits cut to [0, 1].
     """
     logits = logits.float()
     if logits.shape[1] > 1:

@@ -173,7 +173,7 @@ ROADS = {
                   subset=(21_000, 3_000), validate_every=1_312),
 }
 PRESETS = {"cracks": CRACKS, "roads": ROADS}
-ALL_ROADS = dict(architecture="fpn", framing="resize", loss="bce")  # in each of the presets
+ALL_ROADS = dict(architecture="fpn", framing="resize", loss="bce")  # in each preset of roads
 UNET_FIELDS = ("levels", "kernel", "first_filters", "widest", "batch_norm", "upsampling")
 
 

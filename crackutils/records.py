@@ -85,8 +85,8 @@ def find(roots: dict[str, Path], protocol: Protocol, dataset: str,
     takes a record of either precision, float32 (with a warning) if there are both. The fingerprint
     may be None where the data is not at hand: then a record of any data of that name fits.
 
-    Faults that a record is known to have are printed. If there is no record but some that another
-    version of the program wrote, a warning says so. `RecordError` if several records fit.
+    Faults that a record is known to have are printed. If none fits, but another version of the
+    program has written records, a warning says so. `RecordError` if several records fit.
     """
     folders = {name: records_folder(root, protocol.name, dataset) for name, root in roots.items()}
     for name, folder in folders.items():
@@ -130,7 +130,7 @@ def has_this_format(record: Path, protocol: Protocol) -> bool:
 
 
 def preferred(matching: list[Path]) -> Path:
-    """The one of a protocol's complete records that counts; see `find`."""
+    """The record to use, of the complete records that match a protocol; see `find`."""
     configs = {record: read_json(record / CONFIG) for record in matching}
     precisions = {config["protocol"]["precision"] for config in configs.values()}
     fingerprints = {config["fingerprint"] for config in configs.values()}
@@ -178,10 +178,10 @@ def warn_of_other_precision(record: Path, protocol: Protocol, fingerprint: str) 
 
 
 def environments_differ(folders: Iterable[Path]) -> str | None:
-    """A sentence that names in what the making of some records differs, None if in nothing.
+    """A sentence that says how the environments of some records differ, or None if they do not.
 
-    Looked at are the precision, the version of PyTorch and the device: numbers that differ in one
-    of them are not strictly comparable.
+    The precision, the version of PyTorch and the device are compared: the numbers of records that
+    differ in one of them are not strictly comparable.
     """
     environments = [read_json(folder / "environment.json") for folder in folders]
     titles = {"precision": "precision", "torch": "version of PyTorch", "device": "device"}
@@ -219,7 +219,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def write_config(record: Path, protocol: Protocol, dataset: str, fingerprint: str) -> None:
-    """Write what decides a run, at its beginning: so that an unfinished run can be recognised."""
+    """Write what decides a run. This is done first, so that an unfinished run is recognised."""
     record.mkdir(parents=True, exist_ok=True)
     write_json(record / CONFIG, {"format": FORMAT, "protocol": protocol.as_dict(),
                                  "dataset": dataset, "fingerprint": fingerprint})
@@ -269,7 +269,7 @@ class Checkpoints:
         content = {"belongs": self.identity, "cost": (self.cost, self.seconds), **state}
         try:
             write_atomically(self.path, functools.partial(torch.save, content))
-        except (OSError, RuntimeError) as error:  # PyTorch wraps what the disk says
+        except (OSError, RuntimeError) as error:  # PyTorch wraps an OSError
             raise OSError(f"The checkpoint after step {len(state['losses'])} could not be written "
                           f"to {self.record} ({error}). Make room and start again: the run is "
                           "resumed from the checkpoint before.") from error

@@ -84,7 +84,7 @@ def table8_f1(origin: Source) -> pd.DataFrame:
 
 
 def answer() -> str:
-    """What came out for cracks and for roads, and what to use, a sentence or two each."""
+    """The results for cracks and for roads, and what to use: a sentence or two on each."""
     f1 = {}
     for name, origin in (("synthetic", source("quick", "cracks", "synthetic")),
                          ("photographs", source(PHOTOGRAPHS[0], "cracks", PHOTOGRAPHS[1]))):

@@ -2,8 +2,8 @@
 
     python -m workflow.reproduce --help
 
-A stage is one execution of a notebook by papermill. The training notebooks are executed once for
-each loss, and before the notebooks that read the records of the trained networks. If a stage fails,
+A stage is one execution of a notebook by papermill. Each training notebook is executed once for
+each loss, before the notebooks that read the records of the trained networks. If a stage fails,
 the command names it and its log, and the other trainings still run. Finished records are kept: the
 same command, started again, trains only what is missing.
 """
@@ -43,7 +43,7 @@ FIGURE_8 = [{"levels": levels, "kernel": kernel} for levels in (4, 5) for kernel
 TABLES = {"05_threshold_sweeps": "table*.csv", "07_drivable_area": "iou_table*.csv"}
 # parameters that other options of the command line set, so -y must not
 RESERVED = {"protocol", "data", "roads", "runs", "results", "device", "loss", "weights"}
-STOP_SECONDS = 10  # to end by itself, for a process that was asked to
+STOP_SECONDS = 10  # how long a process that was asked to end may take, before it is killed
 # Papermill; on Linux it is sent SIGTERM when this command dies, however that happens.
 PAPERMILL = """import ctypes, os, signal, sys
 if sys.platform == "linux":
@@ -102,7 +102,7 @@ def stages(protocol: str, cracks: str, roads: str, shared: dict) -> list[Stage]:
 def crack_trainings(protocol: str, cracks: str, shared: dict) -> list[Stage]:
     """Notebook 04 for each loss of paper A, and for the networks of Fig. 8.
 
-    Fig. 8 shows pictures, and those are recorded of synthetic data only.
+    Fig. 8 shows predictions, which are recorded for synthetic data only.
     """
     dataset, seeds = dataset_name(cracks), shared.get("seeds", [0])
     result = []
@@ -356,8 +356,8 @@ def checked(given: argparse.Namespace) -> tuple[str, str, dict, int]:
     results = str(files.resolve(given.results, "results")) if given.results else ""
     shared = {"runs": str(files.resolve(given.runs, "runs")), "results": results,
               "device": given.device, **extra}
-    # Two small networks, one core each, train faster than one after the other on both cores: the
-    # whole of `quick` took 9.6 minutes, and 13.4 one at a time.
+    # Two small networks train faster at the same time, on one core each, than one after the other
+    # on both cores: all of `quick` took 9.6 minutes instead of 13.4.
     several = device == "cpu" and extra.get("devices", 1) == 1 and torch.get_num_threads() > 1
     return cracks, roads, shared, given.jobs or (2 if several else 1)
 

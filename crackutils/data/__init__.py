@@ -30,8 +30,8 @@ class Dataset:
     """The three parts of a data set, as a network sees them.
 
     With `framing="resize"` the samples have the size of the protocol's `tile`. The fingerprint
-    changes with any name, with the split, and with any byte of the files; that of a synthetic set
-    changes with any pixel instead, because encoders of other versions write other bytes.
+    changes if any name, the split, or any byte of the files changes. For a synthetic set pixels
+    count instead of bytes, because another version of an encoder writes other bytes.
     """
 
     name: str
@@ -63,7 +63,7 @@ def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
     tile = protocol.tile if protocol.framing == "resize" else None
     version = version_of(jobs, [layout.name, protocol.mask_threshold, protocol.classes, tile])
     name, place = ("synthetic", folder.parent) if synthetic else (folder.name, folder)
-    # the same name may be that of another folder's data set
+    # another folder's data set may have the same name
     key = hashlib.sha256(str(place).encode()).hexdigest()[:8]
     opened = open_cache(
         runs / "cache" / f"{place.name}-{key}", version, parts,
@@ -97,7 +97,7 @@ def digest_of(contents: list[bytes | None]) -> str:
 
 
 def pixels_of(content: bytes | None) -> bytes | None:
-    """A picture's shape and pixels as bytes, whatever encoder wrote it and decoder reads it."""
+    """A picture's shape and pixels as bytes, which do not depend on the encoder or decoder."""
     if content is None:
         return None
     pixels = np.asarray(Image.open(io.BytesIO(content)))

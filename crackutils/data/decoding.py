@@ -1,4 +1,4 @@
-"""Decoding: an image and its mask, as bytes, become a `Sample`; it is reduced if that is asked."""
+"""Decode the bytes of an image and its mask into a `Sample`, reduced if the protocol says so."""
 
 import io
 import math
@@ -16,19 +16,20 @@ from crackutils.data.samples import WIDTH_UNIT, DataError, Files, Sample
 from crackutils.protocol import Protocol
 
 ORIENTATION = 0x0112  # the EXIF tag
-SIDEWAYS = (5, 6, 7, 8)  # values of it that exchange height and width
+SIDEWAYS = (5, 6, 7, 8)  # the tag's values that exchange height and width
 JPEG_NOISE = 32  # grey levels that JPEG compression may leave in an empty mask
 MOST_PIXELS = 2**28  # a larger picture is taken for a decompression bomb
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses twice as many
 LARGEST_MAT = 2**27  # bytes of a MATLAB file, unpacked
-MAT_HEADER, MAT_COMPRESSED = 128, 15  # bytes before the first element; an element's type
+MAT_HEADER, MAT_COMPRESSED = 128, 15  # bytes before the first element; type of a compressed one
 BYTES_A_PIXEL = 16  # while a pair is decoded: measured 6 to 16, 27 if a mask is transparent
 
 
 def memory_of(files: Files) -> int:
-    """About how many bytes decoding takes, from the image's header: 0 if it can't be read.
+    """An estimate of the bytes that decoding takes, from the image's header.
 
-    (`decode` says then what is wrong.) The mask counts as large as its image: another is refused.
+    It is 0 if the header can't be read: `decode` then raises the error. The mask is assumed to have
+    its image's size, since `decode` refuses any other.
     """
     try:
         with Image.open(files.image) as picture:
@@ -41,12 +42,10 @@ def decode(files: Files, contents: list[bytes | None], layout: Layout,
            protocol: Protocol) -> Sample:
     """Decode a sample from the bytes of its files (image, mask, widths or None).
 
-    Masks become classes as the protocol's `mask_threshold` and `classes` say.
-
-    Image and mask are turned as their EXIF orientation says. A mask without an orientation that has
-    the image's stored size, and not the size of the turned image, was drawn on the stored pixels:
-    it is turned like its image. Raises `DataError` for what can't be read, with the file, what was
-    expected and what was found.
+    The protocol's `mask_threshold` and `classes` decide which class a mask's level or label has.
+    Image and mask are turned as their EXIF orientation says. If a mask has no orientation and fits
+    its image only before that is turned, it is turned like its image. Raises `DataError` for what
+    can't be read, with the file, what was expected and what was found.
     """
     try:
         picture = open_picture(files.image, contents[0])
@@ -71,13 +70,13 @@ def decode(files: Files, contents: list[bytes | None], layout: Layout,
 
 def decode_mask(path: Path, content: bytes, layout: Layout, protocol: Protocol,
                 size: tuple[int, int], orientation: int) -> np.ndarray:
-    """A mask as uint8 class numbers (0 is background), turned like its image of `size` is shown."""
+    """A mask as uint8 class numbers (0 is background); `size` is that of its image, upright."""
     if path.suffix.lower() == ".mat":
         labels = segmentation(path, content)
         check_size(path, labels.shape, size)
         return class_labels(path, labels, layout, protocol.classes)
     picture = open_picture(path, content)
-    if sorted(picture.size) != sorted(size):  # before a larger one takes memory
+    if sorted(picture.size) != sorted(size):  # before a larger mask takes memory
         check_size(path, picture.size[::-1], size)
     turned = upright(path, picture)
     if turned.size[::-1] != size and ORIENTATION not in picture.getexif() and orientation != 1:
@@ -129,7 +128,7 @@ def class_labels(path: Path, labels: np.ndarray, layout: Layout, classes: str) -
 
 
 def grey_levels(path: Path, picture: Image.Image) -> np.ndarray:
-    """A mask's grey levels, uint8 H x W: colours by their luminance, transparent as black."""
+    """A mask's grey levels, uint8 H x W: colours become luminance, transparent pixels black."""
     picture = eight_bits(path, picture)
     if "A" in picture.getbands() or "transparency" in picture.info:
         picture = picture.convert("RGBA")
@@ -143,9 +142,9 @@ def stored_grey_levels(path: Path, content: bytes) -> np.ndarray:
 
 
 def eight_bits(path: Path, picture: Image.Image) -> Image.Image:
-    """A picture of 8 bits a channel; one of 16 bits is reduced.
+    """The picture with 8 bits a channel: 16 bits are reduced to 8, floats up to 1 are scaled.
 
-    Raises `DataError` for levels that are neither 0 to 255 nor 0 to 65535 (of floats also 0 to 1).
+    Raises `DataError` for levels below 0, above 65535 or not finite.
     """
     if not (picture.mode.startswith("I") or picture.mode == "F"):
         return picture
@@ -208,12 +207,12 @@ def unreadable(path: Path, error: Exception) -> DataError:
 
 
 def framed(sample: Sample, protocol: Protocol) -> Sample:
-    """The sample as the protocol's `framing` has it: whole ("tiles") or reduced to `tile`.
+    """The sample as it is (`framing="tiles"`), or reduced to the protocol's `tile` ("resize").
 
     A pixel of the reduced image is the mean over its area, and its label is the class that covers
-    most of that area (of two that cover the same share, the lower number). Both look at the same
-    area, so that labels are not shifted against the image; the nearest pixel's label would be, by
-    up to half a pixel. Widths are dropped: they were measured in pixels of the photograph.
+    most of that area (of two that cover the same share, the lower number). Taking the nearest
+    pixel's label instead would shift the labels against the image by up to half a pixel. Widths are
+    dropped: they were measured in pixels of the photograph.
     """
     if protocol.framing == "tiles":
         return sample

@@ -1,4 +1,4 @@
-"""The data doctor: what is wrong with a folder of pictures and masks, before a network learns it.
+"""The data doctor finds what is wrong with a folder of pictures and masks before a training.
 
 `examine(folder)` returns findings, and `str(finding)` is its text. An error would stop a training,
 a warning makes its result doubtful, a note is a fact to know.
@@ -27,22 +27,22 @@ NAMES_SHOWN = 5  # in a finding's text
 UNREAD = {".webp", ".gif", ".heic", ".heif", ".avif", ".jp2", ".ppm", ".pgm", ".npy", ".dng"}
 PAPER_SHARES = "4.1 % of paper A's evaluation set, and at most 1.6 % of a fine-crack image"
 
-OTHER_THRESHOLDS = (96, 160)  # where a grey mask might be cut as well
+OTHER_THRESHOLDS = (96, 160)  # levels at which a grey mask might be cut instead
 HALF = 0.5  # cracks never cover this share of a picture ...
 SHARE_OF_REGIONS = 0.15  # ... nor this share of most pictures
 FIT_SIDE = 256  # px: a mask's fit is measured in pictures reduced to at most this
 SMALLEST_FOR_FIT = 100  # px: in smaller pictures a few dark pixels decide
 FARTHEST_SHIFT = 0.15  # of the side
-LEAST_FIT = 0.1  # of most masks: right ones have .5 in the median, other pictures' masks .02
-SEARCH_OVERLAPS_UP_TO = 1_000  # pictures: more take the split many minutes
+LEAST_FIT = 0.1  # of the median mask: correct masks have .5, masks of other pictures .02
+SEARCH_OVERLAPS_UP_TO = 1_000  # pictures: with more of them the search takes many minutes
 
 
 @dataclass(frozen=True)
 class Finding:
     """What was found, why it matters, and what to do about it.
 
-    `level` is "error", "warning" or "note", `kind` a word for programs, `files` are the names of
-    the pairs or files concerned.
+    `level` is "error", "warning" or "note", `kind` identifies the finding for programs, `files` are
+    the names of the pairs or files concerned.
     """
 
     level: str
@@ -65,10 +65,10 @@ class Finding:
 
 @dataclass
 class Fit:
-    """How well the dark lines of a picture lie under its mask, in correlations from -1 to 1.
+    """How well a mask fits the dark lines of its picture, as correlations from -1 to 1.
 
-    `here` is the mask's as it is (within a pixel), `best` that of the mask moved by `shift` (rows,
-    columns; px), `turned` the best of the mask turned or mirrored.
+    `here` is the correlation where the mask is (within a pixel), `best` the highest at any shift,
+    found at `shift` (rows, columns; px), `turned` the highest of the mask turned or mirrored.
     """
 
     here: float
@@ -79,7 +79,7 @@ class Fit:
 
 @dataclass
 class PairFacts:
-    """What is measured of one pair; of a pair that can't be read only `error` is known."""
+    """What is measured of one pair; for a pair that can't be read, only `error` is known."""
 
     name: str
     part: str
@@ -98,8 +98,8 @@ class PairFacts:
 def examine(folder: str | Path, protocol: Protocol | None = None) -> list[Finding]:
     """The findings of a data folder, errors first; the folder is not changed.
 
-    `protocol` (default: the paper's on cracks) says the task, the layout if it was chosen, and the
-    level from which a grey mask is positive.
+    `protocol` (default: paper A's) gives the task, the layout if one was chosen, and the level from
+    which a grey mask is positive.
     """
     protocol, folder = protocol or preset("paper"), Path(folder).expanduser().resolve()
     try:
@@ -135,7 +135,7 @@ def examine(folder: str | Path, protocol: Protocol | None = None) -> list[Findin
 
 def inspect(part: str, files: Files, layout: Layout, protocol: Protocol,
             with_details: bool) -> PairFacts:
-    """Measure one pair."""
+    """Measure one pair; if it can't be read, the facts hold the error."""
     try:
         with file_errors():
             contents = files.contents()
@@ -158,7 +158,7 @@ def inspect(part: str, files: Files, layout: Layout, protocol: Protocol,
 
 
 def set_groups(facts: Sequence[PairFacts]) -> None:
-    """Number the pictures by what they show; without details only duplicates are grouped."""
+    """Set each picture's duplicate group and content group; without details both are equal."""
     duplicates = split.duplicate_pairs([one.appearance.thumbnail for one in facts])
     overlaps = []
     if all(one.appearance.details is not None for one in facts):
@@ -172,15 +172,15 @@ def set_groups(facts: Sequence[PairFacts]) -> None:
 def mean_width(mask: np.ndarray) -> float:
     """The approximate mean width of a mask's bands in px.
 
-    The pixels of a band of width w lie w / 4 from its edge in the mean. For 1 px the result is 2;
-    from 2 px on the error is below a sixth.
+    The pixels of a band of width w lie on average w / 4 from its edge. For a band of 1 px the
+    result is 2; from 2 px on its error is below a sixth.
     """
     distance = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return float(4 * (distance[distance > 0] - 0.5).mean())
 
 
 def fit_of(grey: np.ndarray, mask: np.ndarray) -> Fit:
-    """Correlate a mask with what is darker than its surroundings, over shifts and positions."""
+    """Correlate a mask, also shifted, turned or mirrored, with what is darker than around it."""
     factor = min(1.0, FIT_SIDE / max(grey.shape))
     size = tuple(max(8, round(length * factor)) for length in grey.shape[::-1])
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -207,7 +207,7 @@ def normalised(picture: np.ndarray) -> np.ndarray:
 
 
 def unreadable_pairs(facts: Sequence[PairFacts]) -> Iterator[Finding]:
-    """The first pairs that can't be read with their reasons, the others by name."""
+    """A finding for each of the first unreadable pairs, with its reason; one for all others."""
     why = "A training would stop there."
     for one in facts[:NAMES_SHOWN]:
         yield Finding("error", "unreadable", (one.name,), one.error.rstrip("."), why, "")
@@ -236,7 +236,7 @@ def names_where(facts: Sequence[PairFacts], holds: Callable[[PairFacts], bool]) 
 
 
 def empty_or_full(facts: Sequence[PairFacts]) -> Iterator[Finding]:
-    """Masks without positive pixels, and masks without others."""
+    """Masks without positive pixels, and masks that are positive everywhere."""
     empty = names_where(facts, lambda one: one.share == 0)
     full = names_where(facts, lambda one: one.share == 1)
     if facts and len(empty) == len(facts):
@@ -255,7 +255,7 @@ def empty_or_full(facts: Sequence[PairFacts]) -> Iterator[Finding]:
 
 
 def inverted(facts: Sequence[PairFacts]) -> Iterator[Finding]:
-    """Masks with more crack than ground."""
+    """Masks that are positive on more than half of their picture."""
     names = names_where(facts, lambda one: HALF < one.share < 1)
     if names:
         yield Finding("warning", "inverted", names,
@@ -295,7 +295,7 @@ def are_regions(facts: Sequence[PairFacts]) -> bool:
 
 
 def misplaced(facts: Sequence[PairFacts]) -> Iterator[Finding]:
-    """Masks that fit their picture better elsewhere, or turned, or not at all."""
+    """Masks that would fit their picture better if moved or turned, or do not fit at all."""
     known = [one for one in facts if one.fit is not None]
     if not known or are_regions(facts):
         return
@@ -366,7 +366,7 @@ def group_names(groups: Sequence[Sequence[PairFacts]]) -> tuple[str, ...]:
 
 
 def percent_seen_in_training(groups: Sequence[int], draws: int = 100) -> float:
-    """The percentage of a random test fifth that shares its group with the rest: mean of draws."""
+    """The percentage of a random fifth that shares a group with the rest, on average."""
     groups, generator = np.array(groups), np.random.default_rng(0)
     shares = []
     for _ in range(draws):
@@ -398,7 +398,7 @@ def divided_videos(facts: Sequence[PairFacts]) -> Iterator[Finding]:
 
 
 def is_video(frames: Sequence[PairFacts]) -> bool:
-    """Whether neighbours correlate more than frames half the sequence apart, of 20 at least."""
+    """Whether there are 20 frames, and neighbours correlate more than frames half of them apart."""
     if len(frames) < 20:
         return False
     levels = [frame.appearance.thumbnail.reshape(-1) for frame in frames]

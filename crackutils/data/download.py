@@ -1,4 +1,4 @@
-"""Published data sets are fetched and unpacked: `crackutils download metu data`.
+"""Fetch and unpack published data sets: `crackutils download metu data`.
 
 A data set that needs a login or has no lasting address is fetched by hand; an error says what to
 fetch and where to put it.
@@ -48,7 +48,7 @@ def unpack(archive: Path, folder: Path, most_bytes: int = MOST_BYTES,
         with locked(folder.with_name(f"{beside.name}.lock")):
             if folder.exists():
                 raise DataError(f"{folder} exists already: remove it to unpack {archive} again.")
-            shutil.rmtree(beside, ignore_errors=True)  # of a process that was killed
+            shutil.rmtree(beside, ignore_errors=True)  # left by a process that was killed
             beside.mkdir()
             try:
                 write_entries(archive, beside, most_bytes, most_files)
@@ -61,7 +61,7 @@ def unpack(archive: Path, folder: Path, most_bytes: int = MOST_BYTES,
 
 
 def write_entries(archive: Path, folder: Path, most_bytes: int, most_files: int) -> None:
-    """Write an archive's files below a folder, each checked before anything of it is written."""
+    """Write an archive's files below a folder; each path is checked before it is written."""
     libarchive = import_libarchive(archive)
     files = size = 0
     try:
@@ -197,7 +197,7 @@ def data_folder(target: Path) -> Path:
 
 
 def fetch_archive(name: str, source: Source, folder: Path) -> Path:
-    """The whole archive: as it is there already, or from the first address that gives it."""
+    """The archive: fetched from the first address that gives it, unless it is there already."""
     free = shutil.disk_usage(folder).free
     partial = folder / f"{source.file}.part"
 
@@ -262,7 +262,7 @@ def request_rest(address: str, partial: Path, size: int) -> None:
 
 
 def write_answer(answer: requests.Response, partial: Path, have: int, size: int) -> None:
-    """Write an answer's bytes after the first `have` of `partial`."""
+    """Write an answer's bytes behind the first `have` bytes of `partial`."""
     with open(partial, "ab") as file, tqdm(total=size, initial=have, unit="B", unit_scale=True,
                                            desc=partial.stem, file=sys.stdout,
                                            mininterval=1) as bar:

@@ -34,7 +34,7 @@ class Layout:
     labels: tuple[int, ...] = ()
 
     def parts(self, folder: Path) -> dict[str, list[Files]]:
-        """The files of each part; `DataError` if an image is in two parts, or in one twice."""
+        """The files of each part; `DataError` if an image is in two parts, or twice in one."""
         parts = self.read(folder)
         times = Counter(files.name for part in parts.values() for files in part)
         repeated = sorted(name for name, number in times.items() if number > 1)
@@ -144,7 +144,7 @@ def plain(folder: Path) -> dict[str, list[Files]]:
 
 
 def metu(folder: Path) -> dict[str, list[Files]]:
-    """METU, the photographs of paper A: `rgb/` 458 of concrete walls, `BW/` their masks.
+    """METU, the photographs of paper A: `rgb/` has 458 of concrete walls, `BW/` the masks.
 
     The photographs are `.jpg` and `.JPG`, up to 4032 x 3024, some turned by EXIF. The masks are
     JPEG and hence have grey levels; white is crack. There are no parts, and many photographs are
@@ -180,9 +180,9 @@ def deepcrack(folder: Path) -> dict[str, list[Files]]:
 def crack500(folder: Path) -> dict[str, list[Files]]:
     """Crack500: `traincrop/` (1,896), `valcrop/` (348) and `testcrop/` (1,124).
 
-    In each `NAME.jpg` lies beside its mask `NAME.png`; white is crack. Research use. Yang et al.,
-    "Feature pyramid and hierarchical boosting network for pavement crack detection", IEEE T-ITS
-    21(4), 2020.
+    In each folder an image `NAME.jpg` lies beside its mask `NAME.png`; white is crack. Research
+    use. Yang et al., "Feature pyramid and hierarchical boosting network for pavement crack
+    detection", IEEE T-ITS 21(4), 2020.
     """
     names = {"train": "traincrop", "validation": "valcrop", "test": "testcrop"}
     return {part: pair_files(folder / name, folder / name, {".png"}, {".jpg"})
@@ -272,6 +272,6 @@ def recognise(folder: Path, chosen: str = "auto") -> Layout:
 
 
 def matching_layouts(folder: Path) -> list[Layout]:
-    """The layouts all of whose folders are in a folder."""
+    """The layouts that a folder has all folders of."""
     return [layout for layout in LAYOUTS.values()
             if all((folder / name).is_dir() for name in layout.folders)]

@@ -10,8 +10,8 @@ that have changed, of other choices) are removed, unless a process uses them. An
 deleted by hand: it is made again from the data set.
 
 One file for each picture would be simpler, but a mapped file stays open: BDD100K has 24,000
-pictures, and processes may often open only 1,024 files. To open a file for each crop instead
-makes a batch of 16 crops take 4 to 8 ms in place of 0.3 to 0.6.
+pictures, and processes may often open only 1,024 files. If a file were opened for each crop, a
+batch of 16 crops would take 4 to 8 ms instead of 0.3 to 0.6 ms.
 """
 
 import json
@@ -37,7 +37,7 @@ from crackutils.device import usable_cores
 
 try:
     import fcntl
-except ImportError:  # Windows does not let go of files that are in use: no lock is needed
+except ImportError:  # no lock is needed on Windows: it does not delete files that are in use
     fcntl = None
 
 FORMAT = 2  # to be raised whenever decoding changes, or the form in which pictures are stored
@@ -68,7 +68,7 @@ class Part(Sequence):
     `arrays` hold the pixels of all samples one behind the other: `images` uint8 P x 3, `masks`
     uint8 P and, if the data set has crack widths, `widths` uint16 P in hundredths of a pixel. A
     sample's arrays are views of them. `sizes` are the samples' (height, width). `source` is a
-    cache's folder and the part's name: it is what another process gets to open the part itself.
+    cache's folder and the part's name, from which another process opens the same part.
     """
 
     def __init__(self, entries: list[Entry], arrays: dict[str, np.ndarray],
@@ -102,13 +102,13 @@ class Part(Sequence):
 
     def tensors(self) -> tuple[Tensor, Tensor]:
         """The images P x 3 and the masks P as tensors that share the arrays' memory."""
-        with warnings.catch_warnings():  # mapped files can't be written to, and nobody does
+        with warnings.catch_warnings():  # mapped files are read-only; nothing writes to them
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             return torch.from_numpy(self.arrays["images"]), torch.from_numpy(self.arrays["masks"])
 
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> "Part":
-        """A part in memory; of its samples either all have widths or none."""
+        """A part in memory; either all of its samples have widths, or none has."""
         entries = [Entry("", sample.name, *sample.mask.shape, "") for sample in samples]
         stored = [stored_arrays(sample) for sample in samples]
         return cls(entries, {kind: np.concatenate([arrays[kind] for arrays in stored])
@@ -151,7 +151,7 @@ def open_cache(data_set: Path, version: str, parts: dict[str, list[Files]],
                with_widths: bool) -> dict[str, Part]:
     """Open a data set's cache of this version, and make it or complete it first if need be.
 
-    `decode` gives a sample and a digest of its files, `memory_of` about the bytes that this takes.
+    `decode` gives a sample and a digest of its files, `memory_of` estimates the memory it takes.
     Of two processes that open caches of one data set, the second waits for the first.
     """
     cache = data_set / f"{FORMAT}-{version}"
@@ -192,7 +192,7 @@ def length_of(cache: Path, kind: str) -> int:
 
 def fill(cache: Path, parts: dict[str, list[Files]], decode: Callable, memory_of: Callable,
          kinds: list[str]) -> None:
-    """Complete a cache from its last whole picture, or make one anew that has been damaged."""
+    """Complete a cache from its last whole picture; one that was damaged is made anew."""
     if (cache / COMPLETE).is_file():
         shutil.rmtree(cache)
         cache.mkdir()
@@ -224,7 +224,7 @@ def fill(cache: Path, parts: dict[str, list[Files]], decode: Callable, memory_of
 
 
 def whole_entries(cache: Path, kinds: list[str]) -> list[Entry]:
-    """The entries of the pictures that an incomplete cache has whole; the index is cut to them."""
+    """The entries of the whole pictures in an incomplete cache; the index is cut to them."""
     entries = read_index(cache)
     room = min(length_of(cache, kind) // BYTES_A_PIXEL[kind] for kind in kinds)
     while entries and sum(entry.pixels for entry in entries) > room:
@@ -235,7 +235,7 @@ def whole_entries(cache: Path, kinds: list[str]) -> list[Entry]:
 
 def decode_in_order(samples: Sequence[Files], decode: Callable,
                     memory_of: Callable) -> Iterator[tuple[Sample, str]]:
-    """What `decode` gives for each sample, in their order, decoded ahead by a thread a core.
+    """What `decode` gives for each sample, in their order; threads, one per core, decode ahead.
 
     The pictures that are being decoded, or wait to be taken, need at most `DECODING_BYTES` together
     (by `memory_of`); one that alone needs more is decoded alone.
@@ -248,7 +248,7 @@ def decode_in_order(samples: Sequence[Files], decode: Callable,
             while ahead and (len(ahead) == 2 * cores or needed + memory > DECODING_BYTES):
                 result, freed = ahead.popleft()
                 yield result.result()
-                del result  # else its pixels stay
+                del result  # else its pixels stay in memory
                 needed -= freed
             ahead.append((pool.submit(decode, files), memory))
             needed += memory

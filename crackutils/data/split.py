@@ -54,7 +54,7 @@ INDEXED_DETAILS, NEIGHBOURS = 500, 8  # details of a picture, and neighbours of 
 
 METHOD = [THUMBNAIL_SIDE, MOST_DIFFERENT_BITS, LEAST_CORRELATION, DETAIL_SIDE, MOST_DETAILS,
           QUICK_DETAILS, QUICK_AGREEING, LEAST_AGREEING, TOLERANCE, LEAST_DISTANCE, LARGEST_SCALE,
-          ALL_PAIRS_UP_TO, PROMISING, INDEXED_DETAILS, NEIGHBOURS]  # decides the cached groups
+          ALL_PAIRS_UP_TO, PROMISING, INDEXED_DETAILS, NEIGHBOURS]  # names the cached groups
 
 VALIDATION_SHARE, TEST_SHARE = 0.12, 0.2  # of a data set without parts of its own
 
@@ -106,7 +106,7 @@ def thumbnail(grey: np.ndarray) -> np.ndarray:
 
 
 def perceptual_hash(picture: np.ndarray) -> np.uint64:
-    """63 bits: which of the 8 x 8 lowest frequencies but the constant lie above their median.
+    """63 bits: which of the 8 x 8 lowest frequencies, without the constant, exceed their median.
 
     This is the "pHash" of Zauner, "Implementation and benchmarking of perceptual image hash
     functions", 2010, on a thumbnail.
@@ -137,7 +137,7 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def duplicate_pairs(thumbnails: Sequence[np.ndarray]) -> list[tuple[int, int]]:
-    """The pairs (i, j), i < j, of thumbnails that are one photograph, turned or mirrored or not."""
+    """The pairs (i, j), i < j, of thumbnails of one photograph, which may be turned or mirrored."""
     hashes = np.array([[perceptual_hash(position) for position in eight_positions(picture)]
                        for picture in thumbnails], np.uint64).reshape(-1, 8)
     pairs = []
@@ -153,7 +153,7 @@ def duplicate_pairs(thumbnails: Sequence[np.ndarray]) -> list[tuple[int, int]]:
 
 
 def are_duplicates(first: np.ndarray, second: np.ndarray, positions: Iterable[int]) -> bool:
-    """Whether the first thumbnail is the second one in one of these of its eight positions."""
+    """Whether the first thumbnail equals the second in one of these `eight_positions` of it."""
     if np.array_equal(first, second):  # one colour has no structure that could be correlated
         return True
     turned = eight_positions(second)
@@ -191,7 +191,7 @@ def find_details(grey: np.ndarray) -> Details:
 
 
 def matching_details(first: Details, second: Details) -> tuple[np.ndarray, np.ndarray]:
-    """The indices of details that are each other's nearest neighbours."""
+    """The indices, in both pictures, of the details that are each other's nearest neighbours."""
     similarity = first.descriptors.astype(np.float32) @ second.descriptors.astype(np.float32).T
     nearest = similarity.argmax(axis=1)
     everyone = np.arange(len(nearest))
@@ -200,11 +200,11 @@ def matching_details(first: Details, second: Details) -> tuple[np.ndarray, np.nd
 
 
 def agreeing_details(first: Details, second: Details, enough: int) -> int:
-    """How many matching details one shift, rotation and scale maps onto each other.
+    """The largest number of matching details that one shift, rotation and scale maps onto another.
 
-    Every two matches whose sizes and orientations fit give such a mapping, and all are tried: there
-    is nothing random in it. Ends as soon as `enough` agree. A match at the same place in both
-    pictures does not count: it may be a date that the camera wrote.
+    Every two matches whose sizes and orientations fit give such a mapping. All of these are tried,
+    until `enough` details agree; nothing is random. A match at the same place in both pictures does
+    not count: it may be a date that the camera wrote.
     """
     if min(len(first.points), len(second.points)) < 2:
         return 0
@@ -256,7 +256,7 @@ def overlapping_pairs(details: Sequence[Details]) -> list[tuple[int, int]]:
 
 
 def promising_pairs(details: Sequence[Details]) -> list[tuple[int, int]]:
-    """Each picture with those that hold the most neighbours of its details.
+    """Pairs of each picture with those that hold the most neighbours of its details.
 
     The neighbours come from randomized k-d trees (Muja and Lowe, VISAPP 2009) over all pictures.
     """
@@ -280,7 +280,7 @@ def promising_pairs(details: Sequence[Details]) -> list[tuple[int, int]]:
 
 
 def connected(count: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
-    """The number of the group of each of `count` pictures, if pairs connect them to groups."""
+    """The group number of each of `count` pictures; the pictures of a pair share a group."""
     first, second = np.array(pairs, int).reshape(-1, 2).T
     graph = coo_matrix((np.ones(len(first)), (first, second)), shape=(count, count))
     return connected_components(graph, directed=False)[1]
@@ -330,10 +330,10 @@ def parts_of(folder: Path, protocol: Protocol, runs: Path,
              validation: int | None = None) -> dict[str, list[Files]]:
     """The files of a folder by part: `train`, `validation`, `test`.
 
-    An undivided data set is divided here, without parting content groups. If only validation is
-    missing, it is cut from train: `validation` pictures, or 12 %. Names decide the order, by their
-    hash. `protocol.subset` keeps so many pictures of train and test, drawn by `subset_seed`; a note
-    says if there are fewer. Raises `DataError` if there are too few pictures to divide.
+    An undivided data set is divided here; a content group stays in one part. If only validation is
+    missing, it is taken from train: `validation` pictures, or 12 %. `protocol.subset` limits the
+    numbers of train and test pictures; a note says if there are fewer. Hashes of the names, and
+    `subset_seed`, decide which are taken. Raises `DataError` if there are too few to divide.
     """
     parts = recognise(folder, protocol.layout).parts(folder)
     if UNDIVIDED in parts:
@@ -360,7 +360,7 @@ def parts_of(folder: Path, protocol: Protocol, runs: Path,
 
 
 def in_order_of(files: Sequence[Files], kept: Sequence[Files]) -> list[Files]:
-    """Those of the files that are kept."""
+    """The kept files, in the order of `files`."""
     names = {one.name for one in kept}
     return [one for one in files if one.name in names]
 

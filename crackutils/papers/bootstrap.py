@@ -18,7 +18,7 @@ SEED_DRAWS = 10  # draws of the seeds for each draw of the frames: Student's tai
 
 
 def videos(names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The indices of each video's frames, ordered by frame number, by the video's name. A picture
+    """For the name of each video, the indices of its frames, ordered by frame number. A picture
     whose name has no frame number (`split.video_and_frame`) is a video of one frame."""
     frames = defaultdict(list)
     for index, name in enumerate(names):
@@ -42,7 +42,7 @@ def frame_weights(names: Sequence[str], draws: int = DRAWS) -> np.ndarray | None
     Why k - 1: if k units are drawn from k, the variance of their mean is too small by the factor
     (k - 1) / k, which is one half for a video of two blocks. Drawing k - 1 units makes it right
     (Rao and Wu 1988, "Resampling inference with complex survey data", JASA 83). The weights are
-    how often a picture was drawn, scaled so that each video's weights sum to its frames.
+    how often a picture was drawn, scaled so that a video's weights sum to its number of frames.
 
     Limits: with a handful of blocks the intervals are still too narrow. For frames that follow an
     AR(1) process with a correlation of 0.8 between neighbours, the 95 % interval of a mean holds
@@ -91,11 +91,11 @@ def _block_weights(frames: int, blocks: int, draws: int,
 def draws_over_seeds(values: np.ndarray) -> np.ndarray:
     """Draws of the mean over seeds, from draws of each seed's score (seeds x draws).
 
-    Each draw of the frames is combined with ten of the seeds. The part of the seeds is drawn from
-    Student's distribution: if the frames did not matter, the middle 95 % of the draws would be the
-    t-interval of the mean. The random numbers are the same for all losses, so draws of two losses
-    may be subtracted, and the result is the interval of the paired difference. Every random number
-    is used with both signs, so the draws are symmetric about the mean.
+    Each draw of the frames is combined with ten draws that vary the seeds. These follow Student's
+    distribution: if the frames did not matter, the middle 95 % of the draws would be the t-interval
+    of the mean. The random numbers are the same for all losses, so draws of two losses may be
+    subtracted, which gives the interval of the paired difference. Every random number of the seeds
+    is used with both signs, so that they do not shift the mean.
     """
     values = np.tile(values, SEED_DRAWS)
     seeds, draws = values.shape

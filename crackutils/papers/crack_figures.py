@@ -25,7 +25,7 @@ from crackutils.papers.crack_tables import chosen_rows
 from crackutils.papers.road_tables import paper_rows
 from crackutils.papers.source import Counts, Source
 
-WIDTH = 7.2  # inches: the text of a printed page
+WIDTH = 7.2  # inches, as wide as the text of a printed page
 STYLE = {**sns.axes_style("ticks"), "font.family": "DejaVu Sans", "font.size": 8,
          "axes.titlesize": 8, "figure.titlesize": 9, "figure.dpi": 100,
          "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8,
@@ -41,7 +41,7 @@ FIRST_CURVE = 3  # Figs. 3-6 show the functions in the order of WEIGHTED
 
 
 def house_style(function: Callable) -> Callable:
-    """Draw the function's figure in `STYLE`, and close it: a notebook would show it twice."""
+    """Draw the function's figure in `STYLE`, and close it: else a notebook would show it twice."""
     @functools.wraps(function)
     def in_style(*arguments, **options):
         with matplotlib.rc_context(STYLE):

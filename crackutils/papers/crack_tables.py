@@ -73,9 +73,9 @@ def selected_on_validation(loss: str, source: Source) -> dict:
 
 
 def at_validation_thresholds(source: Source) -> pd.DataFrame:
-    """Every loss and weight at its own validation-chosen threshold: figures of the test part.
-    `loss, weight, threshold, precision, recall, accuracy, f1_score`, the mean over the seeds, from
-    two seeds on with 95 % t-intervals, and `seeds`, `missing_seeds` as in `seeds_used`."""
+    """The test figures of every loss and weight, each seed at its validation-chosen threshold. The
+    columns are `loss, weight`, the means of `threshold, precision, recall, accuracy, f1_score` over
+    the seeds, from two seeds on with 95 % t-intervals, and those of `seeds_used`."""
     runs = [(loss, weight) for loss in CRACK_LOSSES for weight in published_weights(loss)]
     lines = []
     for loss, weight in runs:
@@ -192,7 +192,7 @@ def write(table: pd.DataFrame, source: Source, name: str) -> Path | None:
 # Tables for a reader's eye
 
 def paper_beside_ours(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns to read, to three digits: each figure of the paper beside ours, then the seeds.
+    """The columns for a reader, to three digits: the paper's figures beside ours, then the seeds.
     F1 or IoU come first, intervals follow our figure. Works on a table read back from its file."""
     keys = ["label"] if "label" in table else ["loss", "weight", "threshold"]
     figures = [name for name in table if f"{name}_published" in table]

@@ -1,6 +1,6 @@
 """Figures of pictures: synthetic test images, their labels, and the predictions in records.
 
-Photographs are never put into a committed figure: for them every function here returns None.
+Photographs are never put into a figure: for them `kept_pictures` is empty, and figures are None.
 """
 
 import warnings

@@ -42,7 +42,7 @@ def iou_table() -> pd.DataFrame:
 
 
 def distinct_rows() -> pd.DataFrame:
-    """The 20 measurements of paper A, with `table`: Table 8 repeats five of the other tables'."""
+    """The 20 measurements of paper A and the number of their `table`; Table 8 repeats five."""
     tables = [table(number).assign(table=number) for number in (1, 4, 5, 6, 7)]
     return pd.concat(tables, ignore_index=True)
 
@@ -72,12 +72,12 @@ def crack_share_interval(precision: float, recall: float, accuracy: float,
                          f1_score: float | None = None, *, rounding=ROUNDING) -> Interval:
     """The lowest and highest crack share that the rounded figures allow, for P and R above 1/2.
 
-    With s the crack pixels' share of all: TP = R s, FN = (1 - R) s and FP = R s (1/P - 1). So
-    1 - accuracy = FN + FP = s (1 - 2 R + R / P). The limits are exact. The share falls
-    with accuracy and rises with P and R; along a curve of constant F1 it is
-    (1 - accuracy) F1 / (2 R (1 - F1)), which is monotone in R. So the extremes lie at corners of
-    the box of all (P, R) that round to the printed ones, or where a limit of F1 crosses an edge of
-    the box. (inf, -inf) if the figures contradict one another.
+    Let s be the crack share. As shares of all pixels TP = R s, FN = (1 - R) s, FP = R s (1/P - 1),
+    so 1 - accuracy = FN + FP = s (1 - 2 R + R / P). The limits are exact: s falls with accuracy and
+    rises with P and R; along a curve of constant F1 it is (1 - accuracy) F1 / (2 R (1 - F1)), which
+    is monotone in R. So the extremes lie at corners of the box of all (P, R) that round to the
+    printed ones, or where a limit of F1 crosses an edge of the box. The result is (inf, -inf) if
+    the figures contradict one another.
     """
     limits = [(value - rounding, value + rounding) for value in (precision, recall)]
     points = [(p, r) for p in limits[0] for r in limits[1]]
@@ -117,11 +117,11 @@ def f1_at_recall(recall: float, curve: pd.DataFrame) -> float:
 
 
 def gain_bounds(row: pd.Series, curve: pd.DataFrame) -> Interval:
-    """How far the F1 of a row lies above another loss's precision-recall curve: at least, at most.
+    """The least and the most by which a row's F1 lies above another loss's precision-recall curve.
 
-    At least: the lowest F1 that the row's rounding allows, less the highest that the rounding of
-    the curve's best point allows (that point is taken for the best of the whole curve). At most:
-    the row's printed F1 less `f1_at_recall` of the curve; NaN outside of its recalls.
+    The least is the lowest F1 that the row's rounding allows, less the highest that the rounding of
+    the curve's best printed point allows (as if no point of the curve were better). The most is the
+    row's printed F1 less `f1_at_recall` of the curve; NaN outside of its recalls.
     """
     columns = ["precision", "recall", "f1_score"]
     best = curve.loc[curve["f1_score"].idxmax(), columns]
@@ -166,8 +166,8 @@ def as_balanced_step(loss: str, weight: float | None = None) -> tuple[float, flo
 def posterior(loss: str, prediction, weight: float | None = None) -> np.ndarray:
     """The probability q of a crack for which the prediction p has the lowest expected loss.
 
-    There the slope of the expected loss q L(p, 1) + (1 - q) L(p, 0) is 0, so q = L0' / (L0' - L1')
-    with L1' and L0' the slopes for crack and background, by automatic differentiation. For class
+    There the slope of the expected loss q L(p, 1) + (1 - q) L(p, 0) is 0, so q = L0' / (L0' - L1').
+    L1' and L0', the slopes for crack and background, come from automatic differentiation. For class
     weights of ratio k this is q = p / (p + k (1 - p)), for ReLU q = 2 p / (2 + 3 w (1 - p)^2), for
     BCE q = p. `ValueError` for a loss that is no mean over pixels.
     """

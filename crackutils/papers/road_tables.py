@@ -1,5 +1,5 @@
 """Paper B's IoU table computed from records, and the questions around it: open choices, classes,
-videos, definitions of IoU, and label conventions that explain a figure by a mistake.
+videos, definitions of IoU, and whether a wrong label convention could explain a figure.
 
 A run has *collapsed* if it predicts everything or nothing as road; all others have *converged*.
 """
@@ -48,16 +48,16 @@ def paper_rows(protocol: Protocol) -> list[Row]:
 
 
 def table_rows(source: Source) -> list[Row]:
-    """Paper B's rows, then a row for every other loss and weight that the source has a record of"""
+    """Paper B's rows, then one for every other loss and weight that the source has a record of."""
     rows = paper_rows(source.protocol)
     listed = {(row.loss, row.weight) for row in rows}
     return rows + [Row(label(*run), *run, np.nan) for run in source.trained() if run not in listed]
 
 
 def runs_to_train(protocol: Protocol, loss: str, weights: list) -> list[tuple]:
-    """(loss, weight) of the runs that notebook 07's parameters ask for. Without a loss the paper's
-    seven; a loss with these weights; a loss alone with its weights in the paper, else in
-    `ADDED_RUNS`, else without one. `ValueError` for weights without a loss."""
+    """(loss, weight) of the runs that notebook 07's parameters ask for: the paper's seven without a
+    loss, else the loss with each of the weights. Without weights it has those of the paper, else
+    those of `ADDED_RUNS`, else none. `ValueError` for weights without a loss."""
     runs = [(row.loss, row.weight) for row in paper_rows(protocol)]
     if not loss and weights:
         raise ValueError("weights need a loss: add -p loss tversky, or another.")
@@ -105,11 +105,11 @@ def pooled_iou(counts: Counts, frames=slice(None)) -> float:
 
 
 def iou_draws(runs: list[Counts]) -> dict[str, np.ndarray]:
-    """Bootstrap draws of the mean IoU over the runs, in each definition; NaN if there are none.
+    """Bootstrap draws of the mean IoU over the runs, in each definition.
 
     The same frames and seeds are drawn for every loss, so draws of two losses may be subtracted.
-    Where the frames can't be resampled (one short video) no interval can be given, however many
-    seeds there are. `ValueError` unless all runs were tested on the same frames.
+    NaN if the frames can't be resampled (one short video): then no interval can be given, however
+    many seeds there are. `ValueError` unless all runs were tested on the same frames.
     """
     check_same_frames(runs)
     weights = bootstrap.frame_weights(runs[0]["test_names"].tolist())
@@ -124,9 +124,9 @@ def iou_draws(runs: list[Counts]) -> dict[str, np.ndarray]:
 def iou_table(source: Source) -> pd.DataFrame:
     """Paper B's table: `loss, weight, label, iou, iou_published` and the other definitions of IoU.
 
-    IoU is a fraction, of the test part at threshold .5, the mean over the runs that converged: a
-    mean over converged and collapsed runs would describe neither. (If all collapsed, it is the mean
-    over all.) Rows without a record are empty; runs that are not in the paper come last.
+    IoU is a fraction: that of the test part at threshold .5, averaged over the runs that converged.
+    A mean over converged and collapsed runs would describe neither; only if all collapsed, it is
+    over all. Rows without a record are empty; runs that are not in the paper come last.
 
     `..._low` and `..._high` limit the 95 % interval over the test frames, and over the seeds from
     two converged runs on. `seeds` and `missing_seeds` are those of `crack_tables.seeds_used`,
@@ -187,7 +187,7 @@ def encoder_sentence(table: pd.DataFrame) -> str:
 
 
 def by_threshold(table: pd.DataFrame) -> pd.DataFrame:
-    """From `iou_table`: IoU at .5 and at the threshold chosen on the validation part."""
+    """The rows of `iou_table`: IoU at .5 and at the threshold chosen on the validation part."""
     names = {"label": "label", "iou": "iou at .5", "threshold_selected": "validation's threshold",
              "iou_selected": "iou there", "seeds": "seeds", "missing_seeds": "missing seeds"}
     return table.reindex(columns=list(names)).rename(columns=names).round(3)
@@ -235,8 +235,8 @@ def by_classes(source: Source) -> pd.DataFrame:
 
 
 class OpenChoice(NamedTuple):
-    """Something that paper B leaves open about a loss. The alternative to the default here differs
-    by `fields` of the protocol, or by its weight."""
+    """Something that paper B leaves open about a loss. The alternative differs from our default in
+    `fields` of the protocol or in the weight."""
 
     title: str
     loss: str
@@ -258,7 +258,7 @@ OPEN_CHOICES = (
 
 def by_open_choice(source: Source) -> pd.DataFrame:
     """The IoU of one run with the default of each open choice, and of one with the alternative.
-    Choices of which either run has no record are left out."""
+    Choices are left out if one of the two runs has no record."""
     lines, folders = [], []
     for choice in OPEN_CHOICES:
         default = replace(source, seeds=(choice.seed,))
@@ -286,7 +286,7 @@ def everything_is_road(source: Source) -> float:
 
 
 INVERTED_NETWORK = "the network, inverted"
-# Label i, read by the convention, holds the pixels of the correct label in place i.
+# The number in place i is the correct label of the pixels that the convention reads as label i.
 TWO_CLASSES = {"correct": (0, 1), "inverted": (1, 0)}
 THREE_CLASSES = {"correct": (0, 1, 2), "direct and alternative swapped": (0, 2, 1),
                  "legacy ids read as current ids": (2, 0, 1),
@@ -294,12 +294,12 @@ THREE_CLASSES = {"correct": (0, 1, 2), "direct and alternative swapped": (0, 2, 
 
 
 def by_label_convention(source: Source) -> pd.DataFrame:
-    """Which mistake with the labels could explain a published IoU: every definition of IoU of
-    constant predictions, and of one network against labels that are read by a wrong convention.
+    """Which mistake with the labels could explain a published IoU? The table has every definition
+    of IoU for constant predictions, and for one network with labels read by each convention.
 
-    The network is that of BCE (for three classes, of cross entropy), the first seed's. Of two
-    classes it is also scored with prediction and labels inverted, as if it had been trained so; of
-    three its likeliest class counts, without a threshold. Empty without a record.
+    The network is that of BCE (for three classes, of cross entropy), the first seed's. With two
+    classes it is also scored with prediction and labels inverted, as if it had been trained so;
+    with three its likeliest class counts, without a threshold. Empty without a record.
     """
     three = source.protocol.classes == "three"
     counts_of_seeds = source.counts("cross_entropy" if three else "bce", None)
@@ -335,8 +335,8 @@ def with_classes(source: Source, classes: str) -> Source:
 
 
 def with_encoder_as_trained(source: Source) -> Source:
-    """The source of the runs from random weights, where ImageNet's were wanted but were not
-    available when the runs were trained (`models.with_available_weights`); else the same source."""
+    """The source of the runs whose encoders started from random weights, if ImageNet's were wanted
+    but not available in training (`models.with_available_weights`); else the same source."""
     if source.protocol.encoder_weights is None or any(
             source.records(row.loss, row.weight) for row in paper_rows(source.protocol)):
         return source

@@ -24,7 +24,7 @@ class Source:
     dataset: str
     roots: dict[str, Path]
     seeds: tuple[int, ...] = (0,)
-    fingerprint: str | None = None  # of the data set, if it is at hand
+    fingerprint: str | None = None  # of the data set, if that is available
 
     def records(self, loss: str, weight) -> dict[int, tuple[str, Path]]:
         """For each seed that has a record: the record's place below its root, and its folder."""

@@ -18,7 +18,7 @@ DICE_SHARES = {row.label: published.dice_share(row.loss, row.weight)
                for row in PUBLISHED.itertuples() if row.loss == "bce_dice"}
 REPRODUCED, NOT_REPRODUCED, NOISE = "reproduced", "not reproduced", "within the noise"
 SIZE_EXCLUDED = "; the paper's size is excluded"
-ERROR = 0.05  # of 100 verdicts on losses without a difference, so many are wrong
+ERROR = 0.05  # share of the verdicts on equal losses that are wrong
 MARGIN = 0.05  # of an interval's width: its limits vary by 0.01 with the random numbers
 IoUs = dict[str, np.ndarray]  # by label: the mean IoU, or bootstrap draws of it
 
@@ -56,8 +56,8 @@ def spread(iou: IoUs) -> np.ndarray:
 
 
 # Verdicts on figures that choose the best or worst of several rows. An interval would be biased by
-# the choice, so rows are compared one by one. Each returns the verdict and the smallest figure
-# that would have counted as reproduced.
+# the choice, so rows are compared one by one. Each `judge` function returns the verdict and the
+# smallest figure that would have counted as reproduced.
 
 def smallest_detectable_difference(draws: IoUs, first: str, second: str,
                                    comparisons: int = 1) -> float:
@@ -113,9 +113,9 @@ def judge_spread(draws: IoUs, means: IoUs) -> tuple[str, float]:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of paper B's conclusion and the figure that decides on it. `compute` takes the
-    figure from the IoU of each label. `printed` is the figure in the paper's text (IoU points),
-    where its own table has another; `judge` decides where an interval won't do."""
+    """A sentence of paper B's conclusion and the figure that decides on it. `compute` computes the
+    figure from the IoU of each label. `printed` is the figure in the paper's text (IoU points), if
+    its table implies another one; `judge` gives the verdict where an interval would be biased."""
 
     sentence: str
     figure: str
@@ -158,8 +158,8 @@ def verdicts(source: Source, converged: bool = False) -> pd.DataFrame:
     """A verdict on each claim: `sentence, figure, paper, ours, low, high, smallest_detectable`,
     `verdict`, `seeds, missing_seeds`; figures in IoU points, `low` to `high` a 95 % interval.
 
-    "reproduced": the interval lies above 0; "not reproduced": below; "within the noise": it holds
-    0. "the paper's size is excluded": the paper's figure lies clearly outside of the interval.
+    "reproduced": the interval lies above 0; "not reproduced": below 0; "within the noise": it has 0
+    in it. "the paper's size is excluded": the paper's figure lies clearly outside of it.
     With these runs a figure below `smallest_detectable` can't be distinguished from 0; where the
     paper's figure is smaller than that, "within the noise" says that there are too few runs, not
     that the paper errs. A figure that chooses the best or worst of several rows has no interval:

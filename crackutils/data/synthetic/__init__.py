@@ -1,4 +1,4 @@
-"""The synthetic sets on disk, in layouts in which photographs come too."""
+"""The synthetic sets are written to disk, in the same layouts as photographs."""
 
 import hashlib
 import inspect
@@ -48,7 +48,7 @@ def synthetic_folder(protocol: Protocol, runs: Path) -> Path:
 
 
 def write_cracks(folder: Path, protocol: Protocol) -> None:
-    """Write synthetic cracks with their widths in the layout `plain`, with lists."""
+    """Write synthetic cracks with their widths in the layout `plain`, with a list for each part."""
     for name in ("images", "masks", "widths"):
         (folder / name).mkdir(parents=True)
     index = 0
