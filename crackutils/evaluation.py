@@ -228,10 +228,8 @@ def evaluate(model: nn.Module, parts: dict[str, Part], protocol: Protocol, hardw
 
 def gathered(counted: dict[int, dict[str, np.ndarray]], images: int,
              fabric: Fabric) -> dict[str, np.ndarray]:
-    """Join the counts of all processes, stacked in the order of the images.
-
-    Raises `RuntimeError` unless each of the `images` was counted exactly once.
-    """
+    """Join the counts of all processes, stacked in the order of the images. Raises `RuntimeError`
+    unless each of the `images` was counted exactly once."""
     shares = [counted]
     if fabric.world_size > 1:
         shares = [None] * fabric.world_size

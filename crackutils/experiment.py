@@ -150,11 +150,9 @@ def warn_if_degenerate(counts: dict[str, np.ndarray]) -> None:
 
 @functools.cache
 def commit() -> str | None:
-    """The commit of the code, with `-dirty` behind it if files differ from it.
-
-    None where the code is no git checkout, or where there is no program git. The answer stays the
-    same while the process lives, as does the code that it has imported.
-    """
+    """The commit of the code, with `-dirty` behind it if files differ from it. None where the code
+    is no git checkout, or where there is no program git. The answer stays the same while the
+    process lives, as does the code that it has imported."""
     if not (files.ROOT / ".git").exists():
         return None
     with suppress(FileNotFoundError):
@@ -165,10 +163,8 @@ def commit() -> str | None:
 
 
 def peak_memory_mib(hardware: Hardware) -> int | None:
-    """The peak memory of this process in MiB (on CUDA: of its tensors); None if not measurable.
-
-    On a CPU it is measured on Linux only. Pictures in mapped files count while they are in memory.
-    """
+    """The peak memory of this process in MiB (on CUDA: of its tensors); None if not measurable. On
+    a CPU it is measured on Linux only. Pictures in mapped files count while they are in memory."""
     if hardware.device == "cuda":
         return round(torch.cuda.max_memory_allocated() / 2**20)
     status = Path("/proc/self/status")

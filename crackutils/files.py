@@ -17,11 +17,8 @@ if not (ROOT / "data" / "published").is_dir():
 
 
 def resolve(folder: str | Path | None, default: str) -> Path:
-    """The full path of a folder that a user may name.
-
-    None stands for the folder `default` of the repository; a given path counts from the working
-    directory.
-    """
+    """The full path of a folder that a user may name. None stands for the folder `default` of the
+    repository; a given path counts from the working directory."""
     return ROOT / default if folder is None else Path(folder).expanduser().resolve()
 
 
@@ -31,11 +28,9 @@ def optional(folder: str | Path | None, default: str) -> Path | None:
 
 
 def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
-    """Write a file so that it is always either whole or what it was before.
-
-    `content` is the bytes, or a function that writes them into an open file. They go into a file
-    beside `path`, are forced to the disk, and that file is renamed.
-    """
+    """Write a file so that it is always either whole or what it was before. `content` is the bytes,
+    or a function that writes them into an open file. They go into a file beside `path`, are forced
+    to the disk, and that file is renamed."""
     side = path.with_name(f".{path.name}.{os.getpid()}{PART}")  # another process may write it too
     try:
         with open(side, "wb") as file:

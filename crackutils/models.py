@@ -128,11 +128,9 @@ def build(protocol: Protocol) -> AnySize:
 
 
 def fpn(encoder_weights: str | None, outputs: int = 1) -> nn.Sequential:
-    """segmentation-models-pytorch's FPN with a ResNet-50 encoder (paper B).
-
-    ImageNet weights are downloaded from a hub. If that fails, its error is raised;
-    `with_available_weights` finds out beforehand.
-    """
+    """segmentation-models-pytorch's FPN with a ResNet-50 encoder (paper B). ImageNet weights are
+    downloaded from a hub. If that fails, its error is raised; `with_available_weights` finds out
+    beforehand."""
     # imported here because it takes seconds, and the U-Net does not need it
     import segmentation_models_pytorch as smp
 
@@ -143,10 +141,8 @@ def fpn(encoder_weights: str | None, outputs: int = 1) -> nn.Sequential:
 
 
 def with_available_weights(protocol: Protocol) -> Protocol:
-    """The protocol, or one with random weights if its ImageNet weights can't be downloaded.
-
-    In the second case a warning says so, and the records have `encoder_weights: null`.
-    """
+    """The protocol, or one with random weights if its ImageNet weights can't be downloaded. In the
+    second case a warning says so, and the records have `encoder_weights: null`."""
     if protocol.encoder_weights is None:
         return protocol
     import segmentation_models_pytorch as smp
@@ -165,10 +161,8 @@ def with_available_weights(protocol: Protocol) -> Protocol:
 
 
 def probability(logits: Tensor, output: str) -> Tensor:
-    """Float32 probabilities of logits N x classes x H x W.
-
-    Several classes have the softmax; one has the sigmoid, or if "clipped" the logits cut to [0, 1].
-    """
+    """Float32 probabilities of logits N x classes x H x W. Several classes have the softmax; one
+    has the sigmoid, or if "clipped" the logits cut to [0, 1]."""
     logits = logits.float()
     if logits.shape[1] > 1:
         return torch.softmax(logits, dim=1)
@@ -183,18 +177,14 @@ def parameter_count(model: nn.Module) -> int:
 def receptive_field(levels: int, kernel: int) -> int:
     """Side in pixels of the square of the input that one output pixel of the U-Net depends on.
 
-    It depends on where the output pixel lies in the pooling grid; this is the largest. It holds for
-    transposed 2 x 2 up-sampling; bilinear up-sampling reaches a little further. The path through
-    the bottleneck is the longest. It is followed backwards from the output pixel, and each level's
-    two convolutions widen the interval by `kernel - 1` at both ends.
+    It differs with the pixel's place in the pooling grid; this is the largest, for transposed 2 x 2
+    up-sampling. Two convolutions widen the side by `kernel - 1` at each end, at every level on the
+    way from the output down to the bottleneck and up again to the input.
     """
-    widening = kernel - 1
-    sides = []
-    for pixel in range(2 ** (levels - 1)):
-        low = high = pixel
-        for _ in range(levels - 1):  # from the output down to the bottleneck
-            low, high = (low - widening) // 2, (high + widening) // 2
-        for _ in range(levels - 1):  # from the bottleneck up to the input
-            low, high = (low - widening) * 2, (high + widening) * 2 + 1
-        sides.append(high - low + 1 + 2 * widening)
-    return max(sides)
+    side, widening = 1, 2 * (kernel - 1)
+    for _ in range(levels - 1):  # n pixels lie in at most n // 2 + 1 of the next coarser level
+        side = (side + widening) // 2 + 1
+    side += widening
+    for _ in range(levels - 1):
+        side = 2 * side + widening
+    return side
