@@ -135,7 +135,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     --nproc-per-node 2 -m crackutils.cli train ...
     """
     from crackutils.data import load
-    from crackutils.device import decide
+    from crackutils.device import decide, fabric_for
     from crackutils.experiment import complete
     from crackutils.models import with_available_weights
 
@@ -144,7 +144,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     machines = int(os.environ.get("WORLD_SIZE", "1")) // processes
     hardware = arguments.device, processes, arguments.strategy, machines
     try:
-        decide(protocol, *hardware)
+        fabric_for(decide(protocol, *hardware))  # refuses a strategy that Fabric does not have
     except ValueError as error:
         raise UsageError(str(error)) from error
     protocol, runs = with_available_weights(protocol), resolve(arguments.runs, "runs")

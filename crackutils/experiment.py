@@ -72,6 +72,8 @@ def make(fabric: Fabric, protocol: Protocol, dataset: Dataset, hardware: Hardwar
     with files.locked(record / records.LOCK, wait=False) if takes_lock else nullcontext():
         if hardware.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
+        with suppress(OSError):  # Linux only: the peak is then this run's and not the process's
+            Path("/proc/self/clear_refs").write_text("5")
         code = commit()  # before the training: a commit made meanwhile is not the code that trained
         if fabric.is_global_zero:
             records.write_config(record, protocol, dataset.name, dataset.fingerprint)

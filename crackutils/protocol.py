@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args, get_origin
 
-from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from crackutils.losses import THREE_CLASS, check_weight
 
@@ -19,11 +19,12 @@ from crackutils.losses import THREE_CLASS, check_weight
 # numbers. The text at the end is what an error message says was expected.
 AtLeastZero = Annotated[int, Field(ge=0), "a whole number of at least 0"]
 AtLeastOne = Annotated[int, Field(ge=1), "a whole number of at least 1"]
-# tuples are not strict: YAML, JSON and papermill have lists only
-Pair = Annotated[tuple[AtLeastOne, AtLeastOne], Strict(False), "2 whole numbers of at least 1"]
-Triple = Annotated[tuple[AtLeastOne, AtLeastOne, AtLeastOne], Strict(False),
+# YAML, JSON and papermill have lists in place of tuples
+FromList = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+Pair = Annotated[tuple[AtLeastOne, AtLeastOne], FromList, "2 whole numbers of at least 1"]
+Triple = Annotated[tuple[AtLeastOne, AtLeastOne, AtLeastOne], FromList,
                    "3 whole numbers of at least 1"]
-Weight = Annotated[float | Annotated[tuple[float, float], Strict(False)] | None,
+Weight = Annotated[float | Annotated[tuple[float, float], FromList] | None,
                    "a number, a pair of numbers such as [0.3, 0.7], or None"]
 Smoothing = Annotated[float, Field(ge=0, allow_inf_nan=False), "a number of at least 0"]
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False),
@@ -194,7 +195,7 @@ def preset(name: str, task: str = "cracks", overrides: dict | None = None) -> Pr
         raise ValueError(f"overrides must map Protocol fields to values, got {overrides!r}; with "
                          "papermill write -y 'overrides: {steps: 100}'.")
     allowed = sorted(VALIDATORS.keys() - {"name", "task"})
-    unknown = sorted(overrides.keys() - set(allowed))
+    unknown = sorted(map(str, overrides.keys() - set(allowed)))
     if unknown:
         raise ValueError(f"Unknown protocol field {', '.join(unknown)}: expected one of "
                          f"{', '.join(allowed)}.")

@@ -73,6 +73,7 @@ def test_a_command_that_does_not_exist_ends_with_status_2(capsys, words):
     (["train", "-y", "{loss: rellu}"], "rellu"), (["train", "-y", "{steps"], "must be YAML"),
     (["train", "-y", "steps"], "must map"), (["doctor", ".", "-y", "{stepps: 1}"], "stepps"),
     (["train", "--device", "cuda"], "PyTorch sees no CUDA device"),
+    (["train", "--strategy", "foo"], "foo"), (["train", "-y", "{1: 2}"], "protocol field 1"),
     (["download", "imagenet"], "Unknown data set 'imagenet': expected one of metu, ")])
 def test_wrong_arguments_are_one_sentence_and_status_2(capsys, monkeypatch, words, expected):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)

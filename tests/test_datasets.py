@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from crackutils import data as datasets
-from crackutils.data import synthetic
+from crackutils.data import picture_cache, synthetic
 from crackutils.data.synthetic import cracks, roads
 from crackutils.papers.source import reading_source
 from crackutils.protocol import preset
@@ -217,6 +217,7 @@ def test_the_fingerprint_of_a_synthetic_set_is_that_of_its_pixels(tmp_path, task
 
 
 def test_a_synthetic_set_of_another_generator_takes_the_place_of_the_old_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(picture_cache, "KEPT_SECONDS", -1)
     old = synthetic.synthetic_folder(SMOKE, tmp_path)
     datasets.load("synthetic", SMOKE, tmp_path)
     source = inspect.getsource(cracks) + "# changed"

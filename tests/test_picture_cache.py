@@ -161,7 +161,7 @@ def test_a_cache_of_another_format_is_not_read(tmp_path, monkeypatch):
     assert len(decoder.calls) == 40
 
 
-@pytest.mark.parametrize("change", ["format", "files or choices"])
+@pytest.mark.parametrize("change", ["format", "age"])
 def test_a_new_cache_takes_the_place_of_unused_ones_of_its_data_set(tmp_path, monkeypatch, change):
     mine, others = tmp_path / "set-1", tmp_path / "set-2"
     for data_set in (mine, others):
@@ -170,10 +170,47 @@ def test_a_new_cache_takes_the_place_of_unused_ones_of_its_data_set(tmp_path, mo
         make(mine, Decoder(fails_at=20), version="unfinished")
     if change == "format":
         monkeypatch.setattr(picture_cache, "FORMAT", picture_cache.FORMAT + 1)
+    else:
+        monkeypatch.setattr(picture_cache, "KEPT_SECONDS", -1)
     opened = make(mine, version="b")
     assert caches(mine) == {folder(mine, "b").name}
     assert len(caches(others)) == 1  # another folder of the same name keeps its own
     assert all(equal(*pair) for pair in zip(opened["test"], make(others, version="a")["test"]))
+
+
+def test_other_choices_of_a_data_set_keep_their_caches(tmp_path, monkeypatch):
+    monkeypatch.setattr(picture_cache, "SYNC_BYTES", 1)
+    make(tmp_path, version="a")
+    with pytest.raises(ValueError):
+        make(tmp_path, Decoder(fails_at=20), version="unfinished")
+    make(tmp_path, version="b")
+    again = Decoder()
+    make(tmp_path, again, version="a")
+    assert not again.calls
+    make(tmp_path, again, version="unfinished")
+    assert 0 < len(again.calls) < 40  # completed, not made anew
+
+
+def make_slowly(data_set, version, begun) -> None:
+    """Make a cache whose first picture says that the lock is held, and waits for the other."""
+    decoder = Decoder()
+
+    def decode(files):
+        begun.set()
+        time.sleep(0.05)
+        return decoder(files)
+
+    make(data_set, decode, version=version)
+
+
+def test_two_processes_may_make_two_caches_of_one_data_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(picture_cache, "KEPT_SECONDS", -1)
+    begun = threading.Event()
+    first = threading.Thread(target=make_slowly, args=(tmp_path, "a", begun))
+    first.start()
+    assert begun.wait(60)
+    assert len(make(tmp_path, version="b")) == 2  # waits, and then finds its folder
+    first.join()
 
 
 def hold(data_set, parent) -> None:
@@ -185,7 +222,8 @@ def hold(data_set, parent) -> None:
 
 
 @pytest.mark.skipif(picture_cache.fcntl is None, reason="Windows keeps files in use by itself")
-def test_a_cache_in_use_by_another_process_is_not_removed(tmp_path):
+def test_a_cache_in_use_by_another_process_is_not_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(picture_cache, "KEPT_SECONDS", -1)
     context = multiprocessing.get_context("spawn")
     child, parent = context.Pipe()
     process = context.Process(target=hold, args=(tmp_path, parent))

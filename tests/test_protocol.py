@@ -160,3 +160,15 @@ def test_three_classes_and_cross_entropy_belong_together():
     assert preset("smoke", "cracks", {"classes": "three"}) == preset("smoke"), "for roads alone"
     with pytest.raises(ValueError, match="the U-Net has one output"):
         preset("smoke", "roads", {"classes": "three", "architecture": "unet"})
+
+
+@pytest.mark.parametrize("overrides", [{"tile": {96, 97}},
+                                       {"loss": "tversky", "weight": {0.3, 0.7}}])
+def test_a_set_has_no_order_and_is_refused(overrides):
+    with pytest.raises(ValueError, match="expected|must be"):
+        preset("quick", overrides=overrides)
+
+
+def test_a_field_that_is_no_text_is_named():
+    with pytest.raises(ValueError, match="Unknown protocol field 1"):
+        preset("quick", overrides={1: 2})

@@ -125,9 +125,12 @@ def test_a_date_in_the_corner_is_no_overlap():
     assert overlapping_pairs([find_details(picture) for picture in pictures]) == []
 
 
-def test_pictures_without_details_overlap_with_nothing():
+@pytest.mark.parametrize("all_pairs_up_to", [0, 500])
+def test_pictures_without_details_overlap_with_nothing(monkeypatch, all_pairs_up_to):
+    monkeypatch.setattr(split, "ALL_PAIRS_UP_TO", all_pairs_up_to)
     blank = find_details(np.full((300, 400), 128, np.uint8))
     assert len(blank.points) == 0
+    assert overlapping_pairs([blank, blank]) == []
     assert overlapping_pairs([blank, blank, find_details(grey(photograph(0)))]) == []
 
 

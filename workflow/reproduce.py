@@ -169,7 +169,7 @@ def unknown_parameters(plan: list[Stage], shared: dict) -> str:
     known = set()
     for stage in plan:
         known |= parameter_names(NOTEBOOKS / f"{stage.notebook}.ipynb")
-    unknown = sorted(set(shared) - known)
+    unknown = sorted(map(str, set(shared) - known))
     if not unknown:
         return ""
     return (f"No notebook has a parameter {', '.join(unknown)}: expected some of "

@@ -7,7 +7,6 @@ a warning makes its result doubtful, a note is a fact to know.
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +16,9 @@ import scipy.fft
 from tqdm import tqdm
 
 from crackutils.data import split
-from crackutils.data.decoding import decode, stored_grey_levels
+from crackutils.data.decoding import decode, memory_of, stored_grey_levels
 from crackutils.data.layouts import SUFFIXES, UNDIVIDED, Layout, recognise
+from crackutils.data.picture_cache import decode_in_order
 from crackutils.data.samples import DataError, Files, file_errors, printable
 from crackutils.protocol import Protocol, preset
 
@@ -112,10 +112,10 @@ def examine(folder: str | Path, protocol: Protocol | None = None) -> list[Findin
                         "Correct this first, then examine the folder again.")]
     jobs = [(part, files) for part, members in parts.items() for files in members]
     with_overlaps = protocol.task == "cracks" and len(jobs) <= SEARCH_OVERLAPS_UP_TO
-    with ThreadPoolExecutor() as pool:
-        inspected = pool.map(lambda job: inspect(*job, layout, protocol, with_overlaps), jobs)
-        facts = list(tqdm(inspected, "examining", len(jobs), unit="pair", file=sys.stdout,
-                          mininterval=2, delay=2))
+    inspected = decode_in_order(jobs, lambda job: inspect(*job, layout, protocol, with_overlaps),
+                                lambda job: memory_of(job[1]))
+    facts = list(tqdm(inspected, "examining", len(jobs), unit="pair", file=sys.stdout,
+                      mininterval=2, delay=2))
     readable = [one for one in facts if one.error is None]
     set_groups(readable)
     findings = [*unreadable_pairs([one for one in facts if one.error is not None]), *unused]
@@ -124,7 +124,8 @@ def examine(folder: str | Path, protocol: Protocol | None = None) -> list[Findin
     if protocol.task == "cracks" and not with_overlaps:
         findings.append(Finding(
             "note", "overlaps", (), "overlapping photographs were not looked for: there are more "
-            f"than {SEARCH_OVERLAPS_UP_TO:,} pairs", "", "The division into parts looks for them."))
+            f"than {SEARCH_OVERLAPS_UP_TO:,} pairs", "",
+            "The division into parts looks for them." if UNDIVIDED in parts else ""))
     if UNDIVIDED in parts and len(readable) == len(jobs):
         try:
             split.divide(folder, parts[UNDIVIDED], [one.content_group for one in facts])

@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import sys
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -28,12 +29,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
 from crackutils.data.samples import WIDTH_UNIT, Files, Sample
 from crackutils.device import usable_cores
+from crackutils.files import locked
 
 try:
     import fcntl
@@ -44,6 +45,7 @@ FORMAT = 2  # to be raised whenever decoding changes, or the form in which pictu
 TYPES = {"images": (np.uint8, (-1, 3)), "masks": (np.uint8, (-1,)), "widths": (np.uint16, (-1,))}
 BYTES_A_PIXEL = {"images": 3, "masks": 1, "widths": 2}
 INDEX, COMPLETE = "index.jsonl", "complete.json"
+KEPT_SECONDS = 30 * 24 * 3600  # after it was opened last; other choices may need it again
 SYNC_BYTES = 2**28  # written between two waits for the disk
 DECODING_BYTES = 2**31  # memory that pictures may take while they are decoded
 
@@ -155,14 +157,17 @@ def open_cache(data_set: Path, version: str, parts: dict[str, list[Files]],
     Of two processes that open caches of one data set, the second waits for the first.
     """
     cache = data_set / f"{FORMAT}-{version}"
-    cache.mkdir(parents=True, exist_ok=True)
     kinds = ["images", "masks"] + (["widths"] if with_widths else [])
-    with FileLock(data_set / ".lock"):
+    with locked(data_set / ".lock"):
+        cache.mkdir(exist_ok=True)  # under the lock: who holds it removes unused folders
         if not is_whole(cache, sum(map(len, parts.values())), kinds):
             fill(cache, parts, decode, memory_of, kinds)
             for other in data_set.iterdir():
-                if other.is_dir() and other != cache:
+                old = time.time() - other.stat().st_mtime > KEPT_SECONDS
+                if other.is_dir() and other != cache and (
+                        old or not other.name.startswith(f"{FORMAT}-")):
                     remove_unused(other)
+        os.utime(cache)
         return {part: open_part(cache, part) for part in parts}
 
 

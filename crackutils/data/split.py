@@ -30,8 +30,9 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from crackutils.data.decoding import eight_bits, open_picture, unreadable, upright
+from crackutils.data.decoding import eight_bits, memory_of, open_picture, unreadable, upright
 from crackutils.data.layouts import UNDIVIDED, recognise
+from crackutils.data.picture_cache import decode_in_order
 from crackutils.data.samples import DataError, Files, note
 from crackutils.files import write_atomically
 from crackutils.protocol import Protocol
@@ -52,9 +53,10 @@ ALL_PAIRS_UP_TO = 500  # pictures; in larger sets only promising pairs are compa
 PROMISING = 20  # partners of each picture in such a set
 INDEXED_DETAILS, NEIGHBOURS = 500, 8  # details of a picture, and neighbours of each, that vote
 
-METHOD = [THUMBNAIL_SIDE, MOST_DIFFERENT_BITS, LEAST_CORRELATION, DETAIL_SIDE, MOST_DETAILS,
-          QUICK_DETAILS, QUICK_AGREEING, LEAST_AGREEING, TOLERANCE, LEAST_DISTANCE, LARGEST_SCALE,
-          ALL_PAIRS_UP_TO, PROMISING, INDEXED_DETAILS, NEIGHBOURS]  # names the cached groups
+# a change of any makes cached groups invalid; the first number is raised when the code changes
+METHOD = [1, cv2.__version__, THUMBNAIL_SIDE, MOST_DIFFERENT_BITS, LEAST_CORRELATION, DETAIL_SIDE,
+          MOST_DETAILS, QUICK_DETAILS, QUICK_AGREEING, LEAST_AGREEING, TOLERANCE, LEAST_DISTANCE,
+          LARGEST_SCALE, ALL_PAIRS_UP_TO, PROMISING, INDEXED_DETAILS, NEIGHBOURS]
 
 VALIDATION_SHARE, TEST_SHARE = 0.12, 0.2  # of a data set without parts of its own
 
@@ -84,9 +86,7 @@ class Appearance(NamedTuple):
 
 def appearance(path: Path, content: bytes, with_details: bool = True) -> Appearance:
     """The appearance of a picture from its file's bytes; a JPEG is decoded at a reduced size.
-
-    Raises `DataError` if the picture can't be read.
-    """
+    Raises `DataError` if the picture can't be read."""
     picture = open_picture(path, content)
     try:
         side = DETAIL_SIDE if with_details else 2 * THUMBNAIL_SIDE
@@ -107,10 +107,8 @@ def thumbnail(grey: np.ndarray) -> np.ndarray:
 
 def perceptual_hash(picture: np.ndarray) -> np.uint64:
     """63 bits: which of the 8 x 8 lowest frequencies, without the constant, exceed their median.
-
     This is the "pHash" of Zauner, "Implementation and benchmarking of perceptual image hash
-    functions", 2010, on a thumbnail.
-    """
+    functions", 2010, on a thumbnail."""
     lowest = scipy.fft.dctn(picture)[:8, :8].reshape(-1)[1:]
     return np.packbits(np.append(lowest > np.median(lowest), False)).view(np.uint64)[0]
 
@@ -121,10 +119,8 @@ def eight_positions(picture: np.ndarray) -> list[np.ndarray]:
 
 
 def spectrum(picture: np.ndarray) -> np.ndarray:
-    """The Fourier transform of a thumbnail's fine structure, scaled to norm 1.
-
-    Light and shade are similar in many photographs; their grain is not.
-    """
+    """The Fourier transform of a thumbnail's fine structure, scaled to norm 1. Light and shade are
+    similar in many photographs; their grain is not."""
     fine = picture - cv2.GaussianBlur(picture, (0, 0), 4)
     fine -= fine.mean()
     return scipy.fft.rfft2(fine / max(float(np.linalg.norm(fine)), 1e-6))
@@ -256,14 +252,14 @@ def overlapping_pairs(details: Sequence[Details]) -> list[tuple[int, int]]:
 
 
 def promising_pairs(details: Sequence[Details]) -> list[tuple[int, int]]:
-    """Pairs of each picture with those that hold the most neighbours of its details.
-
-    The neighbours come from randomized k-d trees (Muja and Lowe, VISAPP 2009) over all pictures.
-    """
+    """Pairs of each picture with those that hold the most neighbours of its details. The neighbours
+    come from randomized k-d trees (Muja and Lowe, VISAPP 2009) over all pictures."""
     strongest = [picture.strongest(INDEXED_DETAILS).descriptors for picture in details]
     owner = np.repeat(np.arange(len(details)), [len(rows) for rows in strongest])
     cv2.setRNGSeed(0)  # the trees are drawn
     kd_trees = 1  # FLANN's number for them
+    if len(owner) < NEIGHBOURS:
+        return []
     index = cv2.flann.Index(np.concatenate(strongest).astype(np.float32),
                             {"algorithm": kd_trees, "trees": 4})
     pairs = set()
@@ -294,8 +290,9 @@ def content_groups(files: Sequence[Files], runs: Path) -> list[int]:
         groups = json.loads(cached.read_text())
         if len(groups) == len(files):
             return groups
-    with ThreadPoolExecutor() as pool:
-        looks = list(pool.map(lambda one: appearance(one.image, one.image.read_bytes()), files))
+    looks = list(decode_in_order(
+        [image for _, image in images],
+        lambda image: appearance(image.image, image.contents()[0]), memory_of))
     pairs = duplicate_pairs([look.thumbnail for look in looks])
     pairs += overlapping_pairs([look.details for look in looks])
     groups = connected(len(files), pairs).tolist()
@@ -316,10 +313,8 @@ FRAME_NAME = re.compile(r"^(.*\D)(\d{3,})$")  # a number of three digits or more
 
 def video_and_frame(name: str) -> tuple[str, int] | None:
     """The video's name and the frame's number in a picture's name, None where there is no number.
-
     `Seq05VD_f00120` is frame 120 of Seq05VD, `0001TP_008550` frame 8550 of 0001TP. A frame's number
-    has at least three digits and stands at the end, behind other characters.
-    """
+    has at least three digits and stands at the end, behind other characters."""
     match = FRAME_NAME.match(name)
     if match is None:
         return None
@@ -366,11 +361,9 @@ def in_order_of(files: Sequence[Files], kept: Sequence[Files]) -> list[Files]:
 
 
 def divide(folder: Path, files: Sequence[Files], groups: Sequence[int]) -> dict[str, list[Files]]:
-    """All three parts of an undivided data set: each content group goes to one part.
-
-    A group goes to the first of test (20 %) and validation (12 %) that has room for it, else to
-    train; the order of the groups is that of their smallest hash of a name.
-    """
+    """All three parts of an undivided data set: each content group goes to one part. A group goes
+    to the first of test (20 %) and validation (12 %) that has room for it, else to train; the order
+    of the groups is that of their smallest hash of a name."""
     members = {}
     for one, group in zip(files, groups, strict=True):
         members.setdefault(group, []).append(one)

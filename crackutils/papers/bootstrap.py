@@ -42,7 +42,8 @@ def frame_weights(names: Sequence[str], draws: int = DRAWS) -> np.ndarray | None
     Why k - 1: if k units are drawn from k, the variance of their mean is too small by the factor
     (k - 1) / k, which is one half for a video of two blocks. Drawing k - 1 units makes it right
     (Rao and Wu 1988, "Resampling inference with complex survey data", JASA 83). The weights are
-    how often a picture was drawn, scaled so that a video's weights sum to its number of frames.
+    how often a picture was drawn, scaled so that the weights of a long video sum to its number of
+    frames, and those of the shorter units to the number of these units.
 
     Limits: with a handful of blocks the intervals are still too narrow. For frames that follow an
     AR(1) process with a correlation of 0.8 between neighbours, the 95 % interval of a mean holds
