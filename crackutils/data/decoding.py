@@ -43,8 +43,8 @@ def decode(files: Files, contents: list[bytes | None], layout: Layout,
     """Decode a sample from the bytes of its files (image, mask, widths or None).
 
     The protocol's `mask_threshold` and `classes` decide which class a mask's level or label has.
-    Image and mask are turned as their EXIF orientation says. If a mask has no orientation and fits
-    its image only before that is turned, it is turned like its image. Raises `DataError` for what
+    Image and mask are turned as their EXIF orientation says. A mask that has no orientation and
+    fits only the unturned image is turned like that image. Raises `DataError` for what
     can't be read, with the file, what was expected and what was found.
     """
     try:
@@ -142,7 +142,7 @@ def stored_grey_levels(path: Path, content: bytes) -> np.ndarray:
 
 
 def eight_bits(path: Path, picture: Image.Image) -> Image.Image:
-    """The picture with 8 bits a channel: 16 bits are reduced to 8, floats up to 1 are scaled.
+    """The picture in 8 bits: levels / 257 if any exceeds 255; floats * 255 if none exceeds 1.
 
     Raises `DataError` for levels below 0, above 65535 or not finite.
     """

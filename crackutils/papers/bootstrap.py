@@ -95,8 +95,8 @@ def draws_over_seeds(values: np.ndarray) -> np.ndarray:
     Each draw of the frames is combined with ten draws that vary the seeds. These follow Student's
     distribution: if the frames did not matter, the middle 95 % of the draws would be the t-interval
     of the mean. The random numbers are the same for all losses, so draws of two losses may be
-    subtracted, which gives the interval of the paired difference. Every random number of the seeds
-    is used with both signs, so that they do not shift the mean.
+    subtracted, which gives the interval of the paired difference. Every Student draw is used with
+    both signs, so that the mean does not shift.
     """
     values = np.tile(values, SEED_DRAWS)
     seeds, draws = values.shape

@@ -103,7 +103,7 @@ def kernels_and_layers(source: Source, shown: list[Picture], loss: str = "relu",
 
 @house_style
 def by_weight(source: Source, shown: list[Picture], loss: str) -> Figure | None:
-    """Fig. 9, 10, 11 or 12 of paper A: the four weights of a function, at its table's threshold."""
+    """Fig. 9, 10, 11 or 12 of paper A: a loss with four weights, at its table's threshold."""
     rows = published.table(TABLE_OF[loss])
     columns = [(f"w = {weight:g}", source, loss, weight, threshold)
                for weight, threshold in zip(rows["weight"], rows["threshold"])]

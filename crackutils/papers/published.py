@@ -164,7 +164,7 @@ def as_balanced_step(loss: str, weight: float | None = None) -> tuple[float, flo
 
 
 def posterior(loss: str, prediction, weight: float | None = None) -> np.ndarray:
-    """The probability q of a crack for which the prediction p has the lowest expected loss.
+    """The crack probability q at which the prediction p has the lowest expected loss.
 
     There the slope of the expected loss q L(p, 1) + (1 - q) L(p, 0) is 0, so q = L0' / (L0' - L1').
     L1' and L0', the slopes for crack and background, come from automatic differentiation. For class

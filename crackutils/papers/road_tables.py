@@ -187,7 +187,7 @@ def encoder_sentence(table: pd.DataFrame) -> str:
 
 
 def by_threshold(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `iou_table`: IoU at .5 and at the threshold chosen on the validation part."""
+    """The columns of `iou_table` for IoU at .5 and at the threshold chosen on validation."""
     names = {"label": "label", "iou": "iou at .5", "threshold_selected": "validation's threshold",
              "iou_selected": "iou there", "seeds": "seeds", "missing_seeds": "missing seeds"}
     return table.reindex(columns=list(names)).rename(columns=names).round(3)
