@@ -34,6 +34,7 @@ from crackutils.data.decoding import eight_bits, memory_of, open_picture, unread
 from crackutils.data.layouts import UNDIVIDED, recognise
 from crackutils.data.picture_cache import decode_in_order
 from crackutils.data.samples import DataError, Files, note
+from crackutils.device import usable_cores
 from crackutils.files import write_atomically
 from crackutils.protocol import Protocol
 
@@ -244,7 +245,7 @@ def overlapping_pairs(details: Sequence[Details]) -> list[tuple[int, int]]:
     """
     every = len(details) <= ALL_PAIRS_UP_TO
     pairs = list(combinations(range(len(details)), 2)) if every else promising_pairs(details)
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:  # matrix products have threads of their own
         found = pool.map(lambda pair: overlap(details[pair[0]], details[pair[1]]), pairs)
         bar = tqdm(found, "comparing photographs", len(pairs), unit="pair", file=sys.stdout,
                    mininterval=2, delay=2)

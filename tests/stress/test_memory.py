@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).with_name("larger_than_memory.py")
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """300 pairs of 1024 x 1024: 1,200 MiB decoded."""
+    """300 pairs of 1024 x 1024, 1,200 MiB decoded, divided by lists."""
     folder = tmp_path_factory.mktemp("large") / "photos"
     for kind in ("images", "masks"):
         (folder / kind).mkdir(parents=True)
@@ -24,6 +24,9 @@ def pictures(tmp_path_factory):
         Image.fromarray(small).resize((1024, 1024)).save(folder / "images" / f"{index}.jpg")
         mask = (generator.random((32, 32)) < 0.05).astype(np.uint8) * 255
         Image.fromarray(mask).resize((1024, 1024), 0).save(folder / "masks" / f"{index}.png")
+    for name, numbers in (("train", range(200)), ("val", range(200, 240)),
+                          ("test", range(240, 300))):
+        (folder / f"{name}.txt").write_text("".join(f"{number}\n" for number in numbers))
     return folder
 
 
