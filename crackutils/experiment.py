@@ -35,12 +35,13 @@ ADVICE = ("Likely causes: too few steps or too low a learning_rate; masks that a
 
 def complete(protocol: Protocol, dataset: Dataset, runs: Path, results: Path | None,
              device: str = "auto", devices: int = 1, strategy: str = "auto",
-             num_nodes: int = 1) -> Path:
+             num_nodes: int = 1, unseen: dict[str, Part] | None = None) -> Path:
     """The folder of a run's complete record: found in `runs`, then in `results`, else made now.
 
-    An unfinished run is resumed. `device`, `devices` (GPUs, or processes on a CPU), `strategy` and
-    `num_nodes` are those of `crackutils.device.decide`, whose errors are raised; `RecordError` if
-    there are several records of the run, or a checkpoint that is not its own.
+    An unfinished run is resumed. A run that is made now is also counted on `unseen`, parts of other
+    data sets by name. `device`, `devices` (GPUs, or processes on a CPU), `strategy` and `num_nodes`
+    are those of `crackutils.device.decide`, whose errors are raised; `RecordError` if there are
+    several records of the run, or a checkpoint that is not its own.
     """
     roots = {"runs": runs} | ({"results": results} if results else {})
     existing = records.find(roots, protocol, dataset.name, dataset.fingerprint)
@@ -54,7 +55,7 @@ def complete(protocol: Protocol, dataset: Dataset, runs: Path, results: Path | N
     record = records.record_folder(runs, decided, dataset.name, dataset.fingerprint)
     records.warn_of_other_precision(record, protocol, dataset.fingerprint)
     share = functools.partial(make, protocol=decided, dataset=dataset, hardware=hardware,
-                              record=record)
+                              record=record, unseen=unseen or {})
     if UNDER_TORCHRUN:  # its processes give up if one of them waits long: `make` takes the lock
         launch(hardware, share)
     else:
@@ -66,7 +67,7 @@ def complete(protocol: Protocol, dataset: Dataset, runs: Path, results: Path | N
 
 
 def make(fabric: Fabric, protocol: Protocol, dataset: Dataset, hardware: Hardware,
-         record: Path) -> None:
+         record: Path, unseen: dict[str, Part]) -> None:
     """Train, evaluate and write the record, in each of the processes that share the run."""
     takes_lock = UNDER_TORCHRUN and fabric.is_global_zero
     with files.locked(record / records.LOCK, wait=False) if takes_lock else nullcontext():
@@ -87,8 +88,8 @@ def make(fabric: Fabric, protocol: Protocol, dataset: Dataset, hardware: Hardwar
         if fabric.world_size > 1:  # batch norm that is not synchronised differs by process
             model.load_state_dict(fabric.broadcast(model.state_dict()))
         evaluation_start = time.monotonic()
-        counts = evaluate(model, {"validation": dataset.validation, "test": dataset.test},
-                          protocol, hardware, fabric)
+        parts = {"validation": dataset.validation, "test": dataset.test, **unseen}
+        counts = evaluate(model, parts, protocol, hardware, fabric)
         if fabric.is_global_zero:
             samples = sample_predictions(model, dataset, protocol, hardware, fabric)
             seconds = {"training_seconds": trained.seconds,
@@ -108,7 +109,7 @@ def validation_iou(model, part: Part, protocol: Protocol, hardware: Hardware,
     images with statistics of its own.
     """
     try:
-        counts = evaluate(model, {"validation": part}, protocol, hardware, fabric)
+        counts = evaluate(model, {"validation": part}, protocol, hardware, fabric, details=False)
     except NoProbabilitiesError:
         # the predictions are NaN, so the next training loss will be too; that error names the batch
         return float("nan")

@@ -13,14 +13,16 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
-# The names in tables and legends, in the order of the papers; the last three are additions.
+# The names in tables and legends, in the order of the papers; from Jaccard on they are additions.
 NAMES = {"mse": "MSE", "balanced_step": "Balanced Step",
          "squared_balanced_step": "Squared & Balanced Step", "step": "Step", "relu": "ReLU",
          "bce": "BCE", "dice": "Dice", "tversky": "Tversky", "bce_dice": "BCE-Dice",
-         "jaccard": "Jaccard", "focal": "Focal", "cross_entropy": "Cross entropy"}
+         "jaccard": "Jaccard", "focal": "Focal", "weighted_bce": "Weighted BCE",
+         "dice_cldice": "Dice-clDice", "cross_entropy": "Cross entropy"}
 WEIGHTED = ("balanced_step", "squared_balanced_step", "step", "relu")  # paper A's proposals
 PAIR_WEIGHTED = ("tversky", "bce_dice")
 UNWEIGHTED = ("mse", "bce", "dice", "jaccard", "cross_entropy")
+SKELETON_ITERATIONS = 5  # clDice's soft skeleton then reaches the middle of cracks 10 px wide
 THREE_CLASS = ("dice", "tversky", "bce_dice", "jaccard", "focal", "cross_entropy")
 
 
@@ -35,8 +37,9 @@ def check_weight(loss: str, weight) -> None:
 
     MSE, BCE, Dice, Jaccard and cross entropy take no weight (`None`). Balanced Step takes
     0 <= w < 1, since from 1 on background pixels would have a weight of zero or less. Squared &
-    Balanced Step, Step and ReLU take any finite w >= 0. Focal takes gamma = 0 or gamma >= 1.
-    Tversky `(alpha, beta)` and BCE-Dice `(bce, dice)` take two finite numbers >= 0, not both 0.
+    Balanced Step, Step, ReLU and weighted BCE take any finite w >= 0. Focal takes gamma = 0 or
+    gamma >= 1. Dice-clDice takes 0 <= w <= 1, the share of clDice. Tversky `(alpha, beta)` and
+    BCE-Dice `(bce, dice)` take two finite numbers >= 0, not both 0.
     """
     check_loss(loss)
     if loss in UNWEIGHTED:
@@ -57,6 +60,9 @@ def check_weight(loss: str, weight) -> None:
     if loss == "balanced_step" and weight >= 1:
         raise ValueError(f"balanced_step takes a weight from 0 to below 1, got {weight!r}: from 1 "
                          "on, background pixels would count nothing or be rewarded for errors.")
+    if loss == "dice_cldice" and weight > 1:
+        raise ValueError(f"dice_cldice takes a weight from 0 to 1, got {weight!r}: it is the share "
+                         "of clDice in the loss, and Dice has the rest.")
     if loss == "focal" and 0 < weight < 1:
         raise ValueError(f"focal takes a weight (gamma) of 0 or from 1 on, got {weight!r}: between "
                          "0 and 1 its gradient is NaN where a prediction is exactly right.")
@@ -215,8 +221,36 @@ def focal(prediction: Tensor, target: Tensor, *, weight: float) -> Tensor:
     return (error.abs() ** weight * cross_entropies).mean()
 
 
+def weighted_bce(prediction: Tensor, target: Tensor, *, weight: float) -> Tensor:
+    """Class-weighted BCE, mean(-w y log p - (1 - y) log(1 - p)), w >= 0 (not in the papers).
+
+    A crack pixel has the weight w, a background pixel 1. Range [0, 100 max(1, w)]; the logarithms
+    are clamped as for BCE. An empty mask gives mean(-log(1 - p)).
+    """
+    _check("weighted_bce", prediction, target, weight)
+    class_weights = 1 + (weight - 1) * target
+    return functional.binary_cross_entropy(prediction, target, class_weights)
+
+
+def dice_cldice(prediction: Tensor, target: Tensor, *, weight: float) -> Tensor:
+    """(1 - w) * Dice + w * clDice, 0 <= w <= 1, for thin structures (not in the papers).
+
+    Shit et al., "clDice", CVPR 2021: clDice compares each mask with the other's skeleton, so a fine
+    crack counts as much as a wide one of the same length. Computed by MONAI for each image (with a
+    smoothing of 1, and `SKELETON_ITERATIONS` erosions for the soft skeleton) and averaged over the
+    batch. Shape N x 1 x H x W. Range [0, 1]. An empty mask gives a value between 0 (for an empty
+    prediction) and 1.
+    """
+    # imported here because it takes seconds, and most who import this module don't need it
+    from monai.losses import SoftDiceclDiceLoss
+
+    _check("dice_cldice", prediction, target, weight)
+    return SoftDiceclDiceLoss(iter_=SKELETON_ITERATIONS, alpha=float(weight))(prediction, target)
+
+
 LOSSES = {loss.__name__: loss for loss in (mse, balanced_step, squared_balanced_step, step, relu,
-                                           bce, dice, tversky, bce_dice, jaccard, focal)}
+                                           bce, dice, tversky, bce_dice, jaccard, focal,
+                                           weighted_bce, dice_cldice)}
 
 
 def _three_class_loss(loss: str, logits: Tensor, target: Tensor, weight,
@@ -257,10 +291,11 @@ def loss_from_logits(loss: str, logits: Tensor, target: Tensor, *, weight=None,
     Logits N x 3 x H x W with a target N x 1 x H x W of class indices are three classes, and `loss`
     must be one of `THREE_CLASS`. All other logits are binary, with a target of their shape;
     `output` says how they become probabilities: by the sigmoid, or "clipped" to [0, 1]. With the
-    sigmoid, the cross entropy in BCE, BCE-Dice and focal is computed from the logits themselves,
-    since its gradient would vanish where the sigmoid saturates. `smoothing` concerns Dice, Tversky
-    and Jaccard alone. `pooling="image"` gives the mean of the images' losses instead of the loss
-    of the batch. Raises `ValueError` for an unknown loss, a weight out of range and wrong shapes.
+    sigmoid, cross entropies (of BCE, weighted BCE, BCE-Dice and focal) are computed from the logits
+    themselves, since their gradient would vanish where the sigmoid saturates. `smoothing` concerns
+    Dice, Tversky and Jaccard alone. `pooling="image"` gives the mean of the images' losses instead
+    of the loss of the batch. Raises `ValueError` for an unknown loss, a weight out of range and
+    wrong shapes.
     """
     if pooling == "image":
         values = [loss_from_logits(loss, image_logits, image_target, weight=weight,
@@ -279,6 +314,9 @@ def loss_from_logits(loss: str, logits: Tensor, target: Tensor, *, weight=None,
         return LOSSES[loss](logits.clamp(0, 1), target, weight=weight, **options)
     if loss == "bce":
         return functional.binary_cross_entropy_with_logits(logits, target)
+    if loss == "weighted_bce":
+        class_weights = 1 + (weight - 1) * target
+        return functional.binary_cross_entropy_with_logits(logits, target, class_weights)
     if loss == "focal":
         return sigmoid_focal_loss(logits, target, alpha=-1, gamma=weight, reduction="mean")
     prediction = torch.sigmoid(logits)

@@ -5,10 +5,11 @@ import os
 import subprocess
 import sys
 
+import miniatures
 import pandas as pd
 import pytest
 
-from crackutils import files
+from crackutils import files, records
 
 
 def run_gpu_benchmark(folder, *words):
@@ -53,8 +54,8 @@ def test_a_benchmark_runs_and_leaves_its_table(tmp_path, name):
 
 def test_the_road_study_lists_every_run_that_has_no_record(tmp_path):
     answer = subprocess.run(
-        [sys.executable, "benchmarks/roads.py", "--data", "synthetic", "--protocol", "smoke",
-         "--runs", str(tmp_path), "--seeds", "2", "--minutes", "0", "--part", "2/2"],
+        [sys.executable, "benchmarks/study.py", "roads", "--protocol", "smoke",
+         "--runs", str(tmp_path), "--seeds", "0", "1", "--minutes", "0", "--part", "2/2"],
         cwd=files.ROOT, env=os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1"}, check=True,
         capture_output=True, text=True)
     remaining = answer.stdout.strip().splitlines()[-1].removeprefix("open: ").split(", ")
@@ -62,6 +63,20 @@ def test_the_road_study_lists_every_run_that_has_no_record(tmp_path):
     assert len(set(remaining)) == len(remaining) == (7 * 2 + 4 + 4) // 2
     assert remaining[0].startswith("dice-none-0-")
     assert not list(tmp_path.glob("smoke/**/complete.json"))
+
+
+def test_the_crack_study_counts_each_network_on_unseen_photographs_too(tmp_path):
+    miniatures.plain(tmp_path / "walls", 3)
+    subprocess.run(
+        [sys.executable, "benchmarks/study.py", "cracks", "--protocol", "smoke", "--runs",
+         str(tmp_path / "runs"), "--seeds", "7", "--part", "1/13", "--unseen",
+         str(tmp_path / "walls")],
+        cwd=files.ROOT, env=os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1"}, check=True)
+    record, = (tmp_path / "runs" / "smoke" / "synthetic" / "records").iterdir()
+    counts = records.read_arrays(record / "counts.npz")
+    assert record.name.startswith("mse-none-7-")
+    assert counts["walls_true_positives"].shape == (3, 110)
+    assert "walls_claimed_near" in counts and "test_claimed_near" not in counts
 
 
 def first_steps(folder, *options) -> pd.DataFrame:

@@ -5,9 +5,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 from torch import nn
 
 from crackutils import evaluation
+from crackutils.data import load
 from crackutils.data.picture_cache import Part
 from crackutils.data.samples import Sample
 from crackutils.device import Hardware, fabric_for
@@ -117,6 +119,70 @@ def test_a_network_sees_no_more_than_a_tile():
     of_large, of_changed = predicted(network, protocol, large, changed)
     assert torch.equal(of_large[..., :16], of_changed[..., :16])
     assert not torch.allclose(of_large[..., 16:], of_changed[..., 16:])
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 6, 7, 8])
+@pytest.mark.parametrize("angle, tolerance", [(0, 0.5), (30, 0.9), (45, 0.9), (90, 0.5)])
+def test_the_estimated_width_of_a_straight_crack_is_within_a_pixel(width, angle, tolerance):
+    rows, columns = np.mgrid[:120, :120] - 59.5
+    across = rows * np.cos(np.radians(angle)) + columns * np.sin(np.radians(angle))
+    mask = (np.abs(across + 0.25) < width / 2).astype(np.uint8)  # .25: no edge lies on a pixel
+    estimate = evaluation.estimated_width(mask)
+    assert ((estimate > 0) == (mask > 0)).all()
+    assert abs(np.median(estimate[mask > 0]) - width) <= tolerance
+
+
+def test_the_estimated_width_of_synthetic_cracks_is_within_half_a_pixel(tmp_path):
+    dataset = load("synthetic", preset("quick", overrides={"counts": (2, 1, 24)}), tmp_path)
+    known = np.concatenate([sample.width[sample.mask > 0] for sample in dataset.test])
+    estimate = np.concatenate([evaluation.estimated_width(sample.mask)[sample.mask > 0]
+                               for sample in dataset.test])
+    for low, high in ((1, 2), (2, 3), (3, 5), (5, 8)):
+        inside = (known >= low) & (known < high)
+        assert inside.sum() > 500
+        assert abs(np.median(estimate[inside] - known[inside])) <= 0.5
+    assert evaluation.estimated_width(np.zeros((9, 9), np.uint8)).max() == 0
+
+
+def test_detailed_counts_are_brute_force():
+    generator = np.random.default_rng(3)
+    mask = np.zeros((24, 30), np.uint8)
+    mask[5:9, 3:20], mask[:, 25] = 1, 1
+    prediction = ndimage.gaussian_filter(mask + 0.6 * generator.random(mask.shape), 1)
+    prediction = np.clip(prediction, 0, 1).astype(np.float32)
+    width = evaluation.estimated_width(mask)
+    counts = evaluation.detailed_counts(prediction, Sample("a", None, mask, width), (1, 2))
+    cracks = np.argwhere(mask)
+    stratum = np.digitize(width, evaluation.WIDTH_EDGES)
+    assert len(set(stratum[mask > 0].tolist())) > 1
+    for index in (0, 7, 12, 16):
+        claimed = prediction >= np.float32(evaluation.DETAIL_THRESHOLDS[index])
+        claims = np.argwhere(claimed)
+        apart = np.sqrt(((claims[:, None] - cracks[None]) ** 2).sum(axis=2))
+        for number, tolerance in enumerate((1, 2)):
+            assert counts["claimed_near"][number, index] == \
+                (apart.min(axis=1) <= tolerance).sum()
+            found = apart.min(axis=0) <= tolerance
+            assert counts["found_near_by_width"][number, :, index].tolist() == \
+                np.bincount(stratum[tuple(cracks[found].T)], minlength=5).tolist()
+        skeleton = evaluation.skeleton_of(claimed)
+        assert counts["claimed_skeleton"][index] == skeleton.sum() > 0
+        assert counts["claimed_skeleton_right"][index] == (skeleton & (mask > 0)).sum()
+        assert counts["skeleton_found"][index] == (evaluation.skeleton_of(mask > 0) & claimed).sum()
+
+
+def test_cracks_in_photographs_are_counted_by_estimated_width_and_with_a_tolerance():
+    protocol = preset("smoke")
+    photograph = sample(32, 40)
+    photograph.mask[10:13] = 1
+    parts = {"test": Part.of([photograph, photograph]), "elsewhere": Part.of([photograph])}
+    arrays = evaluation.evaluate(build(protocol), parts, protocol, HERE, fabric_for(HERE))
+    assert arrays["test_positives_by_width"].tolist() == [[0, 0, 0, 120, 0]] * 2
+    assert arrays["test_claimed_near"].shape == (2, 3, len(evaluation.DETAIL_THRESHOLDS))
+    assert arrays["elsewhere_found_near_by_width"].shape == \
+        (1, 3, 5, len(evaluation.DETAIL_THRESHOLDS))
+    plain = evaluation.evaluate(build(protocol), parts, protocol, HERE, fabric_for(HERE), False)
+    assert not any(word in name for word in ("by_width", "skeleton", "near") for name in plain)
 
 
 def test_scenes_that_were_resized_are_predicted_whole_in_one_pass():

@@ -7,18 +7,26 @@ pixels in Python numbers.
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from torchvision.ops import sigmoid_focal_loss
 
-from crackutils.losses import LOSSES, NAMES, THREE_CLASS, loss_from_logits
+from crackutils.losses import (
+    LOSSES,
+    NAMES,
+    SKELETON_ITERATIONS,
+    THREE_CLASS,
+    loss_from_logits,
+)
 from crackutils.papers import road_figures
 
 CASES = [("mse", None), ("balanced_step", 0.5), ("squared_balanced_step", 0.5), ("step", 0.5),
          ("relu", 0.5), ("bce", None), ("dice", None), ("tversky", (0.3, 0.7)),
-         ("bce_dice", (0.25, 1.0)), ("jaccard", None), ("focal", 2.0)]
+         ("bce_dice", (0.25, 1.0)), ("jaccard", None), ("focal", 2.0), ("weighted_bce", 3.0)]
 THREE_CLASS_CASES = [("dice", None), ("jaccard", None), ("tversky", (0.3, 0.3)),
                      ("tversky", (0.3, 0.7)), ("bce_dice", (0.25, 1.0)), ("focal", 2.0),
                      ("focal", 0), ("cross_entropy", None)]
@@ -38,15 +46,18 @@ VALUES = {"mse": (0.01 + 0.36 + 0.09 + 0.01) / 4,
           "bce_dice": 0.25 * CROSS_ENTROPY + 1 - 2.6 / 3.7,
           "jaccard": 1 - 1.3 / (1.3 + 0.4 + 0.7),
           "focal": -(0.01 * math.log(0.9) + 0.36 * math.log(0.4) + 0.09 * math.log(0.7)
-                     + 0.01 * math.log(0.9)) / 4}
+                     + 0.01 * math.log(0.9)) / 4,
+          "weighted_bce": -(3 * math.log(0.9) + 3 * math.log(0.4) + math.log(0.7)
+                            + math.log(0.9)) / 4}
 # the values without a positive pixel, where p = .5, .1, 0, .2 and mean(p^2) = .3 / 4
 NOTHING = [0.5, 0.1, 0.0, 0.2]
 NOTHING_BCE = -(math.log(0.5) + math.log(0.9) + math.log(0.8)) / 4
 WITHOUT_POSITIVES = {"mse": 0.075, "balanced_step": 0.5 * 0.075,
                      "squared_balanced_step": 0.25 * 0.075, "step": 0.075, "relu": 0.075,
                      "bce": NOTHING_BCE, "dice": 0, "tversky": 0, "bce_dice": 0.25 * NOTHING_BCE,
-                     "jaccard": 0, "focal": -(0.25 * math.log(0.5) + 0.01 * math.log(0.9)
-                                              + 0.04 * math.log(0.8)) / 4}
+                     "jaccard": 0, "weighted_bce": NOTHING_BCE,
+                     "focal": -(0.25 * math.log(0.5) + 0.01 * math.log(0.9)
+                                + 0.04 * math.log(0.8)) / 4}
 WEIGHTED = ["balanced_step", "squared_balanced_step", "step", "relu"]
 
 probabilities = st.lists(st.floats(0.02, 0.98), min_size=4, max_size=4)
@@ -69,6 +80,8 @@ def hand_gradient(loss: str, weight, p: torch.Tensor, y: torch.Tensor) -> torch.
         return -(y * whole - true * slope) / whole**2
     if loss == "bce":
         return (p - y) / (p * (1 - p)) / n
+    if loss == "weighted_bce":
+        return ((1 - y) / (1 - p) - weight * y / p) / n
     if loss == "focal":  # gamma = 2
         missed = 2 * (1 - p) * p.log() - (1 - p) ** 2 / p
         alarm = -2 * p * (1 - p).log() + p**2 / (1 - p)
@@ -273,7 +286,8 @@ def test_cropped_and_channels_last_tensors_give_the_same_value(loss, weight):
     *(("balanced_step", weight) for weight in (1, 1.5)),
     *((loss, weight) for loss in WEIGHTED
       for weight in (-0.1, math.nan, math.inf, "0.5", None, True, (0.5, 0.5))),
-    ("focal", 0.5), ("focal", None), ("jaccard", 1), ("relu", -1), ("step", -1e-9), ("mse", 0.5),
+    ("focal", 0.5), ("focal", None), ("jaccard", 1), ("weighted_bce", None), ("weighted_bce", -1),
+    ("dice_cldice", 1.5), ("dice_cldice", None), ("relu", -1), ("step", -1e-9), ("mse", 0.5),
     ("bce", 0), ("dice", (0.5, 0.5)),
     *((loss, weight) for loss in ("tversky", "bce_dice")
       for weight in (0.3, None, "ab", (0, 0), (0.1, 0.2, 0.3), (0.3,), (-0.1, 1), (math.nan, 1)))])
@@ -287,7 +301,9 @@ def test_the_error_on_a_weight_is_one_sentence_with_loss_and_weight(loss, weight
 @pytest.mark.parametrize("loss, weight", [("balanced_step", 0), ("balanced_step", 0.99),
                                           ("squared_balanced_step", 1.5), ("step", 1.3),
                                           ("relu", 1.3), ("tversky", (0, 1)), ("tversky", [1, 0]),
-                                          ("bce_dice", (0, 1)), ("focal", 0), ("focal", 1)])
+                                          ("bce_dice", (0, 1)), ("focal", 0), ("focal", 1),
+                                          ("weighted_bce", 0), ("dice_cldice", 0),
+                                          ("dice_cldice", 1)])
 def test_weights_at_the_edge_of_their_range_are_accepted(loss, weight):
     assert LOSSES[loss](square(PREDICTION), square(TARGET), weight=weight).item() > 0
 
@@ -308,6 +324,46 @@ def test_the_error_on_an_unknown_loss_names_it_and_the_known_ones():
     with pytest.raises(ValueError) as error:
         loss_from_logits("lovasz", square(PREDICTION), square(TARGET))
     assert is_one_sentence(error, "'lovasz'", "balanced_step")
+
+
+def soft_skeleton(picture: np.ndarray, erosions: int) -> np.ndarray:
+    """The soft skeleton of Shit et al. 2021 (their algorithm 1), by scipy."""
+    cross = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
+
+    def opened(image):
+        eroded = ndimage.grey_erosion(image, footprint=cross, mode="constant", cval=np.inf)
+        return ndimage.grey_dilation(eroded, size=3, mode="constant", cval=-np.inf)
+
+    skeleton = np.maximum(picture - opened(picture), 0)
+    for _ in range(erosions):
+        picture = ndimage.grey_erosion(picture, footprint=cross, mode="constant", cval=np.inf)
+        ridge = np.maximum(picture - opened(picture), 0)
+        skeleton = skeleton + np.maximum(ridge - skeleton * ridge, 0)
+    return skeleton
+
+
+@pytest.mark.parametrize("weight", [0, 0.3, 1])
+def test_dice_cldice_is_the_formula_of_its_paper(weight):
+    generator = np.random.default_rng(0)
+    p = generator.random((2, 1, 12, 12))
+    y = np.zeros((2, 1, 12, 12))
+    y[0, 0, 3:7], y[1, 0, :, 5] = 1, 1
+    expected = []
+    for claim, truth in zip(p[:, 0], y[:, 0]):
+        claim_skeleton, truth_skeleton = (soft_skeleton(picture, SKELETON_ITERATIONS)
+                                          for picture in (claim, truth))
+        precision = ((claim_skeleton * truth).sum() + 1) / (claim_skeleton.sum() + 1)
+        recall = ((truth_skeleton * claim).sum() + 1) / (truth_skeleton.sum() + 1)
+        cldice = 1 - 2 * precision * recall / (precision + recall)
+        dice = 1 - (2 * (claim * truth).sum() + 1) / (claim.sum() + truth.sum() + 1)
+        expected.append((1 - weight) * dice + weight * cldice)
+    target, prediction = torch.from_numpy(y), torch.from_numpy(p).requires_grad_()
+    result = LOSSES["dice_cldice"](prediction, target, weight=weight)
+    assert result.item() == pytest.approx(np.mean(expected), abs=1e-4)
+    through = loss_from_logits("dice_cldice", torch.logit(prediction), target, weight=weight)
+    assert through.item() == pytest.approx(result.item(), rel=1e-5)
+    assert torch.autograd.gradcheck(
+        lambda p: LOSSES["dice_cldice"](p, target, weight=weight), prediction, eps=1e-7, atol=1e-5)
 
 
 def three_class_batch(classes=(0, 1, 2), seed=0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -401,7 +457,7 @@ def test_the_error_on_a_target_of_other_shape_says_what_three_classes_need(shape
 
 @pytest.mark.parametrize("loss", sorted(set(NAMES) - set(THREE_CLASS)))
 def test_binary_losses_are_refused_for_three_classes(loss):
-    weight = 0.5 if loss in ("relu", "step", "balanced_step", "squared_balanced_step") else None
+    weight = 0.5 if loss in (*WEIGHTED, "weighted_bce", "dice_cldice") else None
     with pytest.raises(ValueError) as error:
         loss_from_logits(loss, *three_class_batch(), weight=weight)
     assert is_one_sentence(error, f"{loss} is no loss of three classes", "cross_entropy")

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
-from crackutils.losses import NAMES, THREE_CLASS
+from crackutils.losses import NAMES, THREE_CLASS, WEIGHTED
 from crackutils.protocol import Protocol, as_list, describe, preset, preset_of_runs
 
 SMOKE = preset("smoke")
@@ -60,7 +60,7 @@ def test_the_error_on_a_bad_value_says_what_was_expected(field, value, expected)
 
 def test_the_errors_on_unknown_names_list_the_known_ones():
     text = error_text(preset, "huge")
-    assert "'huge'" in text and "smoke, quick, cpu, paper" in text
+    assert "'huge'" in text and "smoke, quick, study, cpu, paper" in text
     assert "'boats'" in error_text(preset, "smoke", "boats")
     text = error_text(preset, "smoke", overrides={"step": 3, "name": "x"})
     assert "name, step" in text and "learning_rate" in text
@@ -144,7 +144,7 @@ def test_the_error_on_a_string_in_place_of_a_list_says_how_to_write_a_list():
 
 @pytest.mark.parametrize("loss", sorted(set(NAMES) - set(THREE_CLASS)))
 def test_binary_losses_are_refused_for_three_classes(loss):
-    weight = 0.5 if loss in ("relu", "step", "balanced_step", "squared_balanced_step") else None
+    weight = 0.5 if loss in (*WEIGHTED, "weighted_bce", "dice_cldice") else None
     overrides = {"classes": "three", "loss": loss, "weight": weight}
     assert f"{loss} is no loss of three classes" in error_text(preset, "smoke", "roads", overrides)
 

@@ -118,7 +118,8 @@ def test_imports_are_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {Requirement(line).name.replace("-", "_") for line in project["dependencies"]}
     names = {"PIL": "pillow", "cv2": "albumentations", "libarchive": "libarchive_c",
-             "yaml": "pyyaml", "nbformat": "nbconvert"}  # what these bring is theirs to pin
+             "skimage": "scikit_image", "yaml": "pyyaml",
+             "nbformat": "nbconvert"}  # what these bring is theirs to pin
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):

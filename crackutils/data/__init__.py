@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from crackutils.data.decoding import decode, framed, memory_of
-from crackutils.data.layouts import Layout, recognise
+from crackutils.data.layouts import UNDIVIDED, Layout, recognise
 from crackutils.data.picture_cache import Part, open_cache
 from crackutils.data.samples import DataError, Files, Sample, file_errors
 from crackutils.data.split import parts_of, version_of
@@ -59,19 +59,34 @@ def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
                         f"alternative drivable area: classes={protocol.classes} needs BDD100K's.")
     split = parts_of(folder, protocol, runs, protocol.counts[1] if synthetic else None)
     parts = {part: split[part] for part in PARTS}
-    jobs = [(part, files) for part in PARTS for files in parts[part]]
-    tile = protocol.tile if protocol.framing == "resize" else None
-    version = version_of(jobs, [layout.name, protocol.mask_threshold, protocol.classes, tile])
     name, place = ("synthetic", folder.parent) if synthetic else (folder.name, folder)
-    # another folder's data set may have the same name
-    key = hashlib.sha256(str(place).encode()).hexdigest()[:8]
-    opened = open_cache(
-        runs / "cache" / f"{place.name}-{key}", version, parts,
-        functools.partial(read, layout=layout, protocol=protocol, synthetic=synthetic), memory_of,
-        with_widths=tile is None and any(files.width is not None for _, files in jobs))
+    opened = open_parts(place, parts, layout, protocol, runs, synthetic)
     fingerprint = fingerprint_of((part, *picture) for part in PARTS
                                  for picture in zip(opened[part].names, opened[part].digests))
     return Dataset(name, layout.name, fingerprint, **opened)
+
+
+@file_errors()
+def load_undivided(folder: str | Path, protocol: Protocol, runs: Path) -> Part:
+    """All pairs of a data folder as one part, on which a network trained elsewhere is evaluated."""
+    folder = Path(folder).expanduser().resolve()
+    layout = recognise(folder, protocol.layout)
+    files = [pair for part in layout.parts(folder).values() for pair in part]
+    return open_parts(folder, {UNDIVIDED: files}, layout, protocol, runs)[UNDIVIDED]
+
+
+def open_parts(place: Path, parts: dict[str, list[Files]], layout: Layout, protocol: Protocol,
+               runs: Path, synthetic: bool = False) -> dict[str, Part]:
+    """The parts from the cache of the data set at `place`, which is made if need be."""
+    jobs = [(part, files) for part in parts for files in parts[part]]
+    tile = protocol.tile if protocol.framing == "resize" else None
+    version = version_of(jobs, [layout.name, protocol.mask_threshold, protocol.classes, tile])
+    # another folder's data set may have the same name
+    key = hashlib.sha256(str(place).encode()).hexdigest()[:8]
+    return open_cache(
+        runs / "cache" / f"{place.name}-{key}", version, parts,
+        functools.partial(read, layout=layout, protocol=protocol, synthetic=synthetic), memory_of,
+        with_widths=tile is None and any(files.width is not None for _, files in jobs))
 
 
 def fingerprint_of(digests: Iterable[tuple[str, str, str]]) -> str:
