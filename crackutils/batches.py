@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crackutils.data.masks import IGNORED
 from crackutils.data.picture_cache import Part
 from crackutils.device import usable_cores
 from crackutils.protocol import Protocol
@@ -22,6 +23,7 @@ from crackutils.protocol import Protocol
 MAX_ANGLE = 15.0  # degrees
 MAX_CHANGE = 0.2  # of contrast (relative) and of brightness (as a share of white)
 BATCHES_AHEAD = 4  # prepared while the device computes
+PLACES_TRIED = 20  # of a crop, until it has a pixel that isn't ignored
 MEMORY_SHARE = 0.5  # of a GPU's free memory, for the pixels; the rest is left to the network
 
 
@@ -113,8 +115,11 @@ class Sampler:
         protocol = self.protocol
         index = int(generator.integers(len(self.part)))
         height, width = self.part.sizes[index]
-        top = int(generator.integers(max(0, height - protocol.tile[0]) + 1))
-        left = int(generator.integers(max(0, width - protocol.tile[1]) + 1))
+        for _ in range(PLACES_TRIED):
+            top = int(generator.integers(max(0, height - protocol.tile[0]) + 1))
+            left = int(generator.integers(max(0, width - protocol.tile[1]) + 1))
+            if protocol.ignore is None or self.counts_in(index, top, left):
+                break
         transpose, flip_rows, flip_columns, rotate, recolour = generator.random(5) < 0.5
         angle = generator.uniform(-MAX_ANGLE, MAX_ANGLE)
         contrast, brightness = generator.uniform(-MAX_CHANGE, MAX_CHANGE, size=2)
@@ -130,6 +135,12 @@ class Sampler:
             contrast = brightness = 0.0
         return Draw(index, top, left, bool(transpose), bool(flip_rows), bool(flip_columns),
                     angle, 1 + contrast, brightness)
+
+    def counts_in(self, index: int, top: int, left: int) -> bool:
+        """Whether the crop at this place has a pixel that isn't ignored."""
+        mask = self.masks[self.part.place(index)].view(self.part.sizes[index])
+        height, width = self.protocol.tile
+        return bool((mask[top:top + height, left:left + width] != IGNORED).any())
 
     def names(self, step: int) -> list[str]:
         """The names of the samples of a step, for messages."""

@@ -16,6 +16,7 @@ from lightning.fabric import Fabric
 from skimage.morphology import disk, skeletonize
 from torch import Tensor, nn
 
+from crackutils.data.masks import IGNORED
 from crackutils.data.picture_cache import Part
 from crackutils.data.samples import Sample
 from crackutils.device import Hardware
@@ -86,20 +87,25 @@ def image_counts(prediction: Tensor, sample: Sample) -> dict[str, np.ndarray]:
     """Count one image's true positives, false positives and false negatives at every threshold.
 
     `prediction` holds the probabilities of the classes, classes x H x W; all classes but the
-    background are positive together. Where the crack widths are known, the result also has
-    `true_positives_by_width` (width strata x thresholds) and `positives_by_width` (width strata,
-    with the limits `WIDTH_EDGES`); for several classes also `confusion` (labels x predictions).
+    background are positive together. Ignored pixels are left out. Where the crack widths are known,
+    the result also has `true_positives_by_width` (width strata x thresholds) and
+    `positives_by_width` (width strata, with the limits `WIDTH_EDGES`); for several classes also
+    `confusion` (labels x predictions).
     """
-    mask = (sample.mask > 0).astype(np.int64)
-    if sample.width is None:
-        group, groups = mask, 2
-    else:
-        group, groups = mask * (1 + np.digitize(sample.width, WIDTH_EDGES)), len(WIDTH_EDGES) + 2
-    group = torch.from_numpy(group).to(prediction.device)
-    claimed = counts_by_group(positive(prediction), group, groups).cpu().numpy()
+    counted = sample.mask != IGNORED
+    group, groups = ((sample.mask > 0) & counted).astype(np.uint8), 2
+    if sample.width is not None:
+        group = group * (1 + np.digitize(sample.width, WIDTH_EDGES)).astype(np.uint8)
+        groups = len(WIDTH_EDGES) + 2
+    probabilities, group = positive(prediction), torch.from_numpy(group).to(prediction.device)
+    if not counted.all():
+        counted_pixels = torch.from_numpy(counted).to(prediction.device)
+        probabilities, group = probabilities[counted_pixels], group[counted_pixels]
+    claimed = counts_by_group(probabilities, group, groups).cpu().numpy()
     true_positives = claimed[1:].sum(axis=0)
-    counts = {"pixels": np.array(mask.size), "true_positives": true_positives,
-              "false_positives": claimed[0], "false_negatives": mask.sum() - true_positives}
+    positives = int((group > 0).sum())
+    counts = {"pixels": np.array(counted.sum()), "true_positives": true_positives,
+              "false_positives": claimed[0], "false_negatives": positives - true_positives}
     if sample.width is not None:
         totals = torch.bincount(group.flatten(), minlength=groups).cpu().numpy()
         counts["true_positives_by_width"] = claimed[1:]
@@ -124,7 +130,8 @@ def detailed_counts(prediction: np.ndarray, sample: Sample, tolerances: Iterable
     # how many of the thresholds each pixel reaches
     level = np.searchsorted(DETAIL_THRESHOLDS.astype(np.float32), prediction, side="right")
     level = level.astype(np.uint8)
-    mask = sample.mask > 0
+    mask = sample.mask == 1
+    level[sample.mask == IGNORED] = 0
     skeleton = skeleton_of(mask)
     claimed = [skeleton_of(level > index) for index in range(len(DETAIL_THRESHOLDS))]
     counts = {"skeleton": skeleton.sum(), "skeleton_found": reaching(level[skeleton]),
@@ -134,7 +141,7 @@ def detailed_counts(prediction: np.ndarray, sample: Sample, tolerances: Iterable
     stratum = np.digitize(sample.width, WIDTH_EDGES)
     for tolerance in tolerances:
         shape = disk(tolerance)
-        near.append(reaching(level[cv2.dilate(sample.mask, shape) > 0]))
+        near.append(reaching(level[cv2.dilate(mask.astype(np.uint8), shape) > 0]))
         reached = cv2.dilate(level, shape)
         found.append([reaching(reached[mask & (stratum == number)])
                       for number in range(len(WIDTH_EDGES) + 1)])
@@ -162,7 +169,7 @@ def estimated_width(mask: np.ndarray) -> np.ndarray:
     pixel: a band of w pixels has its middle w / 2 (if w is even) or (w + 1) / 2 pixels from the
     background. On synthetic cracks of known width the median error is within .5 px from 1 to 8 px.
     """
-    continued = np.pad(mask > 0, CONTINUED, mode="edge")
+    continued = np.pad(mask == 1, CONTINUED, mode="edge")
     skeleton = skeletonize(continued)
     if not skeleton.any():
         return np.zeros(mask.shape, np.float32)

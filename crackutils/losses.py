@@ -22,6 +22,7 @@ NAMES = {"mse": "MSE", "balanced_step": "Balanced Step",
 WEIGHTED = ("balanced_step", "squared_balanced_step", "step", "relu")  # paper A's proposals
 PAIR_WEIGHTED = ("tversky", "bce_dice")
 UNWEIGHTED = ("mse", "bce", "dice", "jaccard", "cross_entropy")
+SURELY_BACKGROUND = -100.0  # a logit whose probability is 0 in float32
 SKELETON_ITERATIONS = 5  # clDice's soft skeleton then reaches the middle of cracks 10 px wide
 THREE_CLASS = ("dice", "tversky", "bce_dice", "jaccard", "focal", "cross_entropy")
 
@@ -284,8 +285,8 @@ def _three_class_loss(loss: str, logits: Tensor, target: Tensor, weight,
 
 
 def loss_from_logits(loss: str, logits: Tensor, target: Tensor, *, weight=None,
-                     smoothing: float = 0.0, output: str = "sigmoid",
-                     pooling: str = "batch") -> Tensor:
+                     smoothing: float = 0.0, output: str = "sigmoid", pooling: str = "batch",
+                     ignored: int | None = None) -> Tensor:
     """The loss of a network's logits, computed in float32 whatever the network computed in.
 
     Logits N x 3 x H x W with a target N x 1 x H x W of class indices are three classes, and `loss`
@@ -294,12 +295,13 @@ def loss_from_logits(loss: str, logits: Tensor, target: Tensor, *, weight=None,
     sigmoid, cross entropies (of BCE, weighted BCE, BCE-Dice and focal) are computed from the logits
     themselves, since their gradient would vanish where the sigmoid saturates. `smoothing` concerns
     Dice, Tversky and Jaccard alone. `pooling="image"` gives the mean of the images' losses instead
-    of the loss of the batch. Raises `ValueError` for an unknown loss, a weight out of range and
-    wrong shapes.
+    of the loss of the batch. Pixels whose target is `ignored` count as if they were not there (for
+    clDice, as background that was predicted right); a batch of nothing else gives 0. Raises
+    `ValueError` for an unknown loss, a weight out of range and wrong shapes.
     """
     if pooling == "image":
         values = [loss_from_logits(loss, image_logits, image_target, weight=weight,
-                                   smoothing=smoothing, output=output)
+                                   smoothing=smoothing, output=output, ignored=ignored)
                   for image_logits, image_target in zip(logits.split(1), target.split(1))]
         return torch.stack(values).mean()
     logits, target = logits.float(), target.float()
@@ -309,6 +311,14 @@ def loss_from_logits(loss: str, logits: Tensor, target: Tensor, *, weight=None,
     if loss == "cross_entropy":
         raise ValueError("cross_entropy needs logits N x 3 x H x W, got "
                          f"{tuple(logits.shape)}: for two classes use bce.")
+    if ignored is not None:
+        counted = target != ignored
+        if loss == "dice_cldice":  # a skeleton needs the whole picture
+            logits, target = logits.where(counted, SURELY_BACKGROUND), target * counted
+        elif not counted.any():
+            return 0 * logits.sum()
+        else:
+            logits, target = logits[counted].view(1, 1, -1), target[counted].view(1, 1, -1)
     options = {"smoothing": smoothing} if loss in ("dice", "tversky", "bce_dice", "jaccard") else {}
     if output == "clipped":
         return LOSSES[loss](logits.clamp(0, 1), target, weight=weight, **options)

@@ -29,6 +29,9 @@ Weight = Annotated[float | Annotated[tuple[float, float], FromList] | None,
 Smoothing = Annotated[float, Field(ge=0, allow_inf_nan=False), "a number of at least 0"]
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False),
                          "a number above 0 (in YAML write 0.0001, since 1e-4 is read as text)"]
+Level = Annotated[int, Field(ge=0, le=255)]
+MaskValue = Annotated[Level | Annotated[tuple[Level, Level, Level], FromList] | None,
+                      "a whole number from 0 to 255, a colour such as [255, 0, 0], or None"]
 TrueOrFalse = Annotated[bool, "true or false"]
 Text = Annotated[str, "a text"]
 Layout = Literal["auto", "plain", "metu", "crackforest", "deepcrack", "crack500", "bdd100k",
@@ -55,6 +58,10 @@ class Protocol:
     tile: Pair = (96, 96)  # size of a crop, or the size to which a whole image is resized
     augmentation: Literal["none", "flips", "full"] = "none"  # "full" adds rotation and brightness
     mask_threshold: AtLeastOne = 128  # lowest level of a grey mask that counts as crack
+    # which level, index of a palette, or colour [red, green, blue] of a mask is positive, and which
+    # one is left out of the loss and the scores; None: masks are 0 and 255 (`data/masks.py`)
+    positive: MaskValue = None
+    ignore: MaskValue = None
     # which road area is positive: direct and alternative area together, direct area alone, or
     # direct and alternative area as two classes beside the background
     classes: Literal["binary", "direct", "three"] = "binary"
@@ -98,6 +105,9 @@ class Protocol:
         if self.kernel == 6:  # only an odd kernel keeps the size of an image
             raise ValueError("kernel must be 5 or 7, got 6.")
         check_weight(self.loss, self.weight)
+        if self.ignore is not None and (self.ignore == self.positive or self.classes == "three"):
+            raise ValueError(f"ignore={self.ignore} must differ from positive={self.positive}, and "
+                             "is for one class.")
         if self.classes != "binary" and self.task != "roads":
             raise ValueError(f"classes={self.classes} is for roads: cracks are binary.")
         if self.classes != "three":

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from crackutils.batches import Sampler
+from crackutils.data.masks import IGNORED
 from crackutils.device import Hardware, synchronises_batch_norm
 from crackutils.losses import loss_from_logits
 from crackutils.protocol import Protocol
@@ -137,7 +138,8 @@ def one_step(fabric: Fabric, network, optimizer, batch: tuple[Tensor, Tensor], p
         targets = fabric.all_gather(targets).flatten(0, 1)
     loss = loss_from_logits(protocol.loss, logits, targets, weight=protocol.weight,
                             smoothing=protocol.smoothing, output=protocol.output,
-                            pooling=protocol.pooling)
+                            pooling=protocol.pooling,
+                            ignored=None if protocol.ignore is None else IGNORED)
     optimizer.zero_grad()
     fabric.backward(loss)
     optimizer.step()

@@ -195,7 +195,7 @@ def rewrite(path, change=lambda pixels: pixels) -> None:
 
 
 def brighter_in_one_pixel(pixels: np.ndarray) -> np.ndarray:
-    pixels.flat[7] = 1 if pixels.flat[7] == 0 else 0
+    pixels.flat[7] = 255 if pixels.flat[7] == 0 else 0
     return pixels
 
 

@@ -202,11 +202,8 @@ DAMAGED = {
     "mask too small": ("plain", lambda f: save(f / "masks" / "p3.png", crack(3)[:-1] * 255),
                        "p3.png is (23, 32)"),
     "mask turned": ("plain", lambda f: save(f / "masks" / "p3.png", crack(3).T * 255), "p3.png"),
-    "mask of 0 and 1": ("plain", lambda f: save(f / "masks" / "p3.png", crack(3)),
-                        "no level from 128 on (highest: 1)"),
+    "mask of 0 and 1": ("plain", lambda f: save(f / "masks" / "p3.png", crack(3)), "p3.png"),
     "mask too grey": ("plain", lambda f: save(f / "masks" / "p3.png", crack(3) * 90), "p3.png"),
-    "mask with alpha alone": ("plain", lambda f: save(f / "masks" / "p3.png", np.dstack(
-        [np.full((*SIZE, 3), 40, np.uint8), crack(3) * 255])), "p3.png"),
     "widths too small": ("plain", lambda f: [width_maps(f), save(
         f / "widths" / "p3.png", np.zeros((9, 9), np.uint16))], "p3.png is (9, 9)"),
     "widths in colour": ("plain", lambda f: [width_maps(f), save(

@@ -10,14 +10,15 @@ import functools
 import hashlib
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from crackutils.data.decoding import decode, framed, memory_of
+from crackutils.data.decoding import decode, describe_masks, framed, memory_of
 from crackutils.data.layouts import UNDIVIDED, Layout, recognise
+from crackutils.data.masks import IGNORED, MaskValuesError
 from crackutils.data.picture_cache import Part, open_cache
 from crackutils.data.samples import DataError, Files, Sample, file_errors
 from crackutils.data.split import parts_of, version_of
@@ -50,6 +51,8 @@ def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
     `runs/cache`. Raises `DataError` with what was expected, what was found, and what to do.
     """
     synthetic = str(data) == "synthetic"
+    if synthetic:
+        protocol = replace(protocol, positive=None, ignore=None)  # they are for a user's masks
     folder = synthetic_folder(protocol, runs) if synthetic else Path(data).expanduser().resolve()
     if not synthetic and folder.name == "synthetic":
         raise DataError(f"{folder} would be taken for the synthetic data: rename the folder.")
@@ -80,13 +83,30 @@ def open_parts(place: Path, parts: dict[str, list[Files]], layout: Layout, proto
     """The parts from the cache of the data set at `place`, which is made if need be."""
     jobs = [(part, files) for part in parts for files in parts[part]]
     tile = protocol.tile if protocol.framing == "resize" else None
-    version = version_of(jobs, [layout.name, protocol.mask_threshold, protocol.classes, tile])
+    version = version_of(jobs, [layout.name, protocol.mask_threshold, protocol.classes, tile,
+                                protocol.positive, protocol.ignore])
     # another folder's data set may have the same name
     key = hashlib.sha256(str(place).encode()).hexdigest()[:8]
-    return open_cache(
-        runs / "cache" / f"{place.name}-{key}", version, parts,
-        functools.partial(read, layout=layout, protocol=protocol, synthetic=synthetic), memory_of,
-        with_widths=tile is None and any(files.width is not None for _, files in jobs))
+    try:
+        opened = open_cache(
+            runs / "cache" / f"{place.name}-{key}", version, parts,
+            functools.partial(read, layout=layout, protocol=protocol, synthetic=synthetic),
+            memory_of,
+            with_widths=tile is None and any(files.width is not None for _, files in jobs))
+    except MaskValuesError as error:
+        raise DataError(describe_masks(place, [files for _, files in jobs], protocol,
+                                       str(error))) from error
+    if not any(has_positives(part) for part in opened.values()):
+        raise DataError(describe_masks(place, [files for _, files in jobs], protocol,
+                                       "No mask has a positive pixel."))
+    return opened
+
+
+def has_positives(part: Part) -> bool:
+    """Whether any mask of a part has a positive pixel; looks no further than the first one."""
+    masks = part.arrays["masks"]
+    return any(((masks[start:start + 2**20] > 0) & (masks[start:start + 2**20] < IGNORED)).any()
+               for start in range(0, len(masks), 2**20))
 
 
 def fingerprint_of(digests: Iterable[tuple[str, str, str]]) -> str:

@@ -4,6 +4,7 @@ import io
 import math
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -12,16 +13,17 @@ import scipy.io
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from crackutils.data.layouts import Layout
+from crackutils.data.masks import Values, classes_of, describe, values_of
 from crackutils.data.samples import WIDTH_UNIT, DataError, Files, Sample
 from crackutils.protocol import Protocol
 
 ORIENTATION = 0x0112  # the EXIF tag
 SIDEWAYS = (5, 6, 7, 8)  # the tag's values that exchange height and width
-JPEG_NOISE = 32  # grey levels that JPEG compression may leave in an empty mask
 MOST_PIXELS = 2**28  # a larger picture is taken for a decompression bomb
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses twice as many
 LARGEST_MAT = 2**27  # bytes of a MATLAB file, unpacked
 MAT_HEADER, MAT_COMPRESSED = 128, 15  # bytes before the first element; type of a compressed one
+MASKS_DESCRIBED = 300  # of a data set whose masks hold other values than expected
 BYTES_A_PIXEL = 16  # while a pair is decoded: measured 6 to 16, 27 if a mask is transparent
 
 
@@ -42,10 +44,10 @@ def decode(files: Files, contents: list[bytes | None], layout: Layout,
            protocol: Protocol) -> Sample:
     """Decode a sample from the bytes of its files (image, mask, widths or None).
 
-    The protocol's `mask_threshold` and `classes` decide which class a mask's level or label has.
-    Image and mask are turned as their EXIF orientation says. A mask that has no orientation and
-    fits only the unturned image is turned like that image. Raises `DataError` for what
-    can't be read, with the file, what was expected and what was found.
+    The module `masks` decides which class a mask's pixel has; where a layout documents its labels,
+    the protocol's `classes` does. Image and mask are turned as their EXIF orientation says. A mask
+    that has no orientation and fits only the unturned image is turned like that image. Raises
+    `DataError` for what can't be read, with the file, what was expected and what was found.
     """
     try:
         picture = open_picture(files.image, contents[0])
@@ -70,7 +72,8 @@ def decode(files: Files, contents: list[bytes | None], layout: Layout,
 
 def decode_mask(path: Path, content: bytes, layout: Layout, protocol: Protocol,
                 size: tuple[int, int], orientation: int) -> np.ndarray:
-    """A mask as uint8 class numbers (0 is background); `size` is that of its image, upright."""
+    """A mask as uint8 class numbers (0 is background, `masks.IGNORED` left out); `size` is that of
+    its image, upright."""
     if path.suffix.lower() == ".mat":
         labels = segmentation(path, content)
         check_size(path, labels.shape, size)
@@ -85,12 +88,7 @@ def decode_mask(path: Path, content: bytes, layout: Layout, protocol: Protocol,
     check_size(path, turned.size[::-1], size)
     if layout.labels:
         return class_labels(path, np.asarray(turned), layout, protocol.classes)
-    levels, threshold = grey_levels(path, turned), protocol.mask_threshold
-    noise = JPEG_NOISE if picture.format == "JPEG" else 0
-    if noise < levels.max() < threshold:
-        raise DataError(f"{path} has no level from {threshold} on (highest: {levels.max()}): "
-                        "masks must be 0 and 255.")
-    return (levels >= threshold).astype(np.uint8)
+    return classes_of(path, values_of(eight_bits(path, turned), picture.format == "JPEG"), protocol)
 
 
 def check_size(path: Path, size: tuple, image_size: tuple[int, int]) -> None:
@@ -127,18 +125,19 @@ def class_labels(path: Path, labels: np.ndarray, layout: Layout, classes: str) -
     return cv2.LUT(labels, table)
 
 
-def grey_levels(path: Path, picture: Image.Image) -> np.ndarray:
-    """A mask's grey levels, uint8 H x W: colours become luminance, transparent pixels black."""
-    picture = eight_bits(path, picture)
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
-    return np.asarray(picture.convert("L"))
+def stored_values(path: Path, content: bytes) -> Values:
+    """What the pixels of a mask hold, from its bytes."""
+    picture = open_picture(path, content)
+    return values_of(eight_bits(path, upright(path, picture)), picture.format == "JPEG")
 
 
-def stored_grey_levels(path: Path, content: bytes) -> np.ndarray:
-    """`grey_levels` of a mask from its bytes, turned as its own EXIF orientation says."""
-    return grey_levels(path, upright(path, open_picture(path, content)))
+def describe_masks(folder: Path, files: list[Files], protocol: Protocol, first: str) -> str:
+    """What the masks of a data set hold, after the sentence on the first one that was refused."""
+    values = []
+    for pair in files[:MASKS_DESCRIBED]:
+        with suppress(DataError):
+            values.append(stored_values(pair.mask, pair.mask.read_bytes()))
+    return describe(folder, values, protocol, first)
 
 
 def eight_bits(path: Path, picture: Image.Image) -> Image.Image:
@@ -219,7 +218,7 @@ def framed(sample: Sample, protocol: Protocol) -> Sample:
     size = protocol.tile[::-1]
     image = cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA)
     labels, largest_share = np.zeros(protocol.tile, np.uint8), np.zeros(protocol.tile, np.uint8)
-    for number in range(int(sample.mask.max()) + 1):
+    for number in np.unique(sample.mask).tolist():
         covered = cv2.compare(sample.mask, number, cv2.CMP_EQ)  # 255 where it is this class
         share = cv2.resize(covered, size, interpolation=cv2.INTER_AREA)
         labels[share > largest_share] = number

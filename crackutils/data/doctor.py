@@ -16,8 +16,9 @@ import scipy.fft
 from tqdm import tqdm
 
 from crackutils.data import split
-from crackutils.data.decoding import decode, memory_of, stored_grey_levels
+from crackutils.data.decoding import decode, describe_masks, memory_of, stored_values
 from crackutils.data.layouts import SUFFIXES, UNDIVIDED, Layout, recognise
+from crackutils.data.masks import MaskValuesError
 from crackutils.data.picture_cache import decode_in_order
 from crackutils.data.samples import DataError, Files, file_errors, printable
 from crackutils.protocol import Protocol, preset
@@ -84,6 +85,7 @@ class PairFacts:
     name: str
     part: str
     error: str | None = None
+    unclear: bool = False  # whether the error is that it isn't known which values are positive
     size: tuple[int, int] = (0, 0)  # (height, width)
     share: float = 0.0  # of positive pixels
     other_shares: tuple[float, ...] = ()  # of a grey mask, if it were cut at OTHER_THRESHOLDS
@@ -118,7 +120,12 @@ def examine(folder: str | Path, protocol: Protocol | None = None) -> list[Findin
                       mininterval=2, delay=2))
     readable = [one for one in facts if one.error is None]
     set_groups(readable)
-    findings = [*unreadable_pairs([one for one in facts if one.error is not None]), *unused]
+    findings = [*unreadable_pairs([one for one in facts if one.error and not one.unclear]), *unused]
+    unclear = names_where(facts, lambda one: one.unclear)
+    if unclear or (readable and not any(one.share for one in readable)):
+        first = next((one.error for one in facts if one.unclear), "No mask has a positive pixel.")
+        sentence = describe_masks(folder, [files for _, files in jobs], protocol, first)
+        findings.append(Finding("error", "masks", unclear, sentence.rstrip("."), "", ""))
     for check in CHECKS[protocol.task]:
         findings += check(readable)
     if protocol.task == "cracks" and not with_overlaps:
@@ -142,13 +149,13 @@ def inspect(part: str, files: Files, layout: Layout, protocol: Protocol,
             contents = files.contents()
         sample = decode(files, contents, layout, protocol)
         look = split.appearance(files.image, contents[0], with_details)
-        levels = None if layout.labels else stored_grey_levels(files.mask, contents[1])
+        values = None if layout.labels else stored_values(files.mask, contents[1])
     except DataError as error:
-        return PairFacts(files.name, part, str(error))
-    share = float((sample.mask > 0).mean())
+        return PairFacts(files.name, part, str(error), isinstance(error, MaskValuesError))
+    share = float((sample.mask == 1).mean())
     facts = PairFacts(files.name, part, size=sample.mask.shape, share=share, appearance=look)
-    if levels is not None:
-        shares = np.bincount(levels.reshape(-1), minlength=256) / levels.size
+    if values is not None and values.kind == "level" and protocol.positive is None:
+        shares = np.bincount(values.array.reshape(-1), minlength=256) / values.array.size
         facts.grey = float(shares[16:240].sum())
         facts.other_shares = tuple(float(shares[level:].sum()) for level in OTHER_THRESHOLDS)
     if protocol.task == "cracks" and 0 < share < HALF:
@@ -240,11 +247,7 @@ def empty_or_full(facts: Sequence[PairFacts]) -> Iterator[Finding]:
     """Masks without positive pixels, and masks that are positive everywhere."""
     empty = names_where(facts, lambda one: one.share == 0)
     full = names_where(facts, lambda one: one.share == 1)
-    if facts and len(empty) == len(facts):
-        yield Finding("warning", "empty", (), f"all {len(facts)} masks are empty",
-                      "There is nothing to learn.",
-                      "Look at their grey levels: white must mean crack (or road).")
-    elif empty:
+    if empty and len(empty) < len(facts):
         yield Finding("warning", "empty", empty, f"{len(empty)} of {len(facts)} masks are empty",
                       "Pictures without cracks only teach what is no crack, and the IoU of a "
                       "single such image is undefined.",

@@ -1,0 +1,195 @@
+"""Which pixels of a mask are positive: decided here, and never guessed.
+
+A mask says it in one of these ways; everything else is refused.
+
+- The user says it: `positive` and `ignore` of the protocol are a grey level, an index of a palette,
+  or a colour. All other pixels are background.
+- It has the two levels 0 and 255, or JPEG's noise around them: 255 is positive. Of a picture in
+  which only the transparency varies, the opacity counts as level.
+- It has a palette and the two indices 0 and 1: 1 is positive. (A palette's black and white count as
+  the levels 0 and 255.)
+- It is soft: many levels between 0 and 255, as blurring and resizing leave them; the protocol's
+  `mask_threshold` cuts it.
+
+Numbers of classes or instances, marks for uncertain pixels and colours are not guessed at: they
+look the same in every data set and mean something else in each.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from crackutils.data.samples import DataError
+from crackutils.protocol import Protocol
+
+IGNORED = 255  # the class number of pixels that count neither in the loss nor in a score
+JPEG_NOISE = 32  # grey levels by which JPEG compression may change a flat area
+FEW_LEVELS = 4  # a soft mask has more
+MANY_LEVELS = 64  # numbers of classes are fewer
+VALUES_SHOWN = 6  # in a message
+
+
+class MaskValuesError(DataError):
+    """It isn't known which values of a mask are positive; `describe` says what the set holds."""
+
+
+class Values(NamedTuple):
+    """What the pixels of a mask hold: `kind` is "level", "index" or "colour".
+
+    `array` is H x W: uint8 for levels and indices, uint32 0xRRGGBB for colours. `palette` has the
+    colours of the indices; `lossy` says that JPEG may have changed the values a little.
+    """
+
+    kind: str
+    array: np.ndarray
+    lossy: bool
+    palette: np.ndarray | None = None
+
+    def name(self, value: int) -> str:
+        """A value in a message: kind, number or [red, green, blue], and an index's colour."""
+        if self.kind == "colour":
+            return f"colour {[value >> 16, value >> 8 & 255, value & 255]}"
+        if self.kind == "index":
+            return f"index {value} (colour {self.palette[value].tolist()})"
+        return f"level {value}"
+
+
+def packed_colours(picture: np.ndarray) -> np.ndarray:
+    """RGB (... x 3, uint8) as 0xRRGGBB."""
+    red, green, blue = np.moveaxis(picture.astype(np.uint32), -1, 0)
+    return red << 16 | green << 8 | blue
+
+
+def values_of(picture: Image.Image, lossy: bool) -> Values:
+    """The values of a decoded picture whose levels have 8 bits."""
+    if picture.mode == "P":
+        indices = np.asarray(picture)
+        palette = np.zeros((256, 3), np.uint8)
+        entries = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        palette[:len(entries)] = entries
+        colours = set(packed_colours(palette[np.unique(indices)]).tolist())
+        if colours <= {0, 0xFFFFFF}:
+            return Values("level", palette[indices][..., 0], lossy)
+        return Values("index", indices, lossy, palette)
+    if picture.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        pixels = np.asarray(picture)
+        opacity = pixels[..., 3]
+        if opacity.min() != opacity.max() and (pixels[..., :3] == pixels[0, 0, :3]).all():
+            return Values("level", opacity, lossy)
+        if opacity.min() != opacity.max():
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
+    if picture.mode in ("1", "L"):
+        return Values("level", np.asarray(picture.convert("L")), lossy)
+    pixels = np.asarray(picture.convert("RGB"))
+    spread = pixels.max(axis=2) - pixels.min(axis=2)
+    if spread.max() <= (JPEG_NOISE if lossy else 0):
+        return Values("level", np.asarray(picture.convert("L")), lossy)
+    return Values("colour", packed_colours(pixels), lossy)
+
+
+def classes_of(path: Path, values: Values, protocol: Protocol) -> np.ndarray:
+    """A mask's class numbers, uint8 H x W: 1 where it is positive, `IGNORED` where the protocol
+    ignores it, else 0. `MaskValuesError` if it isn't known what is positive."""
+    ignored = np.zeros(values.array.shape, bool)
+    if protocol.ignore is not None:
+        ignored = is_value(path, values, protocol.ignore, "ignore")
+    if protocol.positive is not None:
+        positive = is_value(path, values, protocol.positive, "positive")
+    else:
+        positive = undoubted_positives(path, values, ignored, protocol.mask_threshold)
+    classes = positive.astype(np.uint8)
+    classes[ignored] = IGNORED
+    return classes
+
+
+def is_value(path: Path, values: Values, wanted: int | tuple, field: str) -> np.ndarray:
+    """Where a mask holds a value that the protocol names."""
+    noise = JPEG_NOISE if values.lossy else 0
+    if isinstance(wanted, tuple):
+        colours = values.array
+        if values.kind == "index":
+            colours = packed_colours(values.palette)[values.array]
+        elif values.kind == "level":
+            colours = values.array.astype(np.uint32) * 0x010101
+        difference = np.zeros(colours.shape, np.int32)
+        for shift, channel in zip((16, 8, 0), wanted):
+            part = (colours >> shift & 255).astype(np.int32)
+            difference = np.maximum(difference, np.abs(part - channel))
+        return difference <= 2 * noise  # JPEG keeps colours less well than brightness
+    if values.kind == "colour":
+        raise MaskValuesError(f"{path} holds colours, and {field}: {wanted} is a number.")
+    if 0 < wanted <= noise:
+        raise MaskValuesError(f"{path} is a JPEG, in which {field}: {wanted} can't be told from 0.")
+    return np.abs(values.array.astype(np.int32) - wanted) <= noise
+
+
+def undoubted_positives(path: Path, values: Values, ignored: np.ndarray,
+                        threshold: int) -> np.ndarray:
+    """Where a mask is positive that says so by itself; `MaskValuesError` for any other."""
+    present = set(np.unique(values.array[~ignored]).tolist())
+    if values.kind == "index" and present <= {0, 1}:
+        return values.array == 1
+    if values.kind != "level":
+        raise MaskValuesError(f"{path} holds {values.kind} values.")
+    if present <= {0, 255}:
+        return values.array == 255
+    highest = max(present)
+    if values.lossy and highest <= JPEG_NOISE:
+        return np.zeros(values.array.shape, bool)
+    if highest < threshold or not is_soft(values, ignored):
+        raise MaskValuesError(f"{path} holds other levels than 0 and 255.")
+    return values.array >= threshold
+
+
+def is_soft(values: Values, ignored: np.ndarray) -> bool:
+    """Whether the levels between 0 and 255 are those of blurred edges, and not numbers.
+
+    Numbers fill areas: most pixels equal their neighbours on the right and below. On a blurred edge
+    they differ.
+    """
+    noise, tolerance = (JPEG_NOISE, 4) if values.lossy else (0, 0)
+    between = (values.array > noise) & (values.array < 255 - noise) & ~ignored
+    levels = len(np.unique(values.array[~ignored]))
+    if not values.lossy and levels <= FEW_LEVELS:
+        return False
+    if not between.any() or (levels > MANY_LEVELS and not values.lossy):
+        return True
+    array = values.array.astype(np.int16)
+    flat = between[:-1, :-1] & (np.abs(array[:-1, :-1] - array[:-1, 1:]) <= tolerance)
+    flat &= np.abs(array[:-1, :-1] - array[1:, :-1]) <= tolerance
+    return flat.sum() <= between.sum() / 2
+
+
+def describe(folder: Path, masks: Iterable[Values], protocol: Protocol, first: str) -> str:
+    """The values in the masks of a data set, how often each occurs, and what the user can add.
+
+    `first` is the sentence on the first mask that was refused.
+    """
+    pixels, in_masks, number_of, total = Counter(), Counter(), {}, 0
+    for values in masks:
+        total += 1
+        numbers, counts = np.unique(values.array, return_counts=True)
+        for number, count in zip(numbers.tolist(), counts.tolist()):
+            name = values.name(number)
+            pixels[name] += count
+            in_masks[name] += 1
+            number_of[name] = number
+    common = [name for name, _ in pixels.most_common(VALUES_SHOWN)]
+    shown = [f"{name} in {in_masks[name]} masks, {pixels[name] / pixels.total():.2%} of the pixels"
+             for name in common]
+    if len(pixels) > len(common):
+        shown.append(f"{len(pixels) - len(common)} more values")
+    what = "road" if protocol.task == "roads" else "crack"
+    # which value is meant can't be known: the lowest one above 0 is only an example
+    example = min(common, key=lambda name: (number_of[name] == 0, number_of[name]))
+    example = example.split(maxsplit=1)[1].split(" (")[0]
+    return (f"{first} It isn't known which pixels of the {total} masks of {folder} are {what}: "
+            f"they hold {'; '.join(shown)}. Expected: 0 for background and 255 for {what}. Say "
+            f"which value is {what}, for example -y 'overrides: {{positive: {example}}}'; a second "
+            "entry, ignore: VALUE, leaves out the pixels of an uncertain value. If the masks were "
+            "saved as JPEG, use their originals: JPEG mixes neighbouring numbers.")
