@@ -209,8 +209,8 @@ def describe_masks(folder: Path, files: list[Files], protocol: Protocol, first: 
 
 def eight_bits(path: Path, picture: Image.Image,
                white: Callable[[], int] | None = None) -> Image.Image:
-    """The picture in 8 bits: `white` (by default that of the picture's own depth) becomes 255; floats
-    are multiplied by 255 if none exceeds 1.
+    """The picture in 8 bits: `white` (by default that of the picture's own depth) becomes 255;
+    floats are multiplied by 255 if none exceeds 1.
 
     Raises `DataError` for levels below 0, above 65535 or not finite.
     """
