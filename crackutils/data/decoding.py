@@ -155,7 +155,7 @@ def decode_mask(path: Path, content: bytes, layout: Layout, protocol: Protocol,
     check_size(path, turned.size[::-1], size)
     if layout.labels:
         return class_labels(path, np.asarray(turned), layout, protocol.classes)
-    return classes_of(path, values_of(eight_bits(path, turned), picture.format == "JPEG"), protocol)
+    return classes_of(path, values_of(eight_bits(path, turned), picture.format), protocol)
 
 
 def check_size(path: Path, size: tuple, image_size: tuple[int, int]) -> None:
@@ -195,7 +195,7 @@ def class_labels(path: Path, labels: np.ndarray, layout: Layout, classes: str) -
 def stored_values(path: Path, content: bytes) -> Values:
     """What the pixels of a mask hold, from its bytes."""
     picture = open_picture(path, content)
-    return values_of(eight_bits(path, upright(path, picture)), picture.format == "JPEG")
+    return values_of(eight_bits(path, upright(path, picture)), picture.format)
 
 
 def describe_masks(folder: Path, files: list[Files], protocol: Protocol, first: str) -> str:
