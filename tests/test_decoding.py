@@ -180,10 +180,15 @@ def test_pictures_of_hundreds_of_millions_of_pixels_are_no_bombs(tmp_path, monke
         decoding.open_picture(tmp_path / "a.png", content.getvalue())
 
 
-def test_a_heic_picture_is_called_so_whatever_its_name(tmp_path):
-    content = b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + bytes(500)
-    with pytest.raises(DataError, match="a.jpg is a HEIC picture: save it as JPEG"):
-        decoding.open_picture(tmp_path / "a.jpg", content)
+def test_heic_is_read_whatever_its_name(tmp_path):
+    levels = np.full((64, 48, 3), 90, np.uint8)
+    levels[20:40] = 200
+    content = io.BytesIO()
+    Image.fromarray(levels).save(content, "HEIF", quality=90)
+    decoded = np.asarray(decoding.decode_image(tmp_path / "a.jpg", content.getvalue()))
+    assert np.abs(decoded.astype(int) - levels).max() < 12
+    with pytest.raises(DataError, match="a.jpg can't be read"):
+        decoding.decode_image(tmp_path / "a.jpg", content.getvalue()[:200])
 
 
 def test_control_characters_are_escaped_in_messages():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pillow_heif
 import scipy.io
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -21,20 +22,14 @@ from crackutils.protocol import Protocol
 
 ORIENTATION = 0x0112  # the EXIF tag
 SIDEWAYS = (5, 6, 7, 8)  # the tag's values that exchange height and width
-HEIC_TYPES = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc", b"ftypavif")
 MOST_PIXELS = 2**29  # a larger picture takes more than 5 GB while it is decoded
+pillow_heif.register_heif_opener()  # phones write HEIC
 Image.MAX_IMAGE_PIXELS = None  # `open_picture` looks at the size itself
 DEPTHS = (8, 10, 12, 14, 16)  # bits of a channel in which cameras and scanners write
 LARGEST_MAT = 2**27  # bytes of a MATLAB file, unpacked
 MAT_HEADER, MAT_COMPRESSED = 128, 15  # bytes before the first element; type of a compressed one
 MASKS_DESCRIBED = 300  # of a data set whose masks hold other values than expected
 BYTES_A_PIXEL = 16  # while a pair is decoded: measured 6 to 16, 27 if a mask is transparent
-
-with suppress(ImportError):
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
-
 
 def memory_of(files: Files) -> int:
     """An estimate of the bytes that decoding takes, from the image's header.
@@ -257,9 +252,6 @@ def open_picture(path: Path, content: bytes) -> Image.Image:
     try:
         picture = Image.open(io.BytesIO(content))
     except Exception as error:
-        if content[4:12] in HEIC_TYPES:
-            raise DataError(f"{path} is a HEIC picture: save it as JPEG or PNG, or install "
-                            "pillow-heif beside this program.") from error
         raise unreadable(path, error) from error
     if math.prod(picture.size) > MOST_PIXELS:
         raise DataError(f"{path} has {math.prod(picture.size) / 1e6:,.0f} million pixels: at most "
