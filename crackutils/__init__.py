@@ -10,3 +10,11 @@ figures, and `cli` is the command line. To train one network and read its scores
     record = complete(protocol, load("synthetic", protocol, runs), runs, results=None)
     threshold, scores = at_validation_threshold(read_arrays(record / "counts.npz"))
 """
+
+import logging
+import sys
+
+# matplotlib warns where HOME can't be written, and then does without
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
+if hasattr(sys.stdout, "reconfigure"):  # a letter that a terminal's encoding lacks ends no program
+    sys.stdout.reconfigure(errors="backslashreplace")

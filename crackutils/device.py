@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from joblib import cpu_count
 from lightning.fabric import Fabric
 
 from crackutils.protocol import Protocol
@@ -92,10 +93,8 @@ def fastest(protocol: Protocol, device: str) -> tuple[str, str]:
 
 
 def usable_cores() -> int:
-    """Number of cores that this process may use; a job on a cluster often gets only a few."""
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Number of cores that this process may use: a job or a container often gets only a few."""
+    return cpu_count()
 
 
 def check_processes(protocol: Protocol, hardware: Hardware) -> None:
@@ -129,6 +128,8 @@ def synchronises_batch_norm(protocol: Protocol) -> bool:
 def fabric_for(hardware: Hardware) -> Fabric:
     """Lightning Fabric for the decided device, precision and processes."""
     precision = "bf16-mixed" if hardware.precision == "bfloat16" else "32-true"
+    # PyTorch starts a thread for each core of the machine, also where a container gets fewer
+    torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
     strategy = hardware.strategy
     if strategy == "auto" and hardware.ranks > 1:
         strategy = "ddp"

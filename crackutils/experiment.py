@@ -54,6 +54,8 @@ def complete(protocol: Protocol, dataset: Dataset, runs: Path, results: Path | N
     decided = dataclasses.replace(protocol, precision=hardware.precision)
     record = records.record_folder(runs, decided, dataset.name, dataset.fingerprint)
     records.warn_of_other_precision(record, protocol, dataset.fingerprint)
+    if not records.is_unfinished(record):
+        records.note_other_steps(record, decided, dataset.fingerprint)
     share = functools.partial(make, protocol=decided, dataset=dataset, hardware=hardware,
                               record=record, unseen=unseen or {})
     if UNDER_TORCHRUN:  # its processes give up if one of them waits long: `make` takes the lock

@@ -30,7 +30,7 @@ def optional(folder: str | Path | None, default: str) -> Path | None:
 def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
     """Write a file so that it is always either whole or what it was before. `content` is the bytes,
     or a function that writes them into an open file. They go into a file beside `path`, are forced
-    to the disk, and that file is renamed."""
+    to the disk, and that file is renamed. An `OSError` names `path`."""
     side = path.with_name(f".{path.name}.{os.getpid()}{PART}")  # another process may write it too
     try:
         with open(side, "wb") as file:
@@ -41,8 +41,10 @@ def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object])
             file.flush()
             os.fsync(file.fileno())
         side.replace(path)
-    except BaseException:
+    except BaseException as error:
         side.unlink(missing_ok=True)  # on a full disk this frees the space
+        if isinstance(error, OSError):
+            error.filename = str(path)
         raise
 
 

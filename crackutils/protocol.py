@@ -8,6 +8,8 @@ versions of the software describe a run completely.
 
 import dataclasses
 import json
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args, get_origin
 
@@ -189,6 +191,7 @@ ROADS = {
 }
 PRESETS = {"cracks": CRACKS, "roads": ROADS}
 ALL_ROADS = dict(architecture="fpn", framing="resize", loss="bce")  # in each preset of roads
+OF_A_RUN = {"loss", "weight", "seed"}  # what notebooks and programs set for each run
 UNET_FIELDS = ("levels", "kernel", "first_filters", "widest", "batch_norm", "upsampling")
 
 
@@ -232,19 +235,75 @@ def preset_of_runs(name: str, task: str, overrides: dict | None = None) -> Proto
     `ValueError` if `overrides` has one of the three, since it would have no effect.
     """
     if isinstance(overrides, dict):
-        without_effect = sorted({"loss", "weight", "seed"} & overrides.keys())
+        without_effect = sorted(OF_A_RUN & overrides.keys())
         if without_effect:
             raise ValueError(f"overrides can't set {', '.join(without_effect)}: each run has its "
                              "own (use the parameters loss, weights and seeds).")
     return preset(name, task, overrides)
 
 
-def as_list(name: str, value) -> list:
-    """The value of a notebook's list parameter; `ValueError` if it is no list."""
-    if not isinstance(value, list):
-        raise ValueError(f"{name} must be a list, got {value!r}: write {name}: [...] (papermill's "
-                         f"-p knows only scalars: -y '{name}: [...]').")
-    return value
+class ParameterError(ValueError):
+    """What is wrong with a notebook's parameters, in a sentence; shown without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"ParameterError: {self}"]
+
+
+# The types of the notebooks' parameters; the texts say what was expected, and what to do.
+RAW_TEXT = "text", "write -r NAME ..., since papermill's -p reads 2024_06_01 as a number"
+PARAMETERS = {
+    **dict.fromkeys(("protocol", "data", "roads", "loss", "device"), Annotated[str, *RAW_TEXT]),
+    **dict.fromkeys(("runs", "results"), Annotated[str | None, *RAW_TEXT]),
+    "weights": Annotated[list[Weight], "a list of weights", "write -y 'weights: [0.97]'"],
+    "seeds": Annotated[list[AtLeastZero], Field(min_length=1),
+                       "a list of whole numbers of at least 0", "write -y 'seeds: [0, 1]'"],
+    "devices": Annotated[AtLeastOne, "a whole number of at least 1", "write -y 'devices: 2'"],
+    "overrides": Annotated[dict | None, "a mapping of protocol fields",
+                           "write -y 'overrides: {steps: 100}'"],
+    "weight": Annotated[Smoothing, "a number of at least 0", "write -p weight 0.5"],
+    "best_f1": Annotated[float, Field(ge=0, le=1), "a number from 0 to 1", "write -p best_f1 0.9"]}
+
+
+def check_parameters(namespace: dict) -> None:
+    """Refuse a notebook's parameters that can't be right; `namespace` is its `globals()`.
+
+    Papermill writes what it is given into a cell of its own, behind the notebook's parameters, and
+    only warns of what the notebook does not have. IPython keeps the executed cells in `In`. Raises
+    `ParameterError`.
+    """
+    known, given = [], []
+    for cell in namespace.get("In", [])[:-1]:  # the last one is the cell that calls this
+        names = re.findall(r"^(\w+) = ", cell, re.MULTILINE)
+        if cell.startswith("# Parameters\n"):
+            given = names
+        else:
+            known = known or names  # the first that a notebook sets are its parameters
+    unknown = {name: namespace[name] for name in given if name not in known}
+    if unknown:
+        raise ParameterError(unknown_parameters(unknown, known))
+    check_values({name: namespace[name] for name in known})
+
+
+def unknown_parameters(unknown: dict, known: Iterable[str]) -> str:
+    """A sentence about parameters, mapped to their values, that are not among the known ones."""
+    sentence = f"Unknown parameter {', '.join(map(str, unknown))}: expected {', '.join(known)}"
+    fields = [name for name in unknown if name in VALIDATORS.keys() - {*OF_A_RUN, "name", "task"}]
+    if fields and "overrides" in known:
+        values = ", ".join(f"{name}: {json.dumps(unknown[name], default=str)}" for name in fields)
+        sentence += f"; for a field of the protocol write -y 'overrides: {{{values}}}'"
+    return f"{sentence}."
+
+
+def check_values(parameters: dict) -> None:
+    """`ParameterError` if a notebook's parameter has a value of another type than its own."""
+    for name in PARAMETERS.keys() & parameters.keys():
+        kind = PARAMETERS[name]
+        try:
+            TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(parameters[name])
+        except ValidationError:
+            *_, expected, advice = kind.__metadata__
+            raise ParameterError(f"{name} must be {expected}, got {parameters[name]!r}: "
+                                 f"{advice.replace('NAME', name)}.") from None
 
 
 def describe(protocol: Protocol) -> str:

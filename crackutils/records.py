@@ -6,6 +6,7 @@
 `complete.json` comes last, and a run without it counts as unfinished.
 """
 
+import dataclasses
 import functools
 import hashlib
 import io
@@ -175,6 +176,17 @@ def warn_of_other_precision(record: Path, protocol: Protocol, fingerprint: str) 
             warnings.warn(f"{run} is this run, unfinished, in {precision}: it is not resumed, "
                           "since another precision was decided here. State precision in overrides "
                           "to resume it.", stacklevel=3)
+
+
+def note_other_steps(record: Path, protocol: Protocol, fingerprint: str) -> None:
+    """Say that a run is trained from its beginning though there is one with other `steps`."""
+    for run in same_prefix(record.parent, protocol):
+        if not (is_complete(run) or is_unfinished(run)) or not has_this_format(run, protocol):
+            continue
+        steps = read_json(run / CONFIG)["protocol"]["steps"]
+        if run != record and matches(run, dataclasses.replace(protocol, steps=steps), fingerprint):
+            note(f"{run} is the same run of {steps} steps. This one of {protocol.steps} begins at "
+                 "step 0: a run's schedule depends on its number of steps, so none is continued.")
 
 
 def environments_differ(folders: Iterable[Path]) -> str | None:

@@ -1,5 +1,6 @@
 """Data sets on disk: layouts, splits, fingerprints, the synthetic sets, and what is refused."""
 
+import errno
 import inspect
 import shutil
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from crackutils import data as datasets
 from crackutils.data import picture_cache, synthetic
+from crackutils.data.samples import DataError
 from crackutils.data.synthetic import cracks, roads
 from crackutils.papers.source import reading_source
 from crackutils.protocol import preset
@@ -130,6 +132,17 @@ def test_a_table_looks_for_the_records_of_the_data_that_was_trained_on(plain, dr
         source = reading_source("smoke", task, folder, "runs", "", [0])
         trained = load(folder, preset("smoke", task))
         assert source.fingerprint == trained.fingerprint and source.dataset == trained.name
+
+
+def test_a_full_disk_is_named_with_what_to_do(plain, monkeypatch):
+    def disk_is_full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write_lists(plain)
+    monkeypatch.setattr(picture_cache.os, "fsync", disk_is_full)
+    with pytest.raises(DataError, match="/runs/cache/photos-.* can't be read or written .No space "
+                       "left on device.: make room and start the same command again."):
+        load(plain)
 
 
 def change_byte(path):

@@ -1,5 +1,6 @@
 """Where a run computes, in which precision and layout, and in how many processes."""
 
+import io
 import os
 
 import pytest
@@ -93,8 +94,35 @@ def test_cores_that_a_process_may_not_use_are_not_counted(monkeypatch):
     assert decide(tiny(batch_norm=False), "cpu", devices=2).ranks == 2
     with pytest.raises(ValueError, match="devices=3, but this process may use 2: choose"):
         decide(tiny(batch_norm=False, batch=3), "cpu", devices=3)
-    monkeypatch.delattr(os, "sched_getaffinity")  # not on macOS, not on Windows
-    assert device.usable_cores() == 64
+
+
+@pytest.mark.parametrize("limits, cores", [
+    ({}, 64), ({"cpu.max": "max 100000"}, 64), ({"cpu.max": "150000 100000"}, 2),
+    ({"cpu.max": "20000 100000"}, 1),
+    ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64),
+    ({"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 4)])
+def test_cores_that_a_container_does_not_get_are_not_counted(monkeypatch, limits, cores):
+    """Both versions of Linux's control groups limit the time of all cores together."""
+    files = {f"/sys/fs/cgroup/{name}": text for name, text in limits.items()}
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
+    monkeypatch.setattr(os.path, "exists", lambda path: path in files)
+    monkeypatch.setattr("builtins.open", lambda path, *_, **__: io.StringIO(files[path]))
+    counted = device.usable_cores()
+    monkeypatch.undo()
+    assert counted == cores
+
+
+def test_a_network_computes_with_as_many_threads_as_there_are_usable_cores(monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        for usable, threads in ((5, 3), (2, 2)):
+            monkeypatch.setattr(device, "usable_cores", lambda usable=usable: usable)
+            device.fabric_for(FLOAT32)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

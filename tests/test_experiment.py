@@ -112,6 +112,13 @@ def test_a_machine_of_another_precision_finds_the_record_but_begins_a_run_of_its
         assert experiment.complete(tiny(), dataset, tmp_path, None, "cpu") == other
 
 
+def test_a_run_with_more_steps_begins_anew_and_says_so(dataset, tmp_path, capsys):
+    for steps, said in ((2, False), (3, True)):
+        record = experiment.complete(tiny(steps=steps), dataset, tmp_path, None, "cpu")
+        assert ("is the same run of 2 steps. This one" in capsys.readouterr().out) == said
+        assert len(pd.read_csv(record / "history.csv")) == steps
+
+
 def test_a_run_writes_what_decides_it_before_it_trains(dataset, tmp_path, monkeypatch):
     def cut_short(*_):
         raise KeyboardInterrupt

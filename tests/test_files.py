@@ -1,5 +1,6 @@
 """Files: written whole or not at all, locked for one program at a time, found in the repository."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -16,10 +17,10 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     files.write_atomically(path, b"old")
 
     def disk_is_full(descriptor):
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", disk_is_full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
         files.write_atomically(path, b"new and longer")
     assert path.read_bytes() == b"old"
     monkeypatch.undo()

@@ -6,7 +6,15 @@ from dataclasses import FrozenInstanceError, fields, replace
 import pytest
 
 from crackutils.losses import NAMES, THREE_CLASS, WEIGHTED
-from crackutils.protocol import Protocol, as_list, describe, preset, preset_of_runs
+from crackutils.protocol import (
+    ParameterError,
+    Protocol,
+    check_parameters,
+    check_values,
+    describe,
+    preset,
+    preset_of_runs,
+)
 
 SMOKE = preset("smoke")
 PRESETS = [(task, name) for task in ("cracks", "roads")
@@ -136,10 +144,70 @@ def test_a_protocol_is_described_by_one_field_a_line():
     assert len(lines) == len(fields(Protocol)) and lines[0].split() == ["name", "smoke"]
 
 
-def test_the_error_on_a_string_in_place_of_a_list_says_how_to_write_a_list():
-    text = error_text(as_list, "weights", "[0.97]")
-    assert "weights" in text and "'[0.97]'" in text and "-y 'weights: [...]'" in text
-    assert as_list("weights", [0.97]) == [0.97]
+@pytest.mark.parametrize("name, value, expected", [
+    ("data", 20240601, "data must be text, got 20240601: write -r data ..., since papermill's -p "
+     "reads 2024_06_01 as a number."),
+    ("data", None, "must be text, got None"), ("runs", 2023, "runs must be text, got 2023"),
+    ("results", ["a"], "must be text, got ['a']"), ("roads", True, "must be text, got True"),
+    ("protocol", 1, "must be text"), ("loss", 0.5, "must be text"), ("device", 0, "must be text"),
+    ("weights", "[0.97]", "weights must be a list of weights, got '[0.97]': write -y 'weights: "
+     "[0.97]'."), ("weights", ["0.97"], "got ['0.97']"), ("weights", {"a": 1}, "got {'a': 1}"),
+    ("seeds", 1, "seeds must be a list of whole numbers of at least 0, got 1: write -y 'seeds: "
+     "[0, 1]'."), ("seeds", ["0"], "got ['0']"), ("seeds", [-1], "got [-1]"),
+    ("seeds", [], "got []"), ("seeds", [1.5], "got [1.5]"), ("seeds", [True], "got [True]"),
+    ("devices", "two", "devices must be a whole number of at least 1, got 'two'"),
+    ("devices", 0, "got 0"), ("overrides", "{steps: 40}", "overrides must be a mapping"),
+    ("weight", "abc", "weight must be a number of at least 0, got 'abc'"),
+    ("best_f1", 91, "best_f1 must be a number from 0 to 1, got 91")])
+def test_a_parameter_of_another_type_is_refused_with_what_to_write(name, value, expected):
+    assert expected in error_text(check_values, {name: value})
+
+
+def test_parameters_that_may_be_right_are_accepted():
+    check_values({"runs": None, "results": "", "data": "2023", "seeds": [0, 3], "devices": 2,
+                  "weights": [None, 1, 0.97, [0.3, 0.7]], "overrides": None, "weight": 1})
+    check_values({"steps": "a name that no notebook has is the affair of `check_parameters`"})
+
+
+def notebook(*cells: str) -> dict:
+    """The names of a notebook after some cells, which are kept in `In` as IPython does."""
+    imports = "import math\n\nmath.tau = 6.28"
+    namespace = {"In": ["", imports, *cells, "check_parameters(globals())"]}
+    for cell in namespace["In"][:-1]:
+        exec(cell, namespace)
+    return namespace
+
+
+OWN = "data = 'synthetic'  # a folder\noverrides = {}\n"
+
+
+@pytest.mark.parametrize("injected, expected", [
+    ("steps = 40", "Unknown parameter steps: expected data, overrides; for a field of the protocol "
+     "write -y 'overrides: {steps: 40}'."),
+    ("wieghts = [0.97]", "Unknown parameter wieghts: expected data, overrides."),
+    ("seed = 1\nlevels = 4", "Unknown parameter seed, levels: expected data, overrides; for a "
+     "field of the protocol write -y 'overrides: {levels: 4}'."),
+    ("upsampling = 'bilinear'", "write -y 'overrides: {upsampling: \"bilinear\"}'."),
+    ("tile = [\n    96,\n    96,\n]", "write -y 'overrides: {tile: [96, 96]}'."),
+    ("data = 2023", "data must be text, got 2023"),
+    ("data = 'a'\noverrides = [1]", "overrides must be a mapping of protocol fields, got [1]")])
+def test_what_papermill_adds_to_a_notebook_is_checked(injected, expected):
+    namespace = notebook(OWN, f"# Parameters\n{injected}\n")
+    with pytest.raises(ParameterError) as error:
+        check_parameters(namespace)
+    assert str(error.value).endswith(expected) or expected in str(error.value)
+    assert error.value._render_traceback_() == [f"ParameterError: {error.value}"]
+
+
+def test_parameters_are_checked_without_papermill_and_when_cells_are_executed_again():
+    check_parameters(notebook(OWN))
+    check_parameters(notebook(OWN, "# Parameters\ndata = 'a = b'\n", "steps = 3\nseeds = 3"))
+    check_parameters(notebook(OWN, "# Parameters\nsteps = 3", "# Parameters\ndata = 'a'\n"))
+    check_parameters({"data": 3})  # outside IPython nothing is known of what was given
+    with pytest.raises(ParameterError, match="data must be text, got 3"):
+        check_parameters(notebook(OWN, "data = 3"))
+    with pytest.raises(ParameterError, match="expected weight."):  # a notebook without overrides
+        check_parameters(notebook("weight = 0.5", "# Parameters\nsteps = 3"))
 
 
 @pytest.mark.parametrize("loss", sorted(set(NAMES) - set(THREE_CLASS)))

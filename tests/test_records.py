@@ -195,6 +195,26 @@ def test_an_unfinished_run_in_another_precision_is_not_orphaned_silently(tmp_pat
         records.warn_of_other_precision(record, OPEN, "other data")
 
 
+def test_a_run_that_differs_in_its_steps_is_named_and_others_are_not(tmp_path, capsys):
+    fewer, more = (dataclasses.replace(SMOKE, steps=steps) for steps in (2, 8))
+    complete = write(tmp_path, fewer)
+    unfinished = begin(tmp_path, more)
+    write(tmp_path, fewer.with_run("mse", None, 1))
+    write(tmp_path, dataclasses.replace(fewer, batch=2))
+    write(tmp_path, fewer, fingerprint="e" * 64)
+    records.write_config(complete.with_name(f"{complete.name}-empty"),
+                         dataclasses.replace(SMOKE, steps=3), "synthetic", FINGERPRINT)
+    record = records.record_folder(tmp_path, SMOKE, "synthetic", FINGERPRINT)
+    records.note_other_steps(record, SMOKE, FINGERPRINT)
+    said = capsys.readouterr().out.splitlines()
+    assert sorted(line.split(". ")[0] for line in said) == sorted([
+        f"{complete} is the same run of 2 steps", f"{unfinished} is the same run of 8 steps"])
+    assert all("This one of 4 begins at step 0: a run's schedule depends on" in line
+               for line in said)
+    records.note_other_steps(complete, fewer, FINGERPRINT)
+    assert "8 steps" in capsys.readouterr().out
+
+
 def test_known_faults_are_printed_once_where_a_record_has_them(tmp_path, capsys):
     for seed in (0, 1):
         record = write(tmp_path, SMOKE.with_run("mse", None, seed))

@@ -6,11 +6,13 @@ import re
 import tomllib
 from pathlib import Path
 
+import papermill
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from crackutils.protocol import ParameterError, check_parameters
 from workflow import numbers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -159,6 +161,24 @@ def test_parameters_carry_the_common_names_and_defaults(path):
     assert set(values) <= allowed and len(values) <= 10
     assert values.get("protocol", "smoke") == "smoke"
     assert all("#" in line for line in cell["source"] if line.strip())
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_notebook_refuses_a_parameter_that_it_does_not_have(path):
+    """Papermill only warns. The cells are executed here, and kept in `In` as IPython does."""
+    notebook = papermill.execute_notebook(path, None, {"step": 40}, prepare_only=True)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    place = next(index for index, cell in enumerate(cells)
+                 if "injected-parameters" in cell.metadata.get("tags", []))
+    own, injected, first = (cell.source for cell in cells[place - 1:place + 2])
+    assert first.startswith("check_parameters(globals())\n")
+    namespace = {"In": ["", *(cell.source for cell in cells[:place + 2])]}
+    exec(own, namespace)
+    exec(injected, namespace)
+    with pytest.raises(ParameterError, match="Unknown parameter step: expected "):
+        check_parameters(namespace)
+    del namespace["In"][-2]  # without the injected cell
+    check_parameters(namespace)
 
 
 def tracked_texts() -> list[Path]:

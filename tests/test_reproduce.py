@@ -13,7 +13,7 @@ from miniatures import MINIATURES
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
-from crackutils import files
+from crackutils import device, files
 from crackutils.protocol import preset
 from workflow import reproduce
 from workflow.reproduce import Stage
@@ -27,7 +27,8 @@ PARAMETERS = {"01_data": "protocol = 'smoke'\ndata = 'synthetic'\nroads = 'synth
               "05_threshold_sweeps": COMMON + "data = 'synthetic'",
               "07_drivable_area": COMMON + "data = 'synthetic'\nloss = ''\nweights = []",
               "08_figures": COMMON + "data = 'synthetic'\nroads = 'synthetic'"}
-CHECK = "from crackutils.protocol import as_list\nprint('reached')\nas_list('seeds', seeds)"
+CHECK = "from crackutils.protocol import check_parameters\ncheck_parameters(globals())\n" \
+    "print('reached α')"
 
 
 def write_notebook(path, parameters: str, code: str) -> None:
@@ -83,16 +84,23 @@ def refused(words, capsys) -> str:
 
 
 @pytest.mark.parametrize("words, expected", [
-    (["-y", "sedes: [0, 1]"], "No notebook has a parameter sedes: expected some of data, "),
+    (["-y", "sedes: [0, 1]"], "Unknown parameter sedes: expected data, "),
+    (["-y", "{steps: 40, overrides: {batch: 2}}"], "write -y 'overrides: {steps: 40}'."),
+    (["-y", "seeds: 1"], "seeds must be a list of whole numbers of at least 0, got 1: write -y"),
+    (["-y", "seeds: [a]"], "got ['a']"), (["-y", "seeds: [-1]"], "got [-1]"),
+    (["-y", "seeds: []"], "got []"), (["-y", "seeds:"], "got None"),
+    (["-y", "devices: two"], "devices must be a whole number of at least 1, got 'two'"),
+    (["-y", "devices: 3"], "devices=3, but this process may use 2: choose at most 2."),
     (["--protocol", "papre"], "Unknown protocol 'papre': expected one of smoke, quick"),
     (["-y", "overrides: {step: 3}"], "Unknown protocol field step: expected one of "),
     (["-y", "overrides: {steps: 0}"], "steps must be a whole number of at least 1, got 0."),
-    (["-y", "overrides: 3"], "overrides must map Protocol fields to values, got 3"),
+    (["-y", "overrides: 3"], "overrides must be a mapping of protocol fields, got 3"),
     (["-y", "[0, 1]"], "-y must be a mapping like 'seeds: [0, 1]', got '[0, 1]'."),
     (["-y", "seeds: [0, 1"], "expected ',' or ']'"),
     (["-y", "weights: 0.97: 3"], "mapping values are not allowed here")])
-def test_arguments_that_cant_be_right_are_refused_before_anything_runs(executed, capsys, words,
-                                                                      expected):
+def test_arguments_that_cant_be_right_are_refused_before_anything_runs(
+        executed, capsys, monkeypatch, words, expected):
+    monkeypatch.setattr(device, "usable_cores", lambda: 2)
     assert expected in refused(["--protocol", "smoke", *words], capsys)
     assert executed == []
 
@@ -180,22 +188,30 @@ def test_figure_8_is_trained_for_synthetic_pictures_with_one_seed(executed, tmp_
 
 def test_a_failing_training_is_named_with_its_log_and_the_others_still_run(
         notebooks, tmp_path, monkeypatch, capsys):
-    plan = [Stage("04_train_cracks-mse", "04_train_cracks", {"seeds": "[0]"}, "synthetic", 1),
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")  # which has no α
+    write_notebook(notebooks / "07_drivable_area.ipynb", PARAMETERS["07_drivable_area"],
+                   "import os\nos.kill(os.getpid(), 9)")  # as a system does that is out of memory
+    plan = [Stage("04_train_cracks-mse", "04_train_cracks", {"seeds": "[0]", "step": 3},
+                  "synthetic", 1),
             Stage("04_train_cracks-bce", "04_train_cracks", {"seeds": [0]}, "synthetic", 1),
+            Stage("07_drivable_area-bce", "07_drivable_area", {}, "synthetic", 1),
             Stage("05_threshold_sweeps", "05_threshold_sweeps", {}, "synthetic")]
     monkeypatch.setattr(reproduce, "stages", lambda *_: plan)
-    assert reproduce.main(["--protocol", "smoke", "--runs", str(tmp_path / "r")]) == 1
+    runs = tmp_path / "{3F2504E0} = {} ü"  # papermill would put parameters in place of names
+    assert reproduce.main(["--protocol", "smoke", "--runs", str(runs)]) == 1
     said = capsys.readouterr()
-    folder = tmp_path / "r" / "smoke" / "synthetic" / "notebooks"
+    folder = runs / "smoke" / "synthetic" / "notebooks"
     log = folder / "04_train_cracks-mse.log"
     assert "04_train_cracks-mse: " in said.err and str(log) in said.err
-    assert "write seeds: [...]" in said.err  # the string where a list belongs
-    assert "ValueError" in log.read_text() and "reached" in log.read_text()
+    assert "ParameterError: Unknown parameter step: expected protocol, runs, " in said.err
+    assert "reached" not in log.read_text()
+    assert "Kernel died (killed, probably because memory ran out: the same command" in said.err
     assert "05_threshold_sweeps: not run" in said.out
-    assert sorted(path.name for path in folder.glob("*.ipynb")) == [
-        "04_train_cracks-bce.ipynb", "04_train_cracks-mse.ipynb"]
+    assert sorted(path.stem for path in folder.glob("*.ipynb")) == [
+        "04_train_cracks-bce", "04_train_cracks-mse", "07_drivable_area-bce"]
     whole = nbformat.read(folder / "04_train_cracks-bce.ipynb", as_version=4)
-    assert whole.cells[-1].outputs[0].text == "reached\n"
+    assert whole.cells[-1].outputs[0].text == "reached α\n"
+    assert "reached α" in (folder / "04_train_cracks-bce.log").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("said, tries, line", [

@@ -10,6 +10,7 @@ same command, started again, trains only what is missing.
 
 import argparse
 import contextlib
+import errno
 import itertools
 import os
 import signal
@@ -30,9 +31,9 @@ import yaml
 from crackutils import files
 from crackutils.data.layouts import recognise
 from crackutils.data.samples import printable
-from crackutils.device import decide
+from crackutils.device import decide, usable_cores
 from crackutils.papers import crack_tables, road_tables
-from crackutils.protocol import as_list, preset, preset_of_runs
+from crackutils.protocol import check_values, preset, preset_of_runs, unknown_parameters
 from workflow import report
 
 NOTEBOOKS = files.ROOT / "notebooks"
@@ -161,32 +162,27 @@ def dataset_name(data: str) -> str:
 @cache
 def parameter_names(notebook: Path) -> set[str]:
     """The names in a notebook's `parameters` cell."""
-    return set(papermill.inspect_notebook(str(notebook)))
+    return set(papermill.inspect_notebook(for_papermill(notebook)))
 
 
-def unknown_parameters(plan: list[Stage], shared: dict) -> str:
-    """A sentence about the shared parameters that no notebook has; empty if there are none."""
-    known = set()
-    for stage in plan:
-        known |= parameter_names(NOTEBOOKS / f"{stage.notebook}.ipynb")
-    unknown = sorted(map(str, set(shared) - known))
-    if not unknown:
-        return ""
-    return (f"No notebook has a parameter {', '.join(unknown)}: expected some of "
-            f"{', '.join(sorted(known))}.")
+def for_papermill(path: Path) -> str:
+    """A path as papermill is given it: it puts parameters in place of names in braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def start(stage: Stage, folder: Path, threads: int) -> subprocess.Popen:
     """Execute a stage's notebook in a process of its own, whose output goes to the stage's log."""
     folder.mkdir(parents=True, exist_ok=True)
-    source, executed = NOTEBOOKS / f"{stage.notebook}.ipynb", folder / f"{stage.name}.ipynb"
-    command = [sys.executable, "-c", PAPERMILL.format(parent=os.getpid()),
-               str(source), str(executed), "--kernel", "python3", "--no-progress-bar",
+    source = for_papermill(NOTEBOOKS / f"{stage.notebook}.ipynb")
+    executed = for_papermill(folder / f"{stage.name}.ipynb")
+    command = [sys.executable, "-c", PAPERMILL.format(parent=os.getpid()), source, executed,
+               "--kernel", "python3", "--no-progress-bar",
                "--stdout-file", "-", "--stderr-file", "-", "-y", yaml.safe_dump(stage.parameters)]
     with open(folder / f"{stage.name}.log", "w", encoding="utf-8") as log:
         # in a session of its own: Ctrl-C reaches this command alone, which then ends papermill
         return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True,
-                                env=os.environ | {"OMP_NUM_THREADS": str(threads)})
+                                env=os.environ | {"OMP_NUM_THREADS": str(threads),
+                                                  "PYTHONIOENCODING": "utf-8"})
 
 
 def stop(processes: Iterable[subprocess.Popen]) -> None:
@@ -214,7 +210,7 @@ def execute(phase: list[Stage], folder_of: Callable[[Stage], Path],
             jobs: int) -> Iterator[tuple[Stage, float, str | None]]:
     """Run stages, `jobs` at a time. Yields each stage when it has ended, with the time it began
     and, if it failed, the last line of its log."""
-    threads = max(1, torch.get_num_threads() // jobs)
+    threads = max(1, min(torch.get_num_threads(), usable_cores()) // jobs)
     waiting, running = [(stage, 1) for stage in phase], {}
     try:
         while waiting or running:
@@ -234,11 +230,21 @@ def execute(phase: list[Stage], folder_of: Callable[[Stage], Path],
                 if "Address already in use" in log and attempt == 1:
                     waiting.insert(0, (stage, 2))
                     continue
-                last = log.splitlines()[-1] if log else f"ended with {process.returncode}"
-                yield stage, begun, last
+                yield stage, begun, reason(log, process.returncode)
             time.sleep(0.1)
     finally:
         stop(running)
+
+
+def reason(log: str, status: int) -> str:
+    """Why a stage failed: the last line of its log, and what to do if it names no fault of its own.
+    """
+    last = log.splitlines()[-1] if log else f"ended with {status}"
+    if "DeadKernelError" in last or status == -9:
+        last += " (killed, probably because memory ran out: the same command resumes the work)"
+    elif os.strerror(errno.ENOSPC) in last:
+        last += " (make room: the same command resumes the work)"
+    return last
 
 
 def run(plan: list[Stage], protocol: str, runs: Path,
@@ -348,10 +354,10 @@ def checked(given: argparse.Namespace) -> tuple[str, str, dict, int]:
     if reserved := RESERVED & set(extra):
         raise ValueError(f"{', '.join(sorted(reserved))} can't be set by -y: the command decides, "
                          "see --help.")
+    check_values(extra)
     for task in ("cracks", "roads"):
         protocol = preset_of_runs(given.protocol, task, extra.get("overrides"))
-        device = decide(protocol, given.device).device
-    as_list("seeds", extra.get("seeds", [0]))
+        device = decide(protocol, given.device, extra.get("devices", 1)).device
     cracks, roads = (checked_data(data, protocol.layout) for data in (given.cracks, given.roads))
     results = str(files.resolve(given.results, "results")) if given.results else ""
     shared = {"runs": str(files.resolve(given.runs, "runs")), "results": results,
@@ -404,8 +410,9 @@ def reproduce(given: argparse.Namespace) -> int:
         print(*map(printable, str(error).splitlines()), sep="\n", file=sys.stderr)
         return 2
     plan = stages(given.protocol, cracks, roads, shared)
-    if wrong := unknown_parameters(plan, shared):
-        print(printable(wrong), file=sys.stderr)
+    known = set().union(*(parameter_names(NOTEBOOKS / f"{stage.notebook}.ipynb") for stage in plan))
+    if unknown := {name: shared[name] for name in shared.keys() - known}:
+        print(printable(unknown_parameters(unknown, sorted(known))), file=sys.stderr)
         return 2
     runs = Path(shared["runs"])
     failures, times = run(plan, given.protocol, runs, jobs)

@@ -158,17 +158,24 @@ def open_cache(data_set: Path, version: str, parts: dict[str, list[Files]],
     """
     cache = data_set / f"{FORMAT}-{version}"
     kinds = ["images", "masks"] + (["widths"] if with_widths else [])
-    with locked(data_set / ".lock"):
-        cache.mkdir(exist_ok=True)  # under the lock: who holds it removes unused folders
-        if not is_whole(cache, sum(map(len, parts.values())), kinds):
-            fill(cache, parts, decode, memory_of, kinds)
-            for other in data_set.iterdir():
-                old = time.time() - other.stat().st_mtime > KEPT_SECONDS
-                if other.is_dir() and other != cache and (
-                        old or not other.name.startswith(f"{FORMAT}-")):
-                    remove_unused(other)
-        os.utime(cache)
-        return {part: open_part(cache, part) for part in parts}
+    count = sum(map(len, parts.values()))
+    try:
+        with locked(data_set / ".lock"):
+            cache.mkdir(exist_ok=True)  # under the lock: who holds it removes unused folders
+            if not is_whole(cache, count, kinds):
+                fill(cache, parts, decode, memory_of, kinds)
+                for other in data_set.iterdir():
+                    old = time.time() - other.stat().st_mtime > KEPT_SECONDS
+                    if other.is_dir() and other != cache and (
+                            old or not other.name.startswith(f"{FORMAT}-")):
+                        remove_unused(other)
+            os.utime(cache)
+            return {part: open_part(cache, part) for part in parts}
+    except OSError as error:
+        if not is_whole(cache, count, kinds):
+            error.filename = error.filename or str(cache)  # a full disk names no file
+            raise
+        return {part: open_part(cache, part) for part in parts}  # another user's: it is only read
 
 
 def remove_unused(cache: Path) -> None:

@@ -1,5 +1,6 @@
 """One picture with its mask, the files it comes from, and the error that says what is wrong."""
 
+import errno
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,9 +48,11 @@ def file_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        advice = "check that it exists and that you may read and write it"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            advice = "make room and start the same command again"
         raise DataError(f"{error.filename or 'A file'} can't be read or written "
-                        f"({error.strerror or error}): check that it exists and that you may read "
-                        "and write it.") from error
+                        f"({error.strerror or error}): {advice}.") from error
     except UnicodeError as error:
         raise DataError(f"A file's name or a list is not UTF-8 text ({error}): rename or rewrite "
                         "it.") from error
