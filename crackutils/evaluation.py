@@ -31,6 +31,7 @@ WIDTH_EDGES = np.array([1.0, 2.0, 3.0, 5.0])  # px: below 1, 1 to 2, 2 to 3, 3 t
 DETAIL_THRESHOLDS = THRESHOLDS[np.isin(np.round(THRESHOLDS, 4), np.round(
     [0.02, *np.arange(1, 20) / 20, 0.98, 0.99, 0.995], 4))]
 TOLERANCES = (1, 2, 3)  # px
+BLOCK_SIDE = 4096  # px
 CONTINUED = 8  # px: so far a mask is continued beyond its edge before its skeleton is taken
 OVERLAP = 0.5  # of a tile's side that neighbouring tiles share
 BLENDING_DEVIATION = 0.125  # of a tile's side: the standard deviation of the blending weights
@@ -127,6 +128,11 @@ def detailed_counts(prediction: np.ndarray, sample: Sample, tolerances: Iterable
       from a crack) and `found_near_by_width` (tolerances x width strata x thresholds: crack pixels
       at most r px from a predicted one).
     """
+    blocks = blocks_of(prediction.shape)
+    if len(blocks) > 1:
+        parts = [detailed_counts(prediction[block], sample._replace(
+            mask=sample.mask[block], width=sample.width[block]), tolerances) for block in blocks]
+        return {name: sum(part[name] for part in parts) for name in parts[0]}
     # how many of the thresholds each pixel reaches
     level = np.searchsorted(DETAIL_THRESHOLDS.astype(np.float32), prediction, side="right")
     level = level.astype(np.uint8)
@@ -150,6 +156,13 @@ def detailed_counts(prediction: np.ndarray, sample: Sample, tolerances: Iterable
     return counts
 
 
+def blocks_of(size: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """Blocks that divide a picture of `size` (height, width): skeletons of huge pictures would take
+    much memory. Cracks are compared up to the edge of their block, as at a picture's edge."""
+    return [np.s_[top:top + BLOCK_SIDE, left:left + BLOCK_SIDE]
+            for top in range(0, size[0], BLOCK_SIDE) for left in range(0, size[1], BLOCK_SIDE)]
+
+
 def reaching(levels: np.ndarray) -> np.ndarray:
     """How many pixels reach each of the `DETAIL_THRESHOLDS`, from the number that each reaches."""
     by_level = np.bincount(levels, minlength=len(DETAIL_THRESHOLDS) + 1)
@@ -169,10 +182,17 @@ def estimated_width(mask: np.ndarray) -> np.ndarray:
     pixel: a band of w pixels has its middle w / 2 (if w is even) or (w + 1) / 2 pixels from the
     background. On synthetic cracks of known width the median error is within .5 px from 1 to 8 px.
     """
+    width = np.zeros(mask.shape, np.float32)
+    for block in blocks_of(mask.shape):
+        if (mask[block] == 1).any():
+            width[block] = width_in_block(mask[block])
+    return width
+
+
+def width_in_block(mask: np.ndarray) -> np.ndarray:
+    """`estimated_width` of a mask that has a crack."""
     continued = np.pad(mask == 1, CONTINUED, mode="edge")
     skeleton = skeletonize(continued)
-    if not skeleton.any():
-        return np.zeros(mask.shape, np.float32)
     distance = scipy.ndimage.distance_transform_edt(continued)
     nearest = scipy.ndimage.distance_transform_edt(~skeleton, return_distances=False,
                                                    return_indices=True)
@@ -232,16 +252,17 @@ def predict(model: nn.Module, images: Tensor, protocol: Protocol, hardware: Hard
             fabric: Fabric) -> Tensor:
     """Predict the probabilities of the classes for images of one size.
 
-    `images` float32 N x 3 x H x W in [0, 1], `model` in evaluation mode; returns float32
-    N x classes x H x W. A network that was trained on tiles sees tiles here too: overlapping ones
-    of `protocol.tile`, blended by `blending_weights`. On a whole photograph its deep layers would
-    not see the zeros that surround every tile in training, and some networks would fail.
+    `images` uint8 N x H x W x 3, `model` in evaluation mode; returns float32 N x classes x H x W. A
+    network that was trained on tiles sees tiles here too: overlapping ones of `protocol.tile`,
+    blended by `blending_weights`. On a whole photograph its deep layers would not see the zeros
+    that surround every tile in training, and some networks would fail.
     """
-    height, width = images.shape[-2:]
+    height, width = images.shape[1:3]
     tiles = tiles_of((height, width), protocol.tile)
     places = [(image, tile) for image in range(len(images)) for tile in tiles]
-    total = images.new_zeros(len(images), OUTPUTS[protocol.classes], height, width)
-    weight_of_pixel = images.new_zeros(height, width)
+    total = torch.zeros(len(images), OUTPUTS[protocol.classes], height, width,
+                        device=images.device)
+    weight_of_pixel = torch.zeros(height, width, device=images.device)
     weights = blending_weights((min(height, protocol.tile[0]), min(width, protocol.tile[1])))
     weights = weights.to(images.device)
     if len(tiles) == 1:
@@ -251,12 +272,13 @@ def predict(model: nn.Module, images: Tensor, protocol: Protocol, hardware: Hard
     per_pass = max(1, PIXELS_PER_PASS // math.prod(protocol.tile))
     for first in range(0, len(places), per_pass):
         chunk = places[first:first + per_pass]
-        batch = torch.stack([images[image, :, *tile] for image, tile in chunk])
+        batch = torch.stack([images[image, *tile] for image, tile in chunk])
+        batch = batch.permute(0, 3, 1, 2).float() / 255  # only here, since it takes four times more
         with fabric.autocast():
             logits = model(batch.contiguous(memory_format=hardware.tensor_format))
         for (image, tile), probabilities in zip(chunk, probability(logits, protocol.output)):
             total[image, :, *tile] += weights * probabilities
-    return (total / weight_of_pixel).clamp_(0, 1)  # rounding may lead beyond 1
+    return total.div_(weight_of_pixel).clamp_(0, 1)  # rounding may lead beyond 1
 
 
 def images_of_one_size(part: Part, indices: Iterable[int],
@@ -278,8 +300,7 @@ def predictions(model: nn.Module, part: Part, indices: Iterable[int], protocol: 
     for group in images_of_one_size(part, indices, protocol.tile):
         pixels = torch.stack([images[part.place(index)].view(*part.sizes[index], 3)
                               for index in group]).to(fabric.device)
-        yield from zip(group, predict(model, pixels.permute(0, 3, 1, 2).float() / 255, protocol,
-                                      hardware, fabric))
+        yield from zip(group, predict(model, pixels, protocol, hardware, fabric))
 
 
 # Evaluating the parts of a data set

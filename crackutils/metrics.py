@@ -4,7 +4,8 @@ TP, FP and FN are true positives, false positives and false negatives. All funct
 arrays that broadcast (images x thresholds, say) and return float64. **0/0 is 1**: where there was
 nothing to find and nothing was claimed, no mistake was made. So the precision of an empty
 prediction is 1, the recall on an empty mask is 1, and F1 and IoU are 1 only if mask and prediction
-are both empty (scikit-learn's `zero_division=1`).
+are both empty (scikit-learn's `zero_division=1`). A whole part without a positive pixel has no
+precision, recall, F1 and IoU, however: `scores` has NaN, and `undefined` says why.
 """
 
 import numpy as np
@@ -53,13 +54,26 @@ def pooled(counts: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
 
 
 def scores(counts: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
-    """Precision, recall, accuracy, F1 and IoU at every threshold, pooled over a part's images."""
+    """Precision, recall, accuracy, F1 and IoU at every threshold, pooled over a part's images. All
+    but accuracy are NaN if the part has no positive pixel."""
     total = pooled(counts, part)
     tp, fp, fn = (total[name] for name in
                   ("true_positives", "false_positives", "false_negatives"))
-    return {"precision": precision(tp, fp), "recall": recall(tp, fn),
-            "accuracy": accuracy(fp, fn, total["pixels"]),
-            "f1_score": f1_score(tp, fp, fn), "iou": iou(tp, fp, fn)}
+    values = {"precision": precision(tp, fp), "recall": recall(tp, fn),
+              "accuracy": accuracy(fp, fn, total["pixels"]),
+              "f1_score": f1_score(tp, fp, fn), "iou": iou(tp, fp, fn)}
+    if not (tp + fn).any():
+        values |= {name: np.full(tp.shape, np.nan) for name in values if name != "accuracy"}
+    return values
+
+
+def undefined(counts: dict[str, np.ndarray]) -> str | None:
+    """Why a record has no F1 and no IoU; None if it has them."""
+    for part in ("test", "validation"):
+        names = f"{part}_true_positives", f"{part}_false_negatives"
+        if all(name in counts and not counts[name].any() for name in names):
+            return f"the {part} part has no positive pixel"
+    return None
 
 
 def images_at(counts: dict[str, np.ndarray], part: str, threshold: float) -> dict[str, np.ndarray]:
@@ -166,7 +180,10 @@ def best_threshold(counts: dict[str, np.ndarray], part: str) -> float:
 
 
 def at_validation_threshold(counts: dict[str, np.ndarray]) -> tuple[float, dict[str, float]]:
-    """The best threshold on the validation part, and the pooled scores of the test part there."""
+    """The best threshold on the validation part, and the pooled scores of the test part there. All
+    are NaN if one of the parts has no positive pixel."""
+    if undefined(counts):
+        return np.nan, dict.fromkeys(scores(counts, "test"), np.nan)
     threshold = best_threshold(counts, "validation")
     index = at_threshold(counts, threshold)
     return threshold, {name: float(values[index])

@@ -182,6 +182,18 @@ def test_every_row_says_how_many_seeds_are_in_it_and_which_are_missing(tmp_path)
     assert chosen["seeds"].tolist() == [1, 0, 0, 0, 2, 0]
 
 
+def test_a_test_part_without_a_crack_leaves_the_row_empty_with_the_reason(tmp_path):
+    empty = {name: 0 * value if name.startswith("test_true") or name.startswith("test_false_neg")
+             else value for name, value in with_widths(0).items()}
+    write(tmp_path / "runs", SMOKE.with_run("relu", 0.97, 0), empty)
+    source = source_of(tmp_path)
+    for table in (crack_tables.crack_table(8, source),
+                  crack_tables.at_validation_thresholds(source)):
+        row = table[(table["loss"] == "relu") & (table["weight"] == 0.97)].iloc[0]
+        assert np.isnan(row["f1_score"]) and row["seeds"] == 0
+        assert row["missing_seeds"] == "seed 0: the test part has no positive pixel"
+
+
 def with_widths(seed: int) -> dict:
     """Counts of two images, with two width classes, that change with the seed."""
     counts = part("test", falling(149 - 9 * seed, 1), falling(300, 2))

@@ -1,8 +1,10 @@
 """Decoding: labels stay where their pictures are, and neither memory nor messages run over."""
 
 import io
+import warnings
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import scipy.io
@@ -143,6 +145,50 @@ def test_the_memory_of_decoding_is_judged_from_the_header_alone(tmp_path):
     needed = [memory_of(Files(name, tmp_path / name, tmp_path / "mask.png"))
               for name in ("a.png", "b.png", "missing.png")]
     assert needed == [500 * 300 * decoding.BYTES_A_PIXEL, 0, 0]
+
+
+@pytest.mark.parametrize("kind", ["tiff", "png"])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize("colours", [False, True])
+def test_deep_pictures_are_scaled_by_the_depth_of_their_set(tmp_path, colours, bits, kind):
+    generator = np.random.default_rng(bits)
+    shape = (20, 24, 3) if colours else (20, 24)
+    bright = generator.integers(0, 2**bits, shape).astype(np.uint16)
+    bright.flat[0] = 2**bits - 1
+    dark = bright // 5
+    paths = [tmp_path / f"{name}.{kind}" for name in ("dark", "bright")]
+    for path, levels in zip(paths, (dark, bright)):
+        cv2.imwrite(str(path), levels[..., ::-1] if colours else levels)
+    white = decoding.WhiteLevel(paths)
+    for path, levels in zip(paths, (dark, bright)):
+        decoded = np.asarray(decoding.decode_image(path, path.read_bytes(), white))
+        expected = levels.astype(float) * 255 / (2**bits - 1)
+        difference = decoded - (expected if colours else expected[..., None])
+        assert difference.max() < 1e-3 and difference.min() > -1
+    assert white() == 2**bits - 1
+
+
+def test_pictures_of_hundreds_of_millions_of_pixels_are_no_bombs(tmp_path, monkeypatch):
+    content = io.BytesIO()
+    Image.new("1", (20_000, 10_000)).save(content, "png")  # 200 million
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Pillow's warning of bombs
+        picture = decoding.open_picture(tmp_path / "a.png", content.getvalue())
+    assert picture.size == (20_000, 10_000)
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 10**8)
+    with pytest.raises(DataError, match=r"a.png has 200 million pixels.*Cut picture and mask"):
+        decoding.open_picture(tmp_path / "a.png", content.getvalue())
+
+
+def test_heic_is_read_whatever_its_name(tmp_path):
+    levels = np.full((64, 48, 3), 90, np.uint8)
+    levels[20:40] = 200
+    content = io.BytesIO()
+    Image.fromarray(levels).save(content, "HEIF", quality=90)
+    decoded = np.asarray(decoding.decode_image(tmp_path / "a.jpg", content.getvalue()))
+    assert np.abs(decoded.astype(int) - levels).max() < 12
+    with pytest.raises(DataError, match="a.jpg can't be read"):
+        decoding.decode_image(tmp_path / "a.jpg", content.getvalue()[:200])
 
 
 def test_control_characters_are_escaped_in_messages():

@@ -84,8 +84,9 @@ def test_blending_is_that_of_monai(size):
     protocol = preset("smoke")
     network = build(protocol).eval()
     network.network.head[0].weight.data *= 1e4  # so that tiles disagree
-    images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
-    ours = predict(network, images, protocol, HERE, fabric_for(HERE))
+    pixels = torch.randint(256, (2, *size, 3), generator=torch.Generator().manual_seed(0))
+    images = pixels.permute(0, 3, 1, 2).float() / 255
+    ours = predict(network, pixels.byte(), protocol, HERE, fabric_for(HERE))
     with torch.inference_mode():
         theirs = sliding_window_inference(
             images, protocol.tile, sw_batch_size=4, overlap=OVERLAP, mode="gaussian",
@@ -169,6 +170,22 @@ def test_detailed_counts_are_brute_force():
         assert counts["claimed_skeleton"][index] == skeleton.sum() > 0
         assert counts["claimed_skeleton_right"][index] == (skeleton & (mask > 0)).sum()
         assert counts["skeleton_found"][index] == (evaluation.skeleton_of(mask > 0) & claimed).sum()
+
+
+def test_a_huge_picture_is_compared_in_blocks(monkeypatch):
+    generator = np.random.default_rng(5)
+    mask = np.zeros((70, 90), np.uint8)
+    mask[20:24] = 1
+    prediction = ndimage.gaussian_filter(mask + 0.6 * generator.random(mask.shape), 1)
+    prediction = np.clip(prediction, 0, 1).astype(np.float32)
+    whole_width = evaluation.estimated_width(mask)
+    whole = evaluation.detailed_counts(prediction, Sample("a", None, mask, whole_width), (1, 2))
+    monkeypatch.setattr(evaluation, "BLOCK_SIDE", 40)
+    assert np.array_equal(evaluation.estimated_width(mask), whole_width)
+    counts = evaluation.detailed_counts(prediction, Sample("a", None, mask, whole_width), (1, 2))
+    assert counts.keys() == whole.keys() and counts["skeleton"] == whole["skeleton"]
+    for name in ("skeleton_found", "claimed_near", "found_near_by_width"):
+        assert np.abs(counts[name] - whole[name]).max() <= 0.03 * whole[name].max()
 
 
 def test_cracks_in_photographs_are_counted_by_estimated_width_and_with_a_tolerance():

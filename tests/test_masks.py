@@ -56,9 +56,12 @@ def transparent(colours: np.ndarray, opacity: np.ndarray) -> np.ndarray:
 
 
 def saved(picture, kind: str = "png") -> bytes:
+    """A picture as a file's bytes; PNG has no 32-bit numbers, so these become TIFF."""
     content = io.BytesIO()
     picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     options = {"quality": 95} if kind == "jpeg" else {}
+    if picture.mode in ("F", "I"):
+        kind = "tiff"
     picture.save(content, kind, **options)
     return content.getvalue()
 
@@ -83,8 +86,28 @@ READ = {
     "black on transparent": transparent(BLACK, CRACK * 255),
     "white on transparent": transparent(coloured((CRACK, (255, 255, 255))), CRACK * 255),
     "opaque": transparent(coloured((CRACK, (255, 255, 255))), np.full(SIZE, 255, np.uint8)),
+    "two-bit palette": paletted(CRACK * 3, [0, 0, 0, 85, 85, 85, 170, 170, 170, 255, 255, 255]),
+    "palette of two near blacks": paletted(CRACK, [0, 0, 0, 1, 1, 1]),
+    "floats up to 1": CRACK.astype(np.float32),
+    "12 of 16 bits": CRACK.astype(np.uint16) * 4095,
     "empty": np.zeros(SIZE, np.uint8),
 }
+FORMATS = {"tiff of one bit": ("tiff", {"compression": "group4"}, "1"), "bmp": ("bmp", {}, "L"),
+           "jpeg of inks": ("jpeg", {"quality": 95}, "CMYK"), "pgm": ("ppm", {}, "L"),
+           "jpeg in colour": ("jpeg", {"quality": 80}, "RGB"),
+           "lossy webp": ("webp", {"quality": 80}, "RGB"), "opacity": ("png", {}, "LA")}
+
+
+@pytest.mark.parametrize("kind, options, mode", FORMATS.values(), ids=FORMATS)
+def test_masks_are_read_in_many_formats(kind, options, mode):
+    picture = Image.fromarray(CRACK * 255)
+    if mode == "LA":
+        picture = Image.merge("LA", (Image.new("L", SIZE[::-1]), picture))
+    elif mode == "CMYK":
+        picture = picture.convert("RGB").convert("CMYK")
+    content = io.BytesIO()
+    picture.convert(mode).save(content, kind, **options)
+    assert np.array_equal(read(content.getvalue()), CRACK)
 
 
 @pytest.mark.parametrize("picture", READ.values(), ids=READ)
@@ -106,6 +129,17 @@ REFUSED = {
     "red brush": coloured((CRACK, RED)),
     "red and green": coloured((CRACK, RED), (RING, GREEN)),
     "red on transparent": transparent(coloured((CRACK, RED)), CRACK * 255),
+    "0 and 254": CRACK * 254,
+    "0 and 128": CRACK * 128,
+    "half opaque": transparent(BLACK, CRACK * 128),
+    "32 bits": CRACK.astype(np.int32),
+    "instances of 16 bits": INSTANCES.astype(np.uint16) + np.where(CRACK, 24_000, 0).astype(
+        np.uint16),
+    "palette that begins with red": paletted(1 - CRACK, [255, 0, 0, 0, 0, 0]),
+    "a photograph cut out": transparent(miniatures.pixels(0, SIZE), CRACK * 255),
+    "drawn into the photograph": np.where(CRACK[..., None] > 0, np.uint8(RED),
+                                          miniatures.pixels(0, SIZE)),
+    "heat map": cv2.applyColorMap(CRACK * 255, cv2.COLORMAP_JET),
     "white and pale blue": coloured((np.ones(SIZE), (200, 200, 255)), (CRACK, (255, 255, 255))),
 }
 

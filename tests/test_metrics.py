@@ -57,7 +57,7 @@ def test_counts_are_scikit_learns_at_every_threshold(prediction, mask):
 
 
 @settings(max_examples=12, deadline=None)
-@given(prediction=predictions, mask=masks)
+@given(prediction=predictions, mask=masks.filter(np.any))
 def test_figures_are_scikit_learns_with_zero_division_one(prediction, mask):
     found = metrics.scores(counts_of((prediction, mask)), "test")
     for index in (0, 9, 49, 74, 98, 109):
@@ -288,3 +288,20 @@ def test_the_validation_threshold_is_applied_to_the_test_part():
     threshold, scores = metrics.at_validation_threshold(counts)
     assert threshold == 0.4 and scores["f1_score"] == pytest.approx(2 / 6)
     assert scores["precision"] == 1 / 4 and scores["recall"] == 1 / 2
+
+
+def test_a_part_without_a_positive_pixel_has_no_f1_instead_of_a_perfect_one():
+    empty = np.zeros((12, 12), np.uint8)
+    counts = counts_of((np.zeros((12, 12), np.float32), empty))
+    scores = metrics.scores(counts, "test")
+    assert (scores["accuracy"] == 1).all()
+    assert all(np.isnan(scores[name]).all() for name in ("precision", "recall", "f1_score", "iou"))
+    assert metrics.undefined(counts) == "the test part has no positive pixel"
+    threshold, at_threshold = metrics.at_validation_threshold(counts)
+    assert np.isnan(threshold) and np.isnan(list(at_threshold.values())).all()
+    (prediction, mask), *_ = two_images()
+    whole = counts_of((prediction, mask))
+    mixed = whole | {name: value for name, value in counts.items() if name.startswith("validation")}
+    assert metrics.undefined(whole) is None
+    assert metrics.undefined(mixed) == "the validation part has no positive pixel"
+    assert np.isnan(metrics.at_validation_threshold(mixed)[0])

@@ -3,12 +3,15 @@
 import io
 import math
 import struct
+import threading
 import zlib
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pillow_heif
 import scipy.io
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -19,13 +22,14 @@ from crackutils.protocol import Protocol
 
 ORIENTATION = 0x0112  # the EXIF tag
 SIDEWAYS = (5, 6, 7, 8)  # the tag's values that exchange height and width
-MOST_PIXELS = 2**28  # a larger picture is taken for a decompression bomb
-Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses twice as many
+MOST_PIXELS = 2**29  # a larger picture takes more than 5 GB while it is decoded
+pillow_heif.register_heif_opener()  # phones write HEIC
+Image.MAX_IMAGE_PIXELS = None  # `open_picture` looks at the size itself
+DEPTHS = (8, 10, 12, 14, 16)  # bits of a channel in which cameras and scanners write
 LARGEST_MAT = 2**27  # bytes of a MATLAB file, unpacked
 MAT_HEADER, MAT_COMPRESSED = 128, 15  # bytes before the first element; type of a compressed one
 MASKS_DESCRIBED = 300  # of a data set whose masks hold other values than expected
 BYTES_A_PIXEL = 16  # while a pair is decoded: measured 6 to 16, 27 if a mask is transparent
-
 
 def memory_of(files: Files) -> int:
     """An estimate of the bytes that decoding takes, from the image's header.
@@ -40,8 +44,66 @@ def memory_of(files: Files) -> int:
         return 0
 
 
-def decode(files: Files, contents: list[bytes | None], layout: Layout,
-           protocol: Protocol) -> Sample:
+class WhiteLevel:
+    """The level of white in those pictures of a data set that have more than 8 bits.
+
+    It is the highest level that the fewest of the `DEPTHS` can hold which hold all pictures: each
+    picture on its own would turn a dark photograph into a bright one. Found when it is first asked
+    for, since most data sets have no such picture; threads may ask at the same time.
+    """
+
+    def __init__(self, paths: Sequence[Path]):
+        self.paths, self.lock, self.level = paths, threading.Lock(), None
+
+    def __call__(self) -> int:
+        with self.lock:
+            if self.level is None:
+                self.level = white_of(max(map(highest_level, self.paths)))
+            return self.level
+
+
+def white_of(highest: float) -> int:
+    """The highest level of the fewest bits of `DEPTHS` that hold a level."""
+    return next(2**bits - 1 for bits in DEPTHS if highest < 2**bits)
+
+
+def highest_level(path: Path) -> float:
+    """The highest level of a picture of more than 8 bits; 0 for any other, and if unreadable."""
+    with suppress(Exception):  # `decode` will raise the error
+        content = path.read_bytes()
+        picture = open_picture(path, content)
+        if has_16_bit_colours(picture):
+            return float(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED).max())
+        if picture.mode.startswith("I"):
+            return float(np.asarray(picture).max())
+    return 0.0
+
+
+def has_16_bit_colours(picture: Image.Image) -> bool:
+    """Whether a picture has 16 bits a channel of which Pillow would keep the upper 8."""
+    if picture.mode not in ("RGB", "RGBA") or picture.format not in ("PNG", "TIFF"):
+        return False
+    return ";16" in str(picture.tile[0].args)  # how the file packs its pixels: "RGB;16B"
+
+
+def decode_image(path: Path, content: bytes, white: Callable[[], int] | None = None) -> Image.Image:
+    """A photograph in RGB with 8 bits a channel, turned as its EXIF orientation says.
+
+    `white` gives the level of white if it has more bits; without it, the picture's own depth.
+    """
+    picture = open_picture(path, content)
+    if has_16_bit_colours(picture):
+        levels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)[..., 2::-1]
+        brightest = white() if white else white_of(levels.max())
+        colours = np.minimum(levels * (255 / brightest), 255).astype(np.uint8)
+        orientation = picture.getexif().get(ORIENTATION, 1)
+        picture = Image.fromarray(colours)
+        picture.getexif()[ORIENTATION] = orientation
+    return eight_bits(path, upright(path, picture), white).convert("RGB")
+
+
+def decode(files: Files, contents: list[bytes | None], layout: Layout, protocol: Protocol,
+           white: Callable[[], int] | None = None) -> Sample:
     """Decode a sample from the bytes of its files (image, mask, widths or None).
 
     The module `masks` decides which class a mask's pixel has; where a layout documents its labels,
@@ -53,7 +115,7 @@ def decode(files: Files, contents: list[bytes | None], layout: Layout,
         picture = open_picture(files.image, contents[0])
         orientation = picture.getexif().get(ORIENTATION, 1)
         size = picture.size if orientation in SIDEWAYS else picture.size[::-1]  # (height, width)
-        image = np.array(eight_bits(files.image, upright(files.image, picture)).convert("RGB"))
+        image = np.array(decode_image(files.image, contents[0], white))
         mask = decode_mask(files.mask, contents[1], layout, protocol, size, orientation)
         width = None
         if files.width is not None:
@@ -88,7 +150,7 @@ def decode_mask(path: Path, content: bytes, layout: Layout, protocol: Protocol,
     check_size(path, turned.size[::-1], size)
     if layout.labels:
         return class_labels(path, np.asarray(turned), layout, protocol.classes)
-    return classes_of(path, values_of(eight_bits(path, turned), picture.format == "JPEG"), protocol)
+    return classes_of(path, values_of(eight_bits(path, turned), picture.format), protocol)
 
 
 def check_size(path: Path, size: tuple, image_size: tuple[int, int]) -> None:
@@ -128,7 +190,7 @@ def class_labels(path: Path, labels: np.ndarray, layout: Layout, classes: str) -
 def stored_values(path: Path, content: bytes) -> Values:
     """What the pixels of a mask hold, from its bytes."""
     picture = open_picture(path, content)
-    return values_of(eight_bits(path, upright(path, picture)), picture.format == "JPEG")
+    return values_of(eight_bits(path, upright(path, picture)), picture.format)
 
 
 def describe_masks(folder: Path, files: list[Files], protocol: Protocol, first: str) -> str:
@@ -140,8 +202,10 @@ def describe_masks(folder: Path, files: list[Files], protocol: Protocol, first: 
     return describe(folder, values, protocol, first)
 
 
-def eight_bits(path: Path, picture: Image.Image) -> Image.Image:
-    """The picture in 8 bits: levels / 257 if any exceeds 255; floats * 255 if none exceeds 1.
+def eight_bits(path: Path, picture: Image.Image,
+               white: Callable[[], int] | None = None) -> Image.Image:
+    """The picture in 8 bits: `white` (by default that of the picture's own depth) becomes 255;
+    floats are multiplied by 255 if none exceeds 1.
 
     Raises `DataError` for levels below 0, above 65535 or not finite.
     """
@@ -153,9 +217,9 @@ def eight_bits(path: Path, picture: Image.Image) -> Image.Image:
                         "levels of 0 to 255 or 65535.")
     if picture.mode == "F" and levels.max() <= 1:
         levels *= 255
-    elif levels.max() > 255:
-        levels /= 257
-    return Image.fromarray(np.floor(levels).astype(np.uint8))
+    else:
+        levels *= 255 / (white() if white else white_of(levels.max()))
+    return Image.fromarray(np.minimum(levels + 1e-6, 255).astype(np.uint8))  # 1e-6: rounding errors
 
 
 def segmentation(path: Path, content: bytes) -> np.ndarray:
@@ -184,11 +248,16 @@ def check_mat(path: Path, content: bytes) -> None:
 
 
 def open_picture(path: Path, content: bytes) -> Image.Image:
-    """A picture of which only the header has been read."""
+    """A picture of which only the header has been read; `DataError` if it has too many pixels."""
     try:
-        return Image.open(io.BytesIO(content))
+        picture = Image.open(io.BytesIO(content))
     except Exception as error:
         raise unreadable(path, error) from error
+    if math.prod(picture.size) > MOST_PIXELS:
+        raise DataError(f"{path} has {math.prod(picture.size) / 1e6:,.0f} million pixels: at most "
+                        f"{MOST_PIXELS / 1e6:,.0f} million are read. Cut picture and mask into "
+                        "pieces.")
+    return picture
 
 
 def upright(path: Path, picture: Image.Image) -> Image.Image:
@@ -201,7 +270,9 @@ def upright(path: Path, picture: Image.Image) -> Image.Image:
 
 def unreadable(path: Path, error: Exception) -> DataError:
     """The error for a picture that Pillow can't read."""
-    reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
+    reason = error
+    if isinstance(error, UnidentifiedImageError):
+        reason = "its format is unknown"
     return DataError(f"{path} can't be read as a picture ({reason}): replace or remove it.")
 
 

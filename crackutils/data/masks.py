@@ -6,8 +6,8 @@ A mask says it in one of these ways; everything else is refused.
   or a colour. All other pixels are background.
 - It has the two levels 0 and 255, or JPEG's noise around them: 255 is positive. Of a picture in
   which only the transparency varies, the opacity counts as level.
-- It has a palette and the two indices 0 and 1: 1 is positive. (A palette's black and white count as
-  the levels 0 and 255.)
+- It has a palette whose index 0 is black, and the two indices 0 and 1: 1 is positive. (A palette of
+  black and white counts as the levels 0 and 255.)
 - It is soft: many levels between 0 and 255, as blurring and resizing leave them; the protocol's
   `mask_threshold` cuts it.
 
@@ -27,6 +27,7 @@ from crackutils.data.samples import DataError
 from crackutils.protocol import Protocol
 
 IGNORED = 255  # the class number of pixels that count neither in the loss nor in a score
+LOSSY_FORMATS = ("JPEG", "MPO", "JPEG2000", "WEBP")
 JPEG_NOISE = 32  # grey levels by which JPEG compression may change a flat area
 FEW_LEVELS = 4  # a soft mask has more
 MANY_LEVELS = 64  # numbers of classes are fewer
@@ -64,8 +65,9 @@ def packed_colours(picture: np.ndarray) -> np.ndarray:
     return red << 16 | green << 8 | blue
 
 
-def values_of(picture: Image.Image, lossy: bool) -> Values:
-    """The values of a decoded picture whose levels have 8 bits."""
+def values_of(picture: Image.Image, file_format: str | None) -> Values:
+    """The values of a decoded picture whose levels have 8 bits, from a file of this format."""
+    lossy = file_format in LOSSY_FORMATS
     if picture.mode == "P":
         indices = np.asarray(picture)
         palette = np.zeros((256, 3), np.uint8)
@@ -132,7 +134,7 @@ def undoubted_positives(path: Path, values: Values, ignored: np.ndarray,
                         threshold: int) -> np.ndarray:
     """Where a mask is positive that says so by itself; `MaskValuesError` for any other."""
     present = set(np.unique(values.array[~ignored]).tolist())
-    if values.kind == "index" and present <= {0, 1}:
+    if values.kind == "index" and present <= {0, 1} and not values.palette[0].any():
         return values.array == 1
     if values.kind != "level":
         raise MaskValuesError(f"{path} holds {values.kind} values.")

@@ -41,7 +41,7 @@ try:
 except ImportError:  # no lock is needed on Windows: it does not delete files that are in use
     fcntl = None
 
-FORMAT = 2  # to be raised whenever decoding changes, or the form in which pictures are stored
+FORMAT = 3  # to be raised whenever decoding changes, or the form in which pictures are stored
 TYPES = {"images": (np.uint8, (-1, 3)), "masks": (np.uint8, (-1,)), "widths": (np.uint16, (-1,))}
 BYTES_A_PIXEL = {"images": 3, "masks": 1, "widths": 2}
 INDEX, COMPLETE = "index.jsonl", "complete.json"

@@ -53,6 +53,17 @@ def frame_weights(names: Sequence[str], draws: int = DRAWS) -> np.ndarray | None
     return _weights(tuple(names), draws)
 
 
+@functools.lru_cache(maxsize=8)
+def picture_weights(pictures: int, draws: int) -> np.ndarray:
+    """How often each of several independent pictures is in each draw: draws x pictures, read-only.
+    n - 1 of n pictures are drawn, and the weights scaled to a mean of 1 (see `frame_weights`)."""
+    times = np.random.default_rng(0).multinomial(pictures - 1, np.full(pictures, 1 / pictures),
+                                                 size=draws)
+    weights = times * (pictures / (pictures - 1))
+    weights.flags.writeable = False
+    return weights
+
+
 @functools.lru_cache(maxsize=1)
 def _weights(names: tuple[str, ...], draws: int) -> np.ndarray | None:
     generator = np.random.default_rng(0)
@@ -111,8 +122,10 @@ def draws_over_seeds(values: np.ndarray) -> np.ndarray:
     return mean + ((values - mean) * student).sum(axis=0)
 
 
-def interval(draws: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of the draws; NaN for draws that are all the same or NaN."""
+def interval(draws: np.ndarray, comparisons: int = 1) -> tuple[float, float]:
+    """The middle 95 % of the draws; NaN for draws that are all the same or NaN. Of several
+    `comparisons`, the intervals hold all together with 95 % (Bonferroni)."""
     if np.isnan(draws).any() or np.ptp(draws) == 0:
         return float("nan"), float("nan")
-    return tuple(np.percentile(draws, (2.5, 97.5)).tolist())
+    tail = 2.5 / comparisons
+    return tuple(np.percentile(draws, (tail, 100 - tail)).tolist())

@@ -52,7 +52,7 @@ def crack_row(loss: str, weight, threshold: float, source: Source) -> dict:
         values.append([scores[figure][index] for figure in FIGURES])
     places = [place for place, _ in source.records(loss, weight).values()]
     return {**mean_and_interval(FIGURES, values), "source": " ".join(places),
-            **seeds_used(source.seeds, counts_of_seeds)}
+            **seeds_used(source, counts_of_seeds)}
 
 
 def selected_on_validation(loss: str, source: Source) -> dict:
@@ -82,7 +82,7 @@ def at_validation_thresholds(source: Source) -> pd.DataFrame:
         counts_of_seeds = source.counts(loss, weight)
         lines.append({"loss": loss, "weight": weight,
                       **at_validation_thresholds_of(counts_of_seeds),
-                      **seeds_used(source.seeds, counts_of_seeds)})
+                      **seeds_used(source, counts_of_seeds)})
     warn_of_mixed_environments(source.folders(runs))
     return pd.DataFrame(lines).round(3)
 
@@ -113,7 +113,7 @@ def recall_by_width(source: Source) -> pd.DataFrame:
             values.append([scores["precision"], *metrics.recall_by_width(counts, "test")[:, index]])
         names = ["precision", *width_labels(counts["width_edges"])]
         lines.append({"loss": loss, "weight": weight, **dict(zip(names, np.mean(values, axis=0))),
-                      **seeds_used(source.seeds, used)})
+                      **seeds_used(source, used)})
         runs.append((loss, weight))
     warn_of_mixed_environments(source.folders(runs))
     return pd.DataFrame(lines).round(3)
@@ -153,13 +153,15 @@ def mean_and_interval(names: tuple[str, ...], values: list[list[float]]) -> dict
     return result
 
 
-def seeds_used(wanted: tuple[int, ...], used) -> dict:
-    """`seeds`: how many of the wanted seeds a row was computed from. `missing_seeds`: the others,
-    such as "seeds 1, 3"; empty if there is none."""
-    missing = [str(seed) for seed in wanted if seed not in used]
+def seeds_used(source: Source, used) -> dict:
+    """`seeds`: how many of the source's seeds a row was computed from. `missing_seeds`: the others,
+    such as "seeds 1, 3", with the reason if they have a record; empty if there is none."""
+    missing = [str(seed) for seed in source.seeds if seed not in used]
     word = "seed" if len(missing) == 1 else "seeds"
     text = f"{word} {', '.join(missing)}" if missing else ""
-    return {"seeds": len(wanted) - len(missing), "missing_seeds": text}
+    if missing and source.undefined:
+        text += f": {', '.join(sorted(source.undefined))}"
+    return {"seeds": len(source.seeds) - len(missing), "missing_seeds": text}
 
 
 def in_column_order(table: pd.DataFrame, keys: list[str], figures: tuple[str, ...]) -> pd.DataFrame:

@@ -1,4 +1,20 @@
-"""Which loss finds the fine cracks: the losses that are compared, and what their records show."""
+"""Which loss finds the fine cracks: recall by crack width, compared at equal precision.
+
+A loss that marks more pixels finds more cracks, and more of what is none. So the losses are
+compared where their networks have the same precision: each network gets the threshold at which its
+precision reaches a given value. Differences are paired: all losses share their pictures and seeds.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from crackutils import metrics
+from crackutils.papers import bootstrap
+from crackutils.papers.crack_tables import seeds_used, width_labels
+from crackutils.papers.source import Counts, Source, warn_of_mixed_environments
 
 # the losses whose recall of fine cracks is compared first, and those that follow; weighted BCE has
 # the class weight of Balanced Step 0.83, (1 + 0.83) / (1 - 0.83)
@@ -7,3 +23,134 @@ FIRST_SETTINGS = (("mse", None), ("bce", None), ("relu", 0.97), ("balanced_step"
 OTHER_SETTINGS = (("squared_balanced_step", 0.5), ("step", 0.69), ("step", 0.73),
                   ("weighted_bce", 10.8), ("bce_dice", (1.0, 1.0)), ("tversky", (0.3, 0.7)),
                   ("focal", 2.0), ("dice_cldice", 0.5))
+SETTINGS = FIRST_SETTINGS + OTHER_SETTINGS
+PRECISIONS = (0.7, 0.8, 0.9)
+DRAWS = 10_000
+
+
+class Found(NamedTuple):
+    """What a network finds of the cracks in each picture at one threshold.
+
+    `found` and `present` count crack pixels, pictures x strata; the first stratum is all widths.
+    """
+
+    threshold: float
+    precision: float
+    found: np.ndarray
+    present: np.ndarray
+
+
+def precisions(counts: Counts, part: str, tolerance: int = 0) -> np.ndarray:
+    """The pooled precision of a part at every threshold (at the `detail_thresholds` if a tolerance
+    of some pixels is given)."""
+    total = metrics.pooled(counts, part)
+    right, claimed = total["true_positives"], total["true_positives"] + total["false_positives"]
+    if tolerance:
+        right = counts[f"{part}_claimed_near"].astype(np.int64).sum(axis=0)
+        right = right[counts["tolerances"].tolist().index(tolerance)]
+        claimed = claimed[np.isin(counts["thresholds"], counts["detail_thresholds"])]
+    return metrics.ratio(right, claimed)
+
+
+def found_at_precision(counts: Counts, part: str, precision: float | None, tolerance: int = 0,
+                       chosen_on: str = "validation") -> Found | None:
+    """What a network finds at the lowest threshold at which its precision on the part `chosen_on`
+    is at least `precision`; None if it never is. Without a precision: at the best F1 there."""
+    thresholds = counts["detail_thresholds"] if tolerance else counts["thresholds"]
+    if precision is None:
+        index = int(metrics.scores(counts, chosen_on)["f1_score"].argmax())
+    else:
+        reached = precisions(counts, chosen_on, tolerance) >= precision
+        if not reached.any():
+            return None
+        index = int(reached.argmax())
+    by_width = counts[f"{part}_true_positives_by_width"].astype(np.int64)
+    if tolerance:
+        place = counts["tolerances"].tolist().index(tolerance)
+        by_width = counts[f"{part}_found_near_by_width"].astype(np.int64)[:, place]
+    found = by_width[:, :, index]
+    present = counts[f"{part}_positives_by_width"].astype(np.int64)
+    return Found(float(thresholds[index]), float(precisions(counts, part, tolerance)[index]),
+                 with_total(found), with_total(present))
+
+
+def with_total(strata: np.ndarray) -> np.ndarray:
+    """Pictures x strata with the sum over the strata in front."""
+    return np.concatenate([strata.sum(axis=1, keepdims=True), strata], axis=1)
+
+
+def recall_table(source: Source, precision: float | None, part: str = "test", tolerance: int = 0,
+                 baseline: tuple = ("mse", None), chosen_on: str = "validation",
+                 settings: Sequence[tuple] = SETTINGS) -> pd.DataFrame:
+    """The recall of each loss by crack width at one precision: a row for each loss and stratum.
+
+    `loss, weight, stratum, recall, low, high, of_each_seed` (the mean over the seeds and its 95 %
+    interval), `difference, difference_low, difference_high` to the `baseline` (with an interval
+    that holds for all the losses together: Bonferroni), `smallest_detectable` (half the length of
+    that interval), `precision` and `threshold` (means), `seeds, missing_seeds`. Only seeds that the
+    loss and the baseline share are used for the difference.
+    """
+    runs = {}
+    for loss, weight in settings:
+        found = {seed: found_at_precision(counts, part, precision, tolerance, chosen_on)
+                 for seed, counts in source.counts(loss, weight).items()
+                 if f"{part}_positives_by_width" in counts}
+        runs[loss, weight] = {seed: one for seed, one in found.items() if one is not None}
+    runs = {setting: of_seeds for setting, of_seeds in runs.items() if of_seeds}
+    warn_of_mixed_environments(source.folders(runs))
+    lines = []
+    for setting, of_seeds in runs.items():
+        shared = sorted(of_seeds.keys() & runs.get(baseline, {}).keys())
+        for stratum, name in enumerate(strata_names()):
+            if not next(iter(of_seeds.values())).present[:, stratum].any():
+                continue
+            line = {"loss": setting[0], "weight": setting[1], "stratum": name,
+                    **estimate(list(of_seeds.values()), stratum)}
+            if setting != baseline and shared:
+                line |= difference([of_seeds[seed] for seed in shared],
+                                   [runs[baseline][seed] for seed in shared], stratum,
+                                   comparisons=len(runs) - 1)
+            line |= {name: np.mean([getattr(one, name) for one in of_seeds.values()])
+                     for name in ("precision", "threshold")}
+            lines.append(line | seeds_used(source, of_seeds))
+    return pd.DataFrame(lines)
+
+
+def strata_names() -> list[str]:
+    """The names of the strata of `Found`."""
+    from crackutils.evaluation import WIDTH_EDGES
+
+    return ["all", *width_labels(WIDTH_EDGES)]
+
+
+def estimate(runs: list[Found], stratum: int) -> dict:
+    """Mean recall over the seeds, its 95 % interval over pictures and seeds, and each seed's."""
+    values = [recall_of(run, stratum) for run in runs]
+    low, high = bootstrap.interval(recall_draws(runs, stratum))
+    return {"recall": float(np.mean(values)), "low": low, "high": high,
+            "of_each_seed": " ".join(f"{value:.3f}" for value in values)}
+
+
+def difference(runs: list[Found], baseline: list[Found], stratum: int, comparisons: int) -> dict:
+    """The mean paired difference in recall to the baseline, with its corrected interval."""
+    means = [np.mean([recall_of(run, stratum) for run in group]) for group in (runs, baseline)]
+    draws = recall_draws(runs, stratum) - recall_draws(baseline, stratum)
+    if len(runs) == 1:
+        low = high = np.nan  # one seed can't tell a better loss from a luckier start
+    else:
+        low, high = bootstrap.interval(draws, comparisons)
+    return {"difference": means[0] - means[1], "difference_low": low, "difference_high": high,
+            "smallest_detectable": (high - low) / 2}
+
+
+def recall_of(run: Found, stratum: int) -> float:
+    """The recall of a stratum, pooled over the pictures."""
+    return float(metrics.ratio(run.found[:, stratum].sum(), run.present[:, stratum].sum()))
+
+
+def recall_draws(runs: list[Found], stratum: int) -> np.ndarray:
+    """Draws of the mean recall over the seeds; the same pictures and seeds for every loss."""
+    weights = bootstrap.picture_weights(len(runs[0].found), DRAWS // bootstrap.SEED_DRAWS)
+    draws = [metrics.ratio(weights @ run.found[:, stratum], weights @ run.present[:, stratum])
+             for run in runs]
+    return bootstrap.draws_over_seeds(np.stack(draws))

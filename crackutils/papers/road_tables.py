@@ -150,7 +150,7 @@ def iou_table(source: Source) -> pd.DataFrame:
 
 def iou_row(source: Source, loss: str, weight, counts_of_seeds: dict[int, Counts]) -> dict:
     """The measured columns of a row of `iou_table`, from the counts of its seeds."""
-    line = {"source": "", **seeds_used(source.seeds, counts_of_seeds)}
+    line = {"source": "", **seeds_used(source, counts_of_seeds)}
     if not counts_of_seeds:
         return {**dict.fromkeys(IOUS, np.nan), **line}
     places, starts = [], set()
@@ -204,7 +204,7 @@ def by_sequence(source: Source) -> pd.DataFrame:
         if not counts_of_seeds:
             continue
         every_run += counts_of_seeds.values()
-        line = {"label": row.label, **seeds_used(source.seeds, counts_of_seeds),
+        line = {"label": row.label, **seeds_used(source, counts_of_seeds),
                 "collapsed": sum(map(collapsed, counts_of_seeds.values()))}
         used = converged_or_all(list(counts_of_seeds.values()))
         for video, frames in bootstrap.videos(used[0]["test_names"].tolist()).items():

@@ -2,12 +2,12 @@
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from crackutils import files, records
+from crackutils import files, metrics, records
 from crackutils.data import folder_fingerprint
 from crackutils.protocol import Protocol, preset, preset_of_runs
 
@@ -25,6 +25,7 @@ class Source:
     roots: dict[str, Path]
     seeds: tuple[int, ...] = (0,)
     fingerprint: str | None = None  # of the data set, if that is available
+    undefined: set[str] = field(default_factory=set, compare=False)  # why records have no F1
 
     def records(self, loss: str, weight) -> dict[int, tuple[str, Path]]:
         """For each seed that has a record: the record's place below its root, and its folder."""
@@ -34,9 +35,17 @@ class Source:
         return {seed: record for seed, record in records_of_seeds.items() if record is not None}
 
     def counts(self, loss: str, weight) -> dict[int, Counts]:
-        """For each seed that has a record: its counts."""
-        return {seed: records.read_arrays(folder / "counts.npz")
-                for seed, (_, folder) in self.records(loss, weight).items()}
+        """For each seed that has a record: its counts. Records without F1 and IoU are left out, and
+        `undefined` gets the reason."""
+        result = {}
+        for seed, (_, folder) in self.records(loss, weight).items():
+            counts = records.read_arrays(folder / "counts.npz")
+            reason = metrics.undefined(counts)
+            if reason is None:
+                result[seed] = counts
+            else:
+                self.undefined.add(reason)
+        return result
 
     def trained(self) -> list[tuple]:
         """(loss, weight) of every record of this protocol, data set and these seeds, sorted."""

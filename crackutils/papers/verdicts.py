@@ -198,7 +198,7 @@ def verdicts_by_variant(source: Source, converged: bool) -> dict[str, pd.DataFra
         means_here = {label: of_label[name] for label, of_label in means.items()}
         draws_here = {label: of_label[name] for label, of_label in draws.items()}
         lines = [judge_claim(claim, means_here, draws_here, len(seeds)) for claim in CLAIMS]
-        tables[name] = pd.DataFrame(lines).assign(**seeds_used(source.seeds, seeds))
+        tables[name] = pd.DataFrame(lines).assign(**seeds_used(source, seeds))
     return tables
 
 
@@ -278,6 +278,6 @@ def pairs(source: Source) -> pd.DataFrame:
                       "difference": round(100 * (means[first] - means[second]), 2),
                       "low": round(100 * low, 2), "high": round(100 * high, 2),
                       "distinguishable": bool(distinguishable),
-                      **seeds_used(source.seeds, seeds)})
+                      **seeds_used(source, seeds)})
     return pd.DataFrame(lines, columns=["first", "second", "difference", "low", "high",
                                         "distinguishable", "seeds", "missing_seeds"])
