@@ -5,7 +5,6 @@ times at several numbers of frames show how they grow. The table is `decoding.cs
 """
 
 import argparse
-import os
 import shutil
 import tempfile
 import time
@@ -17,6 +16,7 @@ from PIL import Image
 from crackutils import data as datasets
 from crackutils.data import decoding
 from crackutils.data.synthetic import roads
+from crackutils.device import usable_cores
 from crackutils.protocol import preset
 
 
@@ -72,7 +72,7 @@ def main() -> None:
             reduced = seconds_to_load(scratch / "frames", scratch / "reduced", True)
             full = seconds_to_load(scratch / "frames", scratch / "full", False)
         rows.append({"frames": count + 2, "seconds": reduced, "seconds_at_full_size": full,
-                     "ratio": full / reduced, "cores": os.cpu_count()})
+                     "ratio": full / reduced, "cores": usable_cores()})
     table = pd.DataFrame(rows)
     given.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(given.out / "decoding.csv", index=False, float_format="%.4g")

@@ -4,7 +4,6 @@ Up to 1,000 pairs it also looks for overlapping photographs, which takes most of
 """
 
 import argparse
-import os
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from crackutils.data.doctor import examine
+from crackutils.device import usable_cores
 
 
 def write_pair(folder: Path, index: int, side: int) -> None:
@@ -43,13 +43,13 @@ def main() -> None:
             (folder / kind).mkdir()
         done = 0
         for count in (20, 40) if given.short else (1_000, 3_000, 10_000):
-            with ThreadPoolExecutor() as pool:
+            with ThreadPoolExecutor(usable_cores()) as pool:
                 list(pool.map(lambda index: write_pair(folder, index, side), range(done, count)))
             done, begun = count, time.perf_counter()
             findings = examine(folder)
             rows.append({"pairs": count, "side": side, "seconds": time.perf_counter() - begun,
                          "findings": len([one for one in findings if one.level != "note"]),
-                         "cores": os.cpu_count()})
+                         "cores": usable_cores()})
             print(*findings, sep="\n")
     table = pd.DataFrame(rows)
     given.out.mkdir(parents=True, exist_ok=True)

@@ -129,9 +129,10 @@ def shared_training(processes: int, scratch: Path, short: bool) -> tuple[float, 
 
     from crackutils import data as datasets
     from crackutils import experiment
+    from crackutils.device import usable_cores
     from crackutils.protocol import preset
     from crackutils.records import read_json
-    torch.set_num_threads(max(1, os.cpu_count() // 2))  # as each of two processes has
+    torch.set_num_threads(max(1, usable_cores() // 2))  # as each of two processes has
     size = {"steps": 60}
     if short:
         size = {"tile": [64, 64], "batch": 4, "steps": 20}

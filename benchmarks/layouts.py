@@ -5,7 +5,6 @@ layout slow: the backward pass of batch norm, by the number of channels. The tab
 """
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
@@ -80,7 +79,7 @@ def main() -> None:
     for channels in (8, 16, 32):
         for layout in ("channels_first", "channels_last"):
             rows.append(batch_norm_row(channels, layout, given.short))
-    table = pd.DataFrame(rows).assign(processor=processor(), cores=os.cpu_count())
+    table = pd.DataFrame(rows).assign(processor=processor(), cores=device.usable_cores())
     given.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(given.out / "layouts.csv", index=False, float_format="%.4g")
     print(table.iloc[:, :9].to_string(index=False))

@@ -22,6 +22,7 @@ import pandas as pd
 
 from crackutils import data as datasets
 from crackutils.batches import Sampler
+from crackutils.device import usable_cores
 from crackutils.protocol import Protocol, preset
 
 HERE = Path(__file__).resolve().parent
@@ -85,7 +86,7 @@ def keras_input(protocol: Protocol, scratch: Path, steps: int) -> tuple[Path, di
 def start_workers(protocol: Protocol, scratch: Path, keras_python: str | None,
                   steps: int) -> dict[str, Worker]:
     """A process for each implementation that has this network."""
-    threads = str(os.cpu_count())
+    threads = str(usable_cores())
     environment = os.environ | {"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads,
                                 "NO_ALBUMENTATIONS_UPDATE": "1", "PYTHONWARNINGS": "ignore"}
     commands = {name: [sys.executable, str(HERE / "torch_workers.py"), name, str(scratch),
@@ -176,10 +177,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for case in CASES:
             rows += measure(case, given.keras_python, Path(scratch), given.repeats, given.short)
-    table = pd.DataFrame(rows).assign(processor=processor(), cores=os.cpu_count())
+    table = pd.DataFrame(rows).assign(processor=processor(), cores=usable_cores())
     table.to_csv(given.out / "training.csv", index=False)
     print(table.iloc[:, :7].to_string(index=False))
-    print(f"on {os.cpu_count()} cores, {processor()}")
+    print(f"on {usable_cores()} cores, {processor()}")
 
 
 if __name__ == "__main__":

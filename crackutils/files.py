@@ -23,8 +23,14 @@ def resolve(folder: str | Path | None, default: str) -> Path:
 
 
 def optional(folder: str | Path | None, default: str) -> Path | None:
-    """`resolve`, but None for the empty name, which stands for no folder at all."""
-    return None if folder == "" else resolve(folder, default)
+    """`resolve` for a folder that is only read. The empty name stands for none, and gives None."""
+    if folder == "":
+        return None
+    resolved = resolve(folder, default)
+    if not resolved.is_dir():
+        raise FileNotFoundError(f"{resolved} is no folder: expected one with finished records, or "
+                                '"" for none.')
+    return resolved
 
 
 def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, get_args, get_origin
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.functional_validators import AfterValidator
 
 from crackutils.losses import THREE_CLASS, check_weight
 
 # The types of the fields. pydantic checks a value by its type, strictly: 2.0 and True are no whole
 # numbers. The text at the end is what an error message says was expected.
 AtLeastZero = Annotated[int, Field(ge=0), "a whole number of at least 0"]
+Seed = Annotated[int, Field(ge=0, lt=2**63), "a whole number of at least 0 and below 2**63"]
 AtLeastOne = Annotated[int, Field(ge=1), "a whole number of at least 1"]
 # YAML, JSON and papermill have lists in place of tuples
 FromList = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
@@ -52,7 +54,7 @@ class Protocol:
     task: Literal["cracks", "roads"]  # fine cracks (paper A) or drivable area (paper B)
     loss: Text = "mse"  # name of the loss, a key of `losses.NAMES`
     weight: Weight = None  # weight of the loss; `losses.check_weight` has the range for each loss
-    seed: AtLeastZero = 0  # seed of the network's first weights and of every random draw
+    seed: Seed = 0  # seed of the network's first weights and of every random draw
 
     counts: Triple = (120, 30, 60)  # number of synthetic images for training, validation and test
     image_size: Pair = (256, 256)  # size of a synthetic image
@@ -249,14 +251,22 @@ class ParameterError(ValueError):
         return [f"ParameterError: {self}"]
 
 
+def without_repetition(seeds: list[int]) -> list[int]:
+    """The seeds; `ValueError` if one comes twice, since its run would count as two."""
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("a seed comes twice")
+    return seeds
+
+
 # The types of the notebooks' parameters; the texts say what was expected, and what to do.
 RAW_TEXT = "text", "write -r NAME ..., since papermill's -p reads 2024_06_01 as a number"
 PARAMETERS = {
     **dict.fromkeys(("protocol", "data", "roads", "loss", "device"), Annotated[str, *RAW_TEXT]),
     **dict.fromkeys(("runs", "results"), Annotated[str | None, *RAW_TEXT]),
     "weights": Annotated[list[Weight], "a list of weights", "write -y 'weights: [0.97]'"],
-    "seeds": Annotated[list[AtLeastZero], Field(min_length=1),
-                       "a list of whole numbers of at least 0", "write -y 'seeds: [0, 1]'"],
+    "seeds": Annotated[list[Seed], Field(min_length=1), AfterValidator(without_repetition),
+                       "a list of different whole numbers of at least 0",
+                       "write -y 'seeds: [0, 1]'"],
     "devices": Annotated[AtLeastOne, "a whole number of at least 1", "write -y 'devices: 2'"],
     "overrides": Annotated[dict | None, "a mapping of protocol fields",
                            "write -y 'overrides: {steps: 100}'"],

@@ -356,5 +356,6 @@ def test_no_folder_means_the_repositorys_and_an_empty_name_no_results(tmp_path, 
     assert source.roots == {"runs": files.ROOT / "runs", "results": files.ROOT / "results"}
     source = reading_source("smoke", "cracks", "synthetic", None, "", [0])
     assert source.roots == {"runs": files.ROOT / "runs"} and source.protocol == preset("smoke")
+    (tmp_path / "others").mkdir()
     source = reading_source("cpu", "cracks", "synthetic", "mine", "./others", [0])
     assert source.roots == {"runs": tmp_path / "mine", "results": tmp_path / "others"}

@@ -52,10 +52,13 @@ def test_a_default_is_the_repositorys_and_a_given_folder_the_working_directorys(
     assert files.resolve("~/mine", "runs") == tmp_path.home() / "mine"
 
 
-def test_an_empty_name_stands_for_no_folder(tmp_path, monkeypatch):
+def test_an_empty_name_stands_for_no_folder_and_one_that_is_read_must_exist(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert files.optional("", "results") is None
     assert files.optional(None, "results") == files.ROOT / "results"
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/results is no folder: expected one"):
+        files.optional("results", "results")
+    (tmp_path / "results").mkdir()
     assert files.optional("results", "results") == tmp_path / "results"
 
 

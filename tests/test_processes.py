@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from crackutils import data as datasets
 from crackutils import experiment, files, records
-from crackutils.device import decide, fabric_for
+from crackutils.device import decide, fabric_for, usable_cores
 from crackutils.protocol import preset
 
 FIELDS = {"counts": [5, 3, 4], "image_size": [32, 32], "tile": [16, 16], "batch": 4, "steps": 6,
@@ -48,7 +48,7 @@ def assert_alike(one, other):
         assert np.abs(counts[0][name].astype(int) - counts[1][name]).max() <= 3  # at a threshold
 
 
-@pytest.mark.skipif(os.cpu_count() < 2, reason="needs two cores")
+@pytest.mark.skipif(usable_cores() < 2, reason="needs two cores")
 @pytest.mark.parametrize("run", [protocol(), protocol("dice", None), protocol("tversky", (.3, .7))],
                          ids=lambda run: run.loss)
 def test_two_processes_end_as_one(dataset, tmp_path, run):
@@ -58,7 +58,7 @@ def test_two_processes_end_as_one(dataset, tmp_path, run):
     assert [environment["devices"] for environment in environments] == [1, 2]
 
 
-@pytest.mark.skipif(os.cpu_count() < 2, reason="needs two cores")
+@pytest.mark.skipif(usable_cores() < 2, reason="needs two cores")
 def test_torchrun_ends_as_one_process(dataset, tmp_path):
     one = made(protocol(seed=3), dataset, tmp_path / "one")
     overrides = str(FIELDS | {"loss": "relu", "weight": 0.97, "seed": 3}).replace("'", "").replace(

@@ -54,7 +54,8 @@ def test_the_error_on_a_bad_value_names_the_field_and_the_value(field, value):
 
 
 @pytest.mark.parametrize("field, value, expected", [
-    ("steps", 0, "a whole number of at least 1"), ("seed", -1, "a whole number of at least 0"),
+    ("steps", 0, "a whole number of at least 1"),
+    ("seed", -1, "a whole number of at least 0 and below 2**63"),
     ("tile", [32], "2 whole numbers of at least 1"), ("counts", 3, "3 whole numbers of at least 1"),
     ("output", "relu", "one of sigmoid, clipped"), ("batch_norm", 1, "true or false"),
     ("encoder_weights", "coco", "one of None, imagenet"), ("kernel", 6, "5 or 7"),
@@ -152,9 +153,10 @@ def test_a_protocol_is_described_by_one_field_a_line():
     ("protocol", 1, "must be text"), ("loss", 0.5, "must be text"), ("device", 0, "must be text"),
     ("weights", "[0.97]", "weights must be a list of weights, got '[0.97]': write -y 'weights: "
      "[0.97]'."), ("weights", ["0.97"], "got ['0.97']"), ("weights", {"a": 1}, "got {'a': 1}"),
-    ("seeds", 1, "seeds must be a list of whole numbers of at least 0, got 1: write -y 'seeds: "
-     "[0, 1]'."), ("seeds", ["0"], "got ['0']"), ("seeds", [-1], "got [-1]"),
+    ("seeds", 1, "seeds must be a list of different whole numbers of at least 0, got 1: write "
+     "-y 'seeds: [0, 1]'."), ("seeds", ["0"], "got ['0']"), ("seeds", [-1], "got [-1]"),
     ("seeds", [], "got []"), ("seeds", [1.5], "got [1.5]"), ("seeds", [True], "got [True]"),
+    ("seeds", [0, 1, 0], "got [0, 1, 0]"), ("seeds", [2**63], "got [9223372036854775808]"),
     ("devices", "two", "devices must be a whole number of at least 1, got 'two'"),
     ("devices", 0, "got 0"), ("overrides", "{steps: 40}", "overrides must be a mapping"),
     ("weight", "abc", "weight must be a number of at least 0, got 'abc'"),

@@ -86,9 +86,10 @@ def refused(words, capsys) -> str:
 @pytest.mark.parametrize("words, expected", [
     (["-y", "sedes: [0, 1]"], "Unknown parameter sedes: expected data, "),
     (["-y", "{steps: 40, overrides: {batch: 2}}"], "write -y 'overrides: {steps: 40}'."),
-    (["-y", "seeds: 1"], "seeds must be a list of whole numbers of at least 0, got 1: write -y"),
+    (["-y", "seeds: 1"], "seeds must be a list of different whole numbers of at least 0, got 1"),
     (["-y", "seeds: [a]"], "got ['a']"), (["-y", "seeds: [-1]"], "got [-1]"),
     (["-y", "seeds: []"], "got []"), (["-y", "seeds:"], "got None"),
+    (["--results", "nowhere"], "/nowhere is no folder: expected one with finished records, or"),
     (["-y", "devices: two"], "devices must be a whole number of at least 1, got 'two'"),
     (["-y", "devices: 3"], "devices=3, but this process may use 2: choose at most 2."),
     (["--protocol", "papre"], "Unknown protocol 'papre': expected one of smoke, quick"),

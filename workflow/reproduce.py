@@ -359,7 +359,7 @@ def checked(given: argparse.Namespace) -> tuple[str, str, dict, int]:
         protocol = preset_of_runs(given.protocol, task, extra.get("overrides"))
         device = decide(protocol, given.device, extra.get("devices", 1)).device
     cracks, roads = (checked_data(data, protocol.layout) for data in (given.cracks, given.roads))
-    results = str(files.resolve(given.results, "results")) if given.results else ""
+    results = str(files.optional(given.results, "results") or "")
     shared = {"runs": str(files.resolve(given.runs, "runs")), "results": results,
               "device": given.device, **extra}
     # Two small networks train faster at the same time, on one core each, than one after the other

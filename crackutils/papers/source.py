@@ -92,9 +92,9 @@ def reading_source(protocol: str, task: str, data: str, runs: str | None, result
     only proves that the code runs: with synthetic data the reference runs in `results` are shown
     instead. What was chosen is printed.
     """
-    roots = {"runs": files.resolve(runs, "runs")}
-    if results != "":
-        roots["results"] = files.resolve(results, "results")
+    roots, reference = {"runs": files.resolve(runs, "runs")}, files.optional(results, "results")
+    if reference is not None:
+        roots["results"] = reference
     if protocol == "smoke" and data == "synthetic" and "results" in roots:
         print(f"The protocol smoke only proves that the code runs. Shown instead: the reference "
               f"runs in results/, protocol {REFERENCE} on synthetic data.")

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from crackutils import files, records
+from crackutils.device import usable_cores
 
 KILLS = int(os.environ.get("KILLS", "25"))
 STEPS = 60  # of `one_run.py`
@@ -93,7 +94,7 @@ def test_a_full_disk_is_an_error_with_advice_and_the_run_is_resumed_when_there_i
     assert results_of(root) == results_of(uncut)
 
 
-@pytest.mark.skipif(os.cpu_count() < 2, reason="needs two cores")
+@pytest.mark.skipif(usable_cores() < 2, reason="needs two cores")
 @pytest.mark.parametrize("kind", ["step", "other"])
 def test_a_run_of_two_processes_survives_the_loss_of_one(uncut, kind):
     whole, cut = uncut.parent / "two", uncut.parent / f"two-{kind}"
