@@ -252,6 +252,9 @@ def open_picture(path: Path, content: bytes) -> Image.Image:
     try:
         picture = Image.open(io.BytesIO(content))
     except Exception as error:
+        if content[4:8] == b"ftyp":
+            raise DataError(f"{path} is a HEIC or AVIF picture that can't be read: save it as JPEG "
+                            "or PNG.") from error
         raise unreadable(path, error) from error
     if math.prod(picture.size) > MOST_PIXELS:
         raise DataError(f"{path} has {math.prod(picture.size) / 1e6:,.0f} million pixels: at most "

@@ -172,7 +172,7 @@ def describe(folder: Path, masks: Iterable[Values], protocol: Protocol, first: s
 
     `first` is the sentence on the first mask that was refused.
     """
-    pixels, in_masks, number_of, total = Counter(), Counter(), {}, 0
+    pixels, in_masks, total = Counter(), Counter(), 0
     for values in masks:
         total += 1
         numbers, counts = np.unique(values.array, return_counts=True)
@@ -180,15 +180,14 @@ def describe(folder: Path, masks: Iterable[Values], protocol: Protocol, first: s
             name = values.name(number)
             pixels[name] += count
             in_masks[name] += 1
-            number_of[name] = number
     common = [name for name, _ in pixels.most_common(VALUES_SHOWN)]
     shown = [f"{name} in {in_masks[name]} masks, {pixels[name] / pixels.total():.2%} of the pixels"
              for name in common]
     if len(pixels) > len(common):
         shown.append(f"{len(pixels) - len(common)} more values")
     what = "road" if protocol.task == "roads" else "crack"
-    # which value is meant can't be known: the lowest one above 0 is only an example
-    example = min(common, key=lambda name: (number_of[name] == 0, number_of[name]))
+    # which value is meant can't be known: one that is rare, as cracks are, is only an example
+    example = common[-1] if what == "crack" else common[min(1, len(common) - 1)]
     example = example.split(maxsplit=1)[1].split(" (")[0]
     return (f"{first} It isn't known which pixels of the {total} masks of {folder} are {what}: "
             f"they hold {'; '.join(shown)}. Expected: 0 for background and 255 for {what}. Say "
