@@ -69,6 +69,8 @@ def refused(folder) -> str:
     ("images/{}.jpg", "masks/{}_정답.png", "“_정답”"),
     ("images/{}_0000.png", "masks/{}.png", "“_0000” in those of the images"),
     ("images/{}_sat.jpg", "masks/{}_mask.png", "“_sat” in those of the images and without “_mask”"),
+    ("images/{}_0 (1).jpg", "masks/{}_0 (1)_MASK.png", "“_mask”"),
+    ("images/[x=1,y={}].tif", "masks/[x=1,y={}]-labelled.png", "“-labelled”"),
     ("images/{}_leftImg8bit.png", "masks/{}_gtFine_labelIds.png", "“_gtfine_labelids”"),
     ("images/img 0{}.jpg", "masks/gt 0{}.png", "“img ” in those of the images and without “gt ”"),
     ("images/IMG_{}.jpg", "masks/img_{}.png", "whatever their capitals")])
@@ -129,6 +131,9 @@ def test_a_name_that_is_no_utf8_text_is_named(tmp_path):
     os.rename(tmp_path / "set" / "images" / "p3.jpg",
               os.fsencode(tmp_path / "set" / "images") + b"/Br\xfccke03.jpg")
     assert "images/Br\\xfccke03.jpg has a name that is not UTF-8 text" in refused(tmp_path / "set")
+    os.rename(tmp_path / "set", os.fsencode(tmp_path) + b"/s\xe9t")
+    [folder] = tmp_path.iterdir()
+    assert "s\\xe9t/images/" in refused(folder)
 
 
 def test_two_files_of_one_name_are_both_named(tmp_path):
@@ -230,10 +235,11 @@ def test_a_link_to_a_folder_above_is_not_followed(tmp_path):
 @pytest.mark.parametrize("images, masks", [
     ("img", "gt"), ("JPEGImages", "SegmentationClass"), ("Photos", "annotations"),
     ("rgb", "labels"), ("image", "ground_truth"), ("image", "groundTruth"), ("사진", "라벨"),
-    ("images", "masks_machine"), (".", "masks")])
+    ("images", "masks_machine"), ("JPEGImages", "SegmentationClassPNG"), (".", "masks")])
 def test_usual_names_of_folders_are_known(tmp_path, capsys, images, masks):
     write_pairs(tmp_path / "set", f"{images}/{{}}.jpg", f"{masks}/{{}}.png")
-    for other in ("SegmentationObject", "masks_color", "predictions", "notes"):
+    for other in ("SegmentationObject", "SegmentationClassVisualization", "masks_color",
+                  "predictions", "notes"):
         save(tmp_path / "set" / other / "p0.png", pixels(0))
     assert right(tmp_path / "set") and recognise(tmp_path / "set").name == "plain"
     said = capsys.readouterr().out
@@ -394,12 +400,20 @@ def test_a_folder_in_no_known_form_is_described_and_one_form_named(tmp_path):
     assert "trainannot" not in text and "rgb" not in text
 
 
-@pytest.mark.parametrize("sites, words", [(("a",), "set/a fits: is that meant?"),
-                                          (("a", "b"), "set/b fit: is one of them meant?")])
+@pytest.mark.parametrize("sites, words", [
+    (("a",), "set/a fits: is that meant? Then give that folder."),
+    (("a", "b"), "2 folders in it fit (a, b): give one of them, or put their images into one")])
 def test_folders_inside_that_can_be_read_are_named(tmp_path, sites, words):
     for site in sites:
         write_pairs(tmp_path / "set" / site)
     assert words in refused(tmp_path / "set")
+
+
+def test_labels_of_a_form_that_is_not_read_are_to_be_exported_as_masks(tmp_path):
+    for index in range(4):
+        save(tmp_path / "set" / "img" / f"{index}.jpg", pixels(index))
+    (tmp_path / "set" / "annotations.xml").write_text("<annotations/>")
+    assert "JSON or XML files of this form are not read: export them" in refused(tmp_path / "set")
 
 
 def draw_polygons(*words: str) -> None:
@@ -407,8 +421,10 @@ def draw_polygons(*words: str) -> None:
 
 
 def labelme(folder, index: int) -> None:
-    (folder / "images" / f"p{index}.json").write_text(json.dumps({
-        "imageHeight": SIZE[0], "imageWidth": SIZE[1], "shapes": [
+    (folder / "json").mkdir(exist_ok=True)
+    (folder / "json" / f"p{index}.json").write_text(json.dumps({
+        "imagePath": f"..\\images\\p{index}.jpg", "imageHeight": SIZE[0],
+        "imageWidth": SIZE[1], "shapes": [
             {"label": "crack", "shape_type": "polygon", "points": [
                 [3, 4], [20, 4], [20, 8], [3, 8]]},
             {"label": "crack", "shape_type": "rectangle", "points": [[25, 2], [27, 20]]}]}))
@@ -416,7 +432,8 @@ def labelme(folder, index: int) -> None:
 
 def coco(folder, index: int) -> None:
     numbers = range(index + 1)
-    (folder / "annotations.json").write_text(json.dumps({
+    (folder / "annotations").mkdir(exist_ok=True)
+    (folder / "annotations" / "instances.json").write_text(json.dumps({
         "images": [{"id": number, "file_name": f"p{number}.jpg", "height": SIZE[0],
                     "width": SIZE[1]} for number in numbers],
         "categories": [{"id": 1, "name": "crack"}],
@@ -450,7 +467,7 @@ def test_outlines_are_recognised_and_a_script_draws_masks_from_them(tmp_path, wr
 def test_outlines_of_several_labels_are_drawn_when_one_is_chosen(tmp_path):
     save(tmp_path / "set" / "images" / "p0.jpg", pixels(0))
     labelme(tmp_path / "set", 0)
-    path = tmp_path / "set" / "images" / "p0.json"
+    path = tmp_path / "set" / "json" / "p0.json"
     path.write_text(path.read_text().replace('"crack"', '"spalling"', 1))
     with pytest.raises(SystemExit, match="labels crack, spalling: give one"):
         draw_polygons(str(tmp_path / "set"))

@@ -1,9 +1,9 @@
 """Data sets. `load("synthetic" or a folder, protocol, runs)` gives the parts as networks see them.
 
-`layouts` finds the files of a folder in a published layout, `split` divides them into parts,
-`decoding` turns them into samples, and `picture_cache` keeps those on disk, from where `Part` maps
-them. `synthetic` draws cracks and road scenes, `download` fetches published data sets, and `doctor`
-looks for what is wrong with a folder.
+`layouts` finds the files of a folder in a published layout and `folders` those of one's own,
+`split` divides them into parts, `decoding` turns them into samples, and `picture_cache` keeps those
+on disk, from where `Part` maps them. `synthetic` draws cracks and road scenes, `download` fetches
+published data sets, and `doctor` looks for what is wrong with a folder.
 """
 
 import functools

@@ -33,15 +33,16 @@ UNDIVIDED = "all"  # the one part of a data set that is published without parts
 LISTS = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
 LIST_FOLDERS = (".", "splits", "ImageSets/Segmentation")
 PART_OF = {word: part for part, words in {
-    "train": "train training tr 학습 훈련", "validation": "val valid validation dev va 검증",
-    "test": "test testing ts 시험 테스트"}.items() for word in words.split()}
+    "train": "train training trainval tr 학습 훈련", "test": "test testing ts 시험 테스트",
+    "validation": "val valid validation dev va 검증"}.items() for word in words.split()}
 IMAGE_WORDS = {"image", "img", "photo", "picture", "pic", "rgb", "sat", "jpeg", "orig", "original",
                "input", "raw", "src", "frame", "이미지", "사진", "원본"}
 MASK_WORDS = {"mask", "label", "lab", "lbl", "annotation", "annot", "anno", "ann", "gt", "truth",
               "groundtruth", "segmentation", "seg", "target", "bw", "matte", "마스크", "라벨",
               "레이블", "정답"}
-OTHER_WORDS = {"object", "instance", "color", "colour", "human", "overlay", "vis", "preview",
-               "pred", "prediction", "unlabelled", "unlabeled"}  # no pictures, or not their masks
+OTHER_WORDS = {"object", "instance", "color", "colour", "human", "overlay", "vis", "visualization",
+               "preview", "pred", "prediction", "unlabelled", "unlabeled"}  # neither of the two
+BETWEEN, WORD = r"\s_.\-", r"(?:\d+|[^\W\d_]+|[^\w\s.\-])"  # of names; a bracket is a word
 NAMES_SHOWN = 5  # in a message
 FILES_LOOKED_AT, BYTES_LOOKED_AT = 20_000, 2**26  # to say what a folder holds
 
@@ -92,7 +93,7 @@ def name_of(path: Path, folder: Path) -> str:
     """A file's path below a folder without suffix, in NFC; `DataError` if it is no UTF-8 text."""
     name = path.relative_to(folder).with_suffix("").as_posix()
     try:
-        name.encode()
+        str(path).encode()
     except UnicodeEncodeError as error:
         raise DataError(f"{path} has a name that is not UTF-8 text: rename it.") from error
     return unicodedata.normalize("NFC", name)
@@ -210,12 +211,12 @@ def no_partner(images: Path, masks: Path, image_of: dict[str, str],
 
 def affixes(names: Iterable[str], share: float = 0.5) -> list[tuple[str, str]]:
     """What at least this share of the names begin or end with, as (beginning, ending): nothing,
-    then whole words, numbers and the signs between them, short ones first."""
+    then whole words and numbers with what stands between them, short ones first."""
     times, names = Counter(), list(names)
     for name in names:
         stem = name.rpartition("/")[2].casefold()
-        heads = re.findall(r"(?:^[\W_]+)?(?:\d+|[^\W\d_]+)[\W_]*", stem)
-        tails = re.findall(r"[\W_]*(?:\d+|[^\W\d_]+)(?:[\W_]+$)?", stem)
+        heads = re.findall(rf"(?:^[{BETWEEN}]+)?{WORD}[{BETWEEN}]*", stem)
+        tails = re.findall(rf"[{BETWEEN}]*{WORD}(?:[{BETWEEN}]+$)?", stem)
         for count in range(1, min(len(heads), 5)):
             times["".join(heads[:count]), ""] += 1
             times["", "".join(tails[-count:])] += 1
@@ -506,6 +507,9 @@ def what_is_there(folder: Path) -> str:
     if outlines:
         advice = (f"{outlines[0].name} holds outlines: `.venv/bin/python data/draw_polygons.py "
                   "FOLDER` draws masks from such files.")
+    elif counts.keys() & {(suffix, place) for suffix in (".json", ".xml") for _, place in counts}:
+        advice = ("Labels in JSON or XML files of this form are not read: export them as masks "
+                  "(PNG), one for each image, of the same name, and put these into masks/.")
     elif any(suffix in SUFFIXES | UNREAD for suffix, _ in counts):
         advice = ("A training needs a mask for each image: put the images into images/ and masks "
                   "of the same names into masks/. `crackutils predict` marks cracks in photographs "

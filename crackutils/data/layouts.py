@@ -199,10 +199,15 @@ def recognise(folder: Path, chosen: str = "auto") -> Layout:
     if places_of(folder):
         return LAYOUTS["plain"]
     inner = [inside for inside in subfolders(folder) if may_be_meant(inside)]
-    hint = f" {first_names([str(path) for path in inner])} fits: is that meant?" if inner else ""
-    if len(inner) > 1:
-        hint = hint.replace(" fits: is that", " fit: is one of them")
-    raise DataError(f"{folder} is in no known layout:{hint} {what_is_there(folder)}")
+    if len(inner) == 1:
+        raise DataError(f"{folder} is in no known layout. {inner[0]} fits: is that meant? Then "
+                        "give that folder.")
+    if inner:
+        raise DataError(f"{folder} is in no known layout. {len(inner)} folders in it fit "
+                        f"({first_names([path.name for path in inner])}): give one of them, or put "
+                        "their images into one images/ and their masks into one masks/, with a "
+                        "subfolder for each.")
+    raise DataError(f"{folder} is in no known layout: {what_is_there(folder)}")
 
 
 def may_be_meant(folder: Path) -> bool:
