@@ -512,8 +512,7 @@ def what_is_there(folder: Path) -> str:
                   "(PNG), one for each image, of the same name, and put these into masks/.")
     elif any(suffix in SUFFIXES | UNREAD for suffix, _ in counts):
         advice = ("A training needs a mask for each image: put the images into images/ and masks "
-                  "of the same names into masks/. `crackutils predict` marks cracks in photographs "
-                  "without masks.")
+                  "of the same names into masks/.")
     return (f"it holds {first_names(kinds) or 'no files'}.{unread_kinds(paths)} {advice} "
             "The forms of folders that are read stand in data/README.md.")
 
