@@ -16,10 +16,11 @@ if not (ROOT / "data" / "published").is_dir():
                       "pip install -e .")
 
 
-def resolve(folder: str | Path | None, default: str) -> Path:
+def resolve(folder: str | Path | None, default: str = "") -> Path:
     """The full path of a folder that a user may name. None stands for the folder `default` of the
     repository; a given path counts from the working directory."""
-    return ROOT / default if folder is None else Path(folder).expanduser().resolve()
+    # not Path.expanduser, which fails on ~name where nobody has that name
+    return ROOT / default if folder is None else Path(os.path.expanduser(folder)).resolve()
 
 
 def optional(folder: str | Path | None, default: str) -> Path | None:

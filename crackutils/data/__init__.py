@@ -23,6 +23,7 @@ from crackutils.data.picture_cache import Part, open_cache
 from crackutils.data.samples import DataError, Files, Sample, file_errors
 from crackutils.data.split import parts_of, version_of
 from crackutils.data.synthetic import PARTS, synthetic_folder
+from crackutils.files import resolve
 from crackutils.protocol import Protocol
 
 
@@ -53,7 +54,7 @@ def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
     synthetic = str(data) == "synthetic"
     if synthetic:
         protocol = replace(protocol, positive=None, ignore=None)  # they are for a user's masks
-    folder = synthetic_folder(protocol, runs) if synthetic else Path(data).expanduser().resolve()
+    folder = synthetic_folder(protocol, runs) if synthetic else resolve(data)
     if not synthetic and folder.name == "synthetic":
         raise DataError(f"{folder} would be taken for the synthetic data: rename the folder.")
     layout = recognise(folder, protocol.layout)
@@ -72,7 +73,7 @@ def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
 @file_errors()
 def load_undivided(folder: str | Path, protocol: Protocol, runs: Path) -> Part:
     """All pairs of a data folder as one part, on which a network trained elsewhere is evaluated."""
-    folder = Path(folder).expanduser().resolve()
+    folder = resolve(folder)
     layout = recognise(folder, protocol.layout)
     files = [pair for part in layout.parts(folder).values() for pair in part]
     return open_parts(folder, {UNDIVIDED: files}, layout, protocol, runs)[UNDIVIDED]

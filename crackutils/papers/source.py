@@ -105,6 +105,6 @@ def reading_source(protocol: str, task: str, data: str, runs: str | None, result
     chosen = preset_of_runs(protocol, task, overrides)
     if data == "synthetic":
         return Source(chosen, "synthetic", roots, tuple(seeds))
-    folder = Path(data).expanduser().resolve()
+    folder = files.resolve(data)
     fingerprint = folder_fingerprint(folder, chosen, roots["runs"]) if folder.is_dir() else None
     return Source(chosen, folder.name, roots, tuple(seeds), fingerprint)
