@@ -139,5 +139,20 @@ def camvid(folder: Path) -> dict[str, np.ndarray]:
     return masks
 
 
+def drive(folder: Path, name: str, count: int, places: int | None = None) -> None:
+    """Pairs whose images are frames of a drive along a street, each from a little further along;
+    with `places`, photographs of so many streets in turn. The frames have grain of their own."""
+    streets = []
+    for street in range(places or 1):
+        chance = np.random.default_rng([street, *name.encode()])
+        streets.append(np.kron(chance.integers(60, 200, (12, 4 + count)), np.ones((8, 8))))
+    for index in range(count):
+        view = streets[index % len(streets)][:, 6 * index:6 * index + 64]
+        grain = np.random.default_rng(index).normal(0, 12, view.shape)
+        frame = np.clip(view + grain, 0, 255).astype(np.uint8)
+        save(folder / "images" / f"{name.format(index)}.png", np.dstack([frame] * 3))
+        save(folder / "masks" / f"{name.format(index)}.png", crack(index, view.shape) * 255)
+
+
 MINIATURES = {write.__name__: write for write in (
     plain, metu, crackforest, deepcrack, crack500, bdd100k, bdd100k_legacy, camvid)}

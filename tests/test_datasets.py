@@ -145,6 +145,33 @@ def test_a_full_disk_is_named_with_what_to_do(plain, monkeypatch):
         load(plain)
 
 
+def test_two_data_sets_of_one_name_never_share_a_place(plain, tmp_path, capsys):
+    other, runs = tmp_path / "elsewhere" / "photos", tmp_path / "runs"
+    shutil.copytree(plain, other)
+    change_byte(other / "images" / "g.png")
+    for _ in range(2):
+        first, second = (datasets.load(folder, SMOKE, runs) for folder in (plain, other))
+        assert (first.name, second.name) == ("photos", f"photos-{second.fingerprint[:8]}")
+    said = capsys.readouterr().out
+    assert said.count("holds results of other pictures of that name") == 1 and second.name in said
+    for folder, dataset in ((plain, first), (other, second)):
+        source = reading_source("smoke", "cracks", folder, runs, "", [0])
+        assert (source.dataset, source.fingerprint) == (dataset.name, dataset.fingerprint)
+    assert datasets.load(other, preset("quick"), runs).name == "photos"
+
+
+def test_a_place_with_records_of_other_data_is_not_taken(plain, tmp_path):
+    for number in range(2):
+        record = tmp_path / "runs" / "smoke" / "photos" / "records" / str(number)
+        record.mkdir(parents=True)
+        (record / "config.json").write_text(f'{{"fingerprint": "{number}"}}')
+    fingerprint = load(plain).fingerprint
+    assert load(plain).name == f"photos-{fingerprint[:8]}"
+    (record.parents[1] / "fingerprint.txt").unlink()
+    (record / "config.json").write_text(f'{{"fingerprint": "{fingerprint}"}}')
+    assert load(plain).name == "photos"
+
+
 def change_byte(path):
     Image.fromarray(np.asarray(Image.open(path)) ^ np.uint8(255)).save(path)
 

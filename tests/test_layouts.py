@@ -182,7 +182,8 @@ DAMAGED = {
                      "found 0"),
     "image alone": ("plain", lambda f: (f / "masks" / "p3.png").unlink(), " p3."),
     "mask alone": ("plain", lambda f: (f / "images" / "p3.jpg").unlink(), " p3."),
-    "two of a stem": ("plain", lambda f: save(f / "images" / "p3.png", pixels(0)), "10 stems"),
+    "two of a stem": ("plain", lambda f: save(f / "images" / "p3.png", pixels(0)),
+                      "p3.jpg and p3.png"),
     "swapped folders' ends": ("metu", lambda f: (f / "rgb" / "001.jpg").rename(
         f / "rgb" / "1.jpg"), "001"),
     "too few": ("plain", lambda f: [(f / kind / f"p{index}{ending}").unlink()
@@ -219,7 +220,7 @@ DAMAGED = {
                                                   ("train", "val", "test"))], "q9"),
     "list empty": ("plain", lambda f: [write(f / f"{part}.txt", "p1" * (part != "val"))
                                        for part in ("train", "val", "test")], "the list is empty"),
-    "list missing": ("plain", lambda f: write(f / "train.txt", "p1\n"), "val.txt is missing"),
+    "list missing": ("plain", lambda f: write(f / "train.txt", "p1\n"), "test.txt is missing"),
     "list twice": ("plain", lambda f: [write(f / f"{part}.txt", "p1\n")
                                        for part in ("train", "val", "test")], "p1"),
     "list of a dangling link": ("plain", lambda f: [(f / f"{part}.txt").symlink_to("nowhere")

@@ -12,7 +12,6 @@ import psutil
 import pytest
 from miniatures import MINIATURES
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from PIL import Image
 
 from crackutils import device, files
 from crackutils.protocol import preset
@@ -24,7 +23,8 @@ COMMON = "protocol = 'smoke'\nruns = 'runs'\nresults = ''\nseeds = [0]\ndevice =
 PARAMETERS = {"01_data": "protocol = 'smoke'\ndata = 'synthetic'\nroads = 'synthetic'\nruns = ''",
               "02_losses_by_hand": "protocol = 'smoke'",
               "03_audit": "protocol = 'smoke'",
-              "04_train_cracks": COMMON + "data = 'synthetic'\nloss = 'mse'\nweights = []",
+              "04_train_cracks": COMMON + "data = 'synthetic'\nloss = 'mse'\nweights = []\n"
+              "devices = 1",
               "05_threshold_sweeps": COMMON + "data = 'synthetic'",
               "07_drivable_area": COMMON + "data = 'synthetic'\nloss = ''\nweights = []",
               "08_figures": COMMON + "data = 'synthetic'\nroads = 'synthetic'"}
@@ -130,10 +130,7 @@ def test_an_empty_mapping_of_overrides_changes_nothing(executed, tmp_path):
 
 def test_every_notebook_gets_what_it_knows_and_its_own_folder(executed, tmp_path, capsys):
     photos = tmp_path / "photos"
-    for name, level in (("images", 90), ("masks", 255)):
-        (photos / name).mkdir(parents=True)
-        for number in range(8):
-            Image.new("L", (8, 8), level).save(photos / name / f"{number}.png")
+    MINIATURES["plain"](photos)
     assert reproduce.main(["--protocol", "smoke", "--cracks", str(photos), "--runs",
                        str(tmp_path / "r"), "-y", "{seeds: [0, 1], overrides: {steps: 3}}"]) == 0
     by_name = {stage.name: (stage.parameters, folder) for stage, folder in executed}
@@ -150,6 +147,23 @@ def test_every_notebook_gets_what_it_knows_and_its_own_folder(executed, tmp_path
     assert by_name["07_drivable_area-dice"][1].parts[-2:] == ("synthetic", "notebooks")
     # Fig. 8 shows pictures, and there are none of photographs
     assert not [stage for stage, _ in executed if "figure8" in stage.name]
+
+
+def test_links_to_two_data_sets_of_one_name_write_into_folders_of_their_own_names(executed,
+                                                                                  tmp_path):
+    MINIATURES["plain"](tmp_path / "store" / "north" / "data", 9)
+    MINIATURES["plain"](tmp_path / "store" / "south" / "data", 10)
+    for site in ("north", "south"):
+        (tmp_path / f"bridge_{site}").symlink_to(tmp_path / "store" / site / "data")
+    given = ("bridge_north", "bridge_south", "store/north/data", "store/south/data")
+    for name in given:
+        assert reproduce.main(["--protocol", "smoke", "--runs", str(tmp_path / "r"),
+                               "--cracks", str(tmp_path / name)]) == 0
+    folders = {folder.parent.name: stage.parameters["data"] for stage, folder in executed
+               if stage.name == "05_threshold_sweeps"}
+    *names, other = folders
+    assert names == ["bridge_north", "bridge_south", "data"] and other.startswith("data-")
+    assert list(folders.values()) == [str(tmp_path / name) for name in given]
 
 
 def road_stages(executed):

@@ -28,12 +28,20 @@ import psutil
 import torch
 import yaml
 
+from crackutils import data as datasets
 from crackutils import files
 from crackutils.data.layouts import recognise
 from crackutils.data.samples import DataError, file_errors, printable
 from crackutils.device import decide, usable_cores
 from crackutils.papers import crack_tables, road_tables
-from crackutils.protocol import check_values, preset, preset_of_runs, unknown_parameters
+from crackutils.protocol import (
+    ParameterError,
+    Protocol,
+    check_values,
+    preset,
+    preset_of_runs,
+    unknown_parameters,
+)
 from workflow import report
 
 NOTEBOOKS = files.ROOT / "notebooks"
@@ -73,20 +81,22 @@ class Stage:
     trainings: int = 0
 
 
-def stages(protocol: str, cracks: str, roads: str, shared: dict) -> list[Stage]:
-    """All stages in their order. `cracks` and `roads` are "synthetic" or a data folder.
+def stages(protocol: str, cracks: str, roads: str, shared: dict,
+           names: tuple[str, str] = ("synthetic", "synthetic")) -> list[Stage]:
+    """All stages in their order. `cracks` and `roads` are "synthetic" or a data folder, `names` are
+    those of the two data sets.
 
     A notebook gets those of the `shared` parameters that it has. `ValueError` if a stage sets a
     parameter that its notebook does not have: papermill itself would only warn.
     """
     both = {"data": cracks, "roads": roads}
-    crack_dataset, road_dataset = dataset_name(cracks), dataset_name(roads)
+    crack_dataset, road_dataset = names
     planned = [Stage("01_data", "01_data", both, crack_dataset),
                Stage("02_losses_by_hand", "02_losses_by_hand", {}, crack_dataset),
                Stage("03_audit", "03_audit", {}, crack_dataset),
-               *crack_trainings(protocol, cracks, shared),
+               *crack_trainings(protocol, cracks, shared, crack_dataset),
                Stage("05_threshold_sweeps", "05_threshold_sweeps", {"data": cracks}, crack_dataset),
-               *road_trainings(protocol, roads, shared),
+               *road_trainings(protocol, roads, shared, road_dataset),
                Stage("07_drivable_area", "07_drivable_area", {"data": roads}, road_dataset),
                Stage("08_figures", "08_figures", both, crack_dataset)]
     result = []
@@ -101,12 +111,12 @@ def stages(protocol: str, cracks: str, roads: str, shared: dict) -> list[Stage]:
     return result
 
 
-def crack_trainings(protocol: str, cracks: str, shared: dict) -> list[Stage]:
+def crack_trainings(protocol: str, cracks: str, shared: dict, dataset: str) -> list[Stage]:
     """Notebook 04 for each loss of paper A, and for the networks of Fig. 8.
 
     Fig. 8 shows predictions, which are recorded for synthetic data only.
     """
-    dataset, seeds = dataset_name(cracks), shared.get("seeds", [0])
+    seeds = shared.get("seeds", [0])
     result = []
     for loss in CRACK_LOSSES:
         parameters = {"data": cracks, "loss": loss, "weights": []}
@@ -127,13 +137,13 @@ def crack_trainings(protocol: str, cracks: str, shared: dict) -> list[Stage]:
     return result
 
 
-def road_trainings(protocol: str, roads: str, shared: dict) -> list[Stage]:
+def road_trainings(protocol: str, roads: str, shared: dict, dataset: str) -> list[Stage]:
     """Notebook 07 for each loss of paper B.
 
     If the labels distinguish direct from alternative area, two more stages follow: BCE for direct
     area alone, and cross entropy for three classes.
     """
-    dataset, seeds = dataset_name(roads), shared.get("seeds", [0])
+    seeds = shared.get("seeds", [0])
     overrides = shared.get("overrides") or {}
     losses = [row.loss for row in road_tables.paper_rows(preset(protocol, "roads", overrides))]
     result = []
@@ -153,11 +163,6 @@ def road_trainings(protocol: str, roads: str, shared: dict) -> list[Stage]:
         result.append(Stage(f"07_drivable_area-{classes}", "07_drivable_area", parameters, dataset,
                             len(seeds)))
     return result
-
-
-def dataset_name(data: str) -> str:
-    """The name of a data set's folder below `<runs>/<protocol>/`."""
-    return "synthetic" if data == "synthetic" else files.resolve(data).name
 
 
 @cache
@@ -339,8 +344,9 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def checked(given: argparse.Namespace) -> tuple[str, str, dict, int]:
-    """The command line's two data sets, the parameters that all notebooks share, and the jobs.
+def checked(given: argparse.Namespace) -> tuple[tuple[str, str], tuple[str, str], dict, int]:
+    """The command line's two data sets, each with its name, the parameters that all notebooks
+    share, and the jobs.
 
     `ValueError` or `OSError` for arguments that can't be right.
     """
@@ -354,13 +360,18 @@ def checked(given: argparse.Namespace) -> tuple[str, str, dict, int]:
     if reserved := RESERVED & set(extra):
         raise ValueError(f"{', '.join(sorted(reserved))} can't be set by -y: the command decides, "
                          "see --help.")
+    known = set().union(*map(parameter_names, NOTEBOOKS.glob("*.ipynb")))
+    if unknown := {name: extra[name] for name in extra.keys() - known}:
+        raise ParameterError(unknown_parameters(unknown, sorted(known)))
     check_values(extra)
+    runs, protocols = files.resolve(given.runs, "runs"), []
     for task in ("cracks", "roads"):
-        protocol = preset_of_runs(given.protocol, task, extra.get("overrides"))
-        device = decide(protocol, given.device, extra.get("devices", 1)).device
-    cracks, roads = (checked_data(data, protocol.layout) for data in (given.cracks, given.roads))
+        protocols.append(preset_of_runs(given.protocol, task, extra.get("overrides")))
+        device = decide(protocols[-1], given.device, extra.get("devices", 1)).device
+    cracks, roads = (checked_data(data, protocol, runs) for data, protocol
+                     in zip((given.cracks, given.roads), protocols))
     results = str(files.optional(given.results, "results") or "")
-    shared = {"runs": str(files.resolve(given.runs, "runs")), "results": results,
+    shared = {"runs": str(runs), "results": results,
               "device": given.device, **extra}
     # Two small networks train faster at the same time, on one core each, than one after the other
     # on both cores: all of `quick` took 9.6 minutes instead of 13.4.
@@ -368,13 +379,12 @@ def checked(given: argparse.Namespace) -> tuple[str, str, dict, int]:
     return cracks, roads, shared, given.jobs or (2 if several else 1)
 
 
-def checked_data(data: str, layout: str) -> str:
-    """"synthetic", or the full path of a folder; `DataError` unless that holds a data set."""
+def checked_data(data: str, protocol: Protocol, runs: Path) -> tuple[str, str]:
+    """"synthetic" or the full path of a folder, whose links keep their names, and what the data set
+    is called below `<runs>/<protocol>/`; `DataError` unless it can be read."""
     if data == "synthetic":
-        return data
-    folder = files.resolve(data)
-    recognise(folder, layout).parts(folder)
-    return str(folder)
+        return data, data
+    return str(files.absolute(data)), datasets.load(data, protocol, runs).name
 
 
 @contextlib.contextmanager
@@ -409,11 +419,7 @@ def reproduce(given: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         print(*map(printable, str(error).splitlines()), sep="\n", file=sys.stderr)
         return 2
-    plan = stages(given.protocol, cracks, roads, shared)
-    known = set().union(*(parameter_names(NOTEBOOKS / f"{stage.notebook}.ipynb") for stage in plan))
-    if unknown := {name: shared[name] for name in shared.keys() - known}:
-        print(printable(unknown_parameters(unknown, sorted(known))), file=sys.stderr)
-        return 2
+    plan = stages(given.protocol, cracks[0], roads[0], shared, (cracks[1], roads[1]))
     runs = Path(shared["runs"])
     failures, times = run(plan, given.protocol, runs, jobs)
     if failures:

@@ -9,6 +9,7 @@ looks for what is wrong with a folder.
 import functools
 import hashlib
 import io
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,16 +21,17 @@ from crackutils.data.decoding import WhiteLevel, decode, describe_masks, framed,
 from crackutils.data.layouts import UNDIVIDED, Layout, recognise
 from crackutils.data.masks import IGNORED, MaskValuesError
 from crackutils.data.picture_cache import Part, open_cache
-from crackutils.data.samples import DataError, Files, Sample, file_errors
+from crackutils.data.samples import DataError, Files, Sample, file_errors, note
 from crackutils.data.split import parts_of, version_of
 from crackutils.data.synthetic import PARTS, synthetic_folder
-from crackutils.files import resolve
+from crackutils.files import absolute, locked, resolve, write_atomically
 from crackutils.protocol import Protocol
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The three parts of a data set, as a network sees them.
+    """The three parts of a data set, as a network sees them. Its records, tables and figures lie in
+    `<runs>/<protocol>/<name>`.
 
     With `framing="resize"` the samples have the size of the protocol's `tile`. The fingerprint
     changes if any name, the split, or any byte of the files changes. For a synthetic set pixels
@@ -55,19 +57,58 @@ def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
     if synthetic:
         protocol = replace(protocol, positive=None, ignore=None)  # they are for a user's masks
     folder = synthetic_folder(protocol, runs) if synthetic else resolve(data)
-    if not synthetic and folder.name == "synthetic":
-        raise DataError(f"{folder} would be taken for the synthetic data: rename the folder.")
     layout = recognise(folder, protocol.layout)
     if protocol.classes != "binary" and len(layout.positive) != 2:
         raise DataError(f"{folder} is in the layout {layout.name}, which does not tell direct from "
                         f"alternative drivable area: classes={protocol.classes} needs BDD100K's.")
     split = parts_of(folder, protocol, runs, protocol.counts[1] if synthetic else None)
     parts = {part: split[part] for part in PARTS}
-    name, place = ("synthetic", folder.parent) if synthetic else (folder.name, folder)
-    opened = open_parts(place, parts, layout, protocol, runs, synthetic)
+    given_name(data)  # refuses one that can't be used, before anything is decoded
+    opened = open_parts(folder.parent if synthetic else folder, parts, layout, protocol, runs,
+                        synthetic)
     fingerprint = fingerprint_of((part, *picture) for part in PARTS
                                  for picture in zip(opened[part].names, opened[part].digests))
-    return Dataset(name, layout.name, fingerprint, **opened)
+    return Dataset(name_of_results(data, fingerprint, protocol, runs), layout.name, fingerprint,
+                   **opened)
+
+
+def given_name(data: str | Path) -> str:
+    """"synthetic", or the last part of a folder's path as it was given: of a link, its own name."""
+    if str(data) == "synthetic":
+        return "synthetic"
+    path = absolute(data)
+    name = path.name if path.name not in ("", "..") else path.resolve().name
+    if name == "synthetic":
+        raise DataError(f"{path} would be taken for the synthetic data: rename the folder.")
+    return name
+
+
+@file_errors()
+def name_of_results(data: str | Path, fingerprint: str, protocol: Protocol, runs: Path) -> str:
+    """The name of the folder below `<runs>/<protocol>/` for what is computed from a data set.
+
+    It is the data set's name. If that folder belongs to other data of the same name, 8 digits of
+    the fingerprint are put behind the name, and a note says so. A folder belongs to the data that
+    were used in it first.
+    """
+    name = given_name(data)
+    folder = runs / protocol.name / name
+    owner = folder / "fingerprint.txt"
+    if name == "synthetic":
+        return name
+    if not owner.is_file():
+        with locked(folder / ".lock"):
+            if not owner.is_file():  # another process may have been faster
+                earlier = {json.loads(path.read_text())["fingerprint"]
+                           for path in folder.glob("records/*/config.json")}
+                first = fingerprint if not earlier or fingerprint in earlier else min(earlier)
+                write_atomically(owner, first.encode())
+    if owner.read_text() == fingerprint:
+        return name
+    other = f"{name}-{fingerprint[:8]}"
+    note(f"{folder} holds results of other pictures of that name: those of {data} are kept in "
+         f"{folder.with_name(other)}.")
+    return other
 
 
 @file_errors()

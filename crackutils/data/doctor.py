@@ -4,20 +4,24 @@
 a warning makes its result doubtful, a note is a fact to know.
 """
 
+import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 import scipy.fft
+from PIL import Image
 from tqdm import tqdm
 
 from crackutils.data import split
 from crackutils.data.decoding import decode, describe_masks, memory_of, stored_values
-from crackutils.data.layouts import SUFFIXES, UNDIVIDED, Layout, recognise
+from crackutils.data.folders import SUFFIXES, UNDIVIDED, UNREAD, files_below, first_names
+from crackutils.data.layouts import Layout, recognise
 from crackutils.data.masks import MaskValuesError
 from crackutils.data.picture_cache import decode_in_order
 from crackutils.data.samples import DataError, Files, file_errors, printable
@@ -25,7 +29,6 @@ from crackutils.protocol import Protocol, preset
 
 LEVELS = ("error", "warning", "note")
 NAMES_SHOWN = 5  # in a finding's text
-UNREAD = {".webp", ".gif", ".heic", ".heif", ".avif", ".jp2", ".ppm", ".pgm", ".npy", ".dng"}
 PAPER_SHARES = "4.1 % of paper A's evaluation set, and at most 1.6 % of a fine-crack image"
 
 OTHER_THRESHOLDS = (96, 160)  # levels at which a grey mask might be cut instead
@@ -35,6 +38,8 @@ FIT_SIDE = 256  # px: a mask's fit is measured in pictures reduced to at most th
 SMALLEST_FOR_FIT = 100  # px: in smaller pictures a few dark pixels decide
 FARTHEST_SHIFT = 0.15  # of the side
 LEAST_FIT = 0.1  # of the median mask: correct masks have .5, masks of other pictures .02
+LEAST_DARK = 0.5  # of a mask's width: correct masks have .7 to 1, masks of three times that .4
+LEAST_WIDTH = 6  # px: narrower masks are not examined for being too wide
 SEARCH_OVERLAPS_UP_TO = 1_000  # pictures: with more of them the search takes many minutes
 
 
@@ -86,15 +91,18 @@ class PairFacts:
     part: str
     error: str | None = None
     unclear: bool = False  # whether the error is that it isn't known which values are positive
+    oversize: tuple[int, int] | None = None  # rows and columns of a mask beyond its image's
     size: tuple[int, int] = (0, 0)  # (height, width)
     share: float = 0.0  # of positive pixels
     other_shares: tuple[float, ...] = ()  # of a grey mask, if it were cut at OTHER_THRESHOLDS
     grey: float = 0.0  # share of a grey mask's pixels that are neither black nor white
     width: float = np.nan  # px: mean width of the cracks
     fit: Fit | None = None
+    dark: float = np.nan  # share of a wide mask's width below which the picture is dark
     appearance: split.Appearance | None = field(default=None, repr=False)
     duplicate_group: int = -1  # the same for the copies of one photograph
     content_group: int = -1  # the same for pictures that show the same place
+    video: int = -1  # the same for the frames of one video
 
 
 def examine(folder: str | Path, protocol: Protocol | None = None) -> list[Finding]:
@@ -135,7 +143,10 @@ def examine(folder: str | Path, protocol: Protocol | None = None) -> list[Findin
             "The division into parts looks for them." if UNDIVIDED in parts else ""))
     if UNDIVIDED in parts and len(readable) == len(jobs):
         try:
-            split.divide(folder, parts[UNDIVIDED], [one.content_group for one in facts])
+            videos_here = indices_by(facts, "video")
+            together = split.neighbours([*videos_here, *indices_by(facts, "content_group")])
+            split.divide(folder, parts[UNDIVIDED], split.connected(len(facts), together),
+                         videos_here)
         except DataError as error:
             findings.append(Finding("error", "split", (), str(error).rstrip("."), "", ""))
     return sorted(findings, key=lambda finding: LEVELS.index(finding.level))
@@ -151,7 +162,8 @@ def inspect(part: str, files: Files, layout: Layout, protocol: Protocol,
         look = split.appearance(files.image, contents[0], with_details)
         values = None if layout.labels else stored_values(files.mask, contents[1])
     except DataError as error:
-        return PairFacts(files.name, part, str(error), isinstance(error, MaskValuesError))
+        return PairFacts(files.name, part, str(error), isinstance(error, MaskValuesError),
+                         oversize_of(files))
     share = float((sample.mask == 1).mean())
     facts = PairFacts(files.name, part, size=sample.mask.shape, share=share, appearance=look)
     if values is not None and values.kind == "level" and protocol.positive is None:
@@ -161,13 +173,30 @@ def inspect(part: str, files: Files, layout: Layout, protocol: Protocol,
     if protocol.task == "cracks" and 0 < share < HALF:
         facts.width = mean_width(sample.mask)
         if min(sample.mask.shape) >= SMALLEST_FOR_FIT:
-            facts.fit = fit_of(cv2.cvtColor(sample.image, cv2.COLOR_RGB2GRAY), sample.mask)
+            grey = cv2.cvtColor(sample.image, cv2.COLOR_RGB2GRAY)
+            facts.fit = fit_of(grey, sample.mask)
+            if facts.width >= LEAST_WIDTH:
+                facts.dark = dark_share(grey, sample.mask, facts.width)
     return facts
 
 
+def oversize_of(files: Files) -> tuple[int, int] | None:
+    """The rows and columns that a mask has more than its image, as stored; None if not known."""
+    with suppress(OSError, ValueError), Image.open(files.image) as image, \
+            Image.open(files.mask) as mask:
+        return mask.height - image.height, mask.width - image.width
+    return None
+
+
 def set_groups(facts: Sequence[PairFacts]) -> None:
-    """Set each picture's duplicate group and content group; without details both are equal."""
-    duplicates = split.duplicate_pairs([one.appearance.thumbnail for one in facts])
+    """Set each picture's duplicate group, content group and video; without details the two groups
+    are equal."""
+    thumbnails = [one.appearance.thumbnail for one in facts]
+    videos = split.videos_in([one.name for one in facts], thumbnails)
+    for number, frames in enumerate(videos):
+        for index in frames:
+            facts[index].video = number
+    duplicates = split.duplicate_pairs(thumbnails)
     overlaps = []
     if all(one.appearance.details is not None for one in facts):
         overlaps = split.overlapping_pairs([one.appearance.details for one in facts])
@@ -208,6 +237,20 @@ def fit_of(grey: np.ndarray, mask: np.ndarray) -> Fit:
     return Fit(float(here), float(near.max()), shift, max(turned))
 
 
+def dark_share(grey: np.ndarray, mask: np.ndarray, width: float) -> float:
+    """How dark a picture is below a mask on average, as a share of how dark it is below the mask's
+    centre lines; NaN if it is not dark there. Beside the mask is what is not dark."""
+    inside = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    outside = cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    centre = inside[1:-1, 1:-1] > 0.375 * width  # the inner quarter of the width
+    beside = (outside > 2) & (outside < 2 + width)
+    if not centre.any() or not beside.any():
+        return float("nan")
+    ground = grey[beside].mean()
+    darkness = ground - grey[centre].mean()
+    return float((ground - grey[mask > 0].mean()) / darkness) if darkness > 0 else float("nan")
+
+
 def normalised(picture: np.ndarray) -> np.ndarray:
     """The picture shifted and scaled to mean 0 and norm 1."""
     picture = picture - picture.mean()
@@ -215,26 +258,48 @@ def normalised(picture: np.ndarray) -> np.ndarray:
 
 
 def unreadable_pairs(facts: Sequence[PairFacts]) -> Iterator[Finding]:
-    """A finding for each of the first unreadable pairs, with its reason; one for all others."""
-    why = "A training would stop there."
-    for one in facts[:NAMES_SHOWN]:
-        yield Finding("error", "unreadable", (one.name,), one.error.rstrip("."), why, "")
-    others = names_where(facts[NAMES_SHOWN:], lambda one: True)
+    """A finding for each of the first reasons why pairs can't be read, and one for all others."""
+    why, alike = "A training would stop there.", defaultdict(list)
+    for one in facts:
+        alike[without_names(one.error)].append(one)
+    ordered = sorted(alike.values(), key=len, reverse=True)
+    for same in ordered[:NAMES_SHOWN]:
+        what, advice = same[0].error.rstrip("."), ""
+        if len(same) > 1:
+            what = f"{len(same)} pairs can't be read for one reason: {what}"
+            advice = "Correct what made them so, not each file."
+        sizes = {one.oversize for one in same}
+        if len(sizes) == 1 and sizes - {None, (0, 0)}:
+            rows, columns = sizes.pop()
+            advice = (f"The masks differ from their images by {rows:+} rows and {columns:+} "
+                      "columns: if an edge was cut off, add it in black; if the masks were scaled, "
+                      "export them again at their images' size.")
+        yield Finding("error", "unreadable", tuple(one.name for one in same), what, why, advice)
+    others = tuple(one.name for same in ordered[NAMES_SHOWN:] for one in same)
     if others:
         yield Finding("error", "unreadable", others, f"{len(others)} more pairs can't be read", why,
                       "Correct the cause of the first ones, then examine the folder again.")
 
 
+def without_names(error: str) -> str:
+    """An error's text without paths of pictures and without numbers."""
+    suffixes = "|".join(re.escape(suffix) for suffix in sorted(SUFFIXES | {".mat"}))
+    return re.sub(r"\d+", "0", re.sub(rf"/.*?(?:{suffixes})\b", "FILE", error, flags=re.IGNORECASE))
+
+
 def unused_pictures(folder: Path, parts: dict[str, list[Files]]) -> list[Finding]:
     """Pictures below the folder that belong to no part."""
     used = {path for members in parts.values() for files in members for path in files[1:] if path}
-    unused = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*")
-                    if path.suffix.lower() in SUFFIXES | UNREAD and path not in used)
+    unused = [path for path in files_below(folder)
+              if path.suffix.lower() in SUFFIXES | UNREAD and path not in used]
     if not unused:
         return []
-    return [Finding("note", "unused", tuple(unused),
-                    f"{len(unused)} pictures are not used, beside {len(used)} that are",
-                    "They have no mask, are in no list, are in a format that is not read (convert "
+    kinds = Counter(path.suffix.lower() for path in unused)
+    counts = ", ".join(f"{number} {suffix}" + (" (not read)" if suffix in UNREAD else "")
+                       for suffix, number in sorted(kinds.items()))
+    return [Finding("note", "unused", tuple(path.relative_to(folder).as_posix() for path in unused),
+                    f"{len(unused)} pictures are not used, beside {len(used)} that are: {counts}",
+                    "They have no mask, are in no list, are of a kind that is not read (convert "
                     "them to PNG), or serve another purpose.",
                     "If you expected them to be used, check that every archive was unpacked.")]
 
@@ -345,9 +410,10 @@ def same_content(facts: Sequence[PairFacts]) -> Iterator[Finding]:
                 "The network has seen part of the test pictures in training: their scores are too "
                 "high.", "Keep each group in one part, or report it beside the scores.")
         return
-    duplicates = [group for group in by_duplicate.values() if len(group) > 1]
-    overlaps = [group for group in by_content.values()
-                if len({one.duplicate_group for one in group}) > 1]
+    duplicates = [group for group in by_duplicate.values()
+                  if len(group) > 1 and not is_of_one_video(group)]
+    overlaps = [group for group in by_content.values() if not is_of_one_video(group)
+                and len({one.duplicate_group for one in group}) > 1]
     advice = "The division into parts made here keeps them together; lists of your own must, too."
     if duplicates:
         share = percent_seen_in_training([one.duplicate_group for one in facts])
@@ -365,8 +431,13 @@ def same_content(facts: Sequence[PairFacts]) -> Iterator[Finding]:
                       "a picture in training.", advice)
 
 
+def is_of_one_video(group: Sequence[PairFacts]) -> bool:
+    """Whether all pictures are frames of the same video."""
+    return group[0].video >= 0 and len({one.video for one in group}) == 1
+
+
 def group_names(groups: Sequence[Sequence[PairFacts]]) -> tuple[str, ...]:
-    return tuple(" = ".join(one.name for one in group) for group in groups)
+    return tuple(first_names([one.name for one in group], " = ") for group in groups)
 
 
 def percent_seen_in_training(groups: Sequence[int], draws: int = 100) -> float:
@@ -380,38 +451,59 @@ def percent_seen_in_training(groups: Sequence[int], draws: int = 100) -> float:
     return 100 * float(np.mean(shares))
 
 
-def divided_videos(facts: Sequence[PairFacts]) -> Iterator[Finding]:
-    """Videos whose frames lie in several parts."""
-    frames = defaultdict(list)
-    for one in facts:
-        video_frame = split.video_and_frame(one.name)
-        if video_frame is not None:
-            frames[video_frame[0]].append((video_frame[1], one))
-    divided = []
-    for video, numbered in sorted(frames.items()):
-        in_order = [one for _, one in sorted(numbered, key=lambda frame: frame[0])]
-        counts = Counter(one.part for _, one in numbered)
-        if len(counts) > 1 and is_video(in_order):
+def videos(facts: Sequence[PairFacts]) -> Iterator[Finding]:
+    """Videos of a set that is to be divided, and those whose frames lie in several parts."""
+    divided, undivided, frames = [], [], 0
+    for indices in indices_by(facts, "video"):
+        title, _ = split.video_and_frame(facts[indices[0]].name)
+        counts = Counter(facts[index].part for index in indices)
+        if UNDIVIDED in counts:
+            undivided.append(f"{title}: {len(indices)} frames")
+            frames += len(indices)
+        elif len(counts) > 1:
             listed = ", ".join(f"{count} {part}" for part, count in counts.items())
-            divided.append(f"{video}: {listed}")
+            divided.append(f"{title}: {listed}")
+    if undivided:
+        with_two_neighbours = 1 - 2 * len(undivided) / frames  # the first and last frames have one
+        percent = 100 * (0.96 * with_two_neighbours + 0.8 * (1 - with_two_neighbours))
+        yield Finding("warning", "videos", tuple(undivided),
+                      f"{frames} pictures are frames of videos",
+                      f"A random division would leave {percent:.0f} % of the test frames beside a "
+                      "frame of the training part.",
+                      "The division into parts made here keeps a video in one part, or cuts it "
+                      "into three stretches; lists of your own should, too.")
     if divided:
         yield Finding("warning", "sequence", tuple(divided),
                       f"{len(divided)} videos have frames in several parts",
-                      "Neighbouring frames show the same street: scores on the test part are too "
+                      "Neighbouring frames show the same place: scores on the test part are too "
                       "high.", "Divide by video, or report it beside the scores.")
 
 
-def is_video(frames: Sequence[PairFacts]) -> bool:
-    """Whether there are 20 frames, and neighbours correlate more than frames half of them apart."""
-    if len(frames) < 20:
-        return False
-    levels = [frame.appearance.thumbnail.reshape(-1) for frame in frames]
+def indices_by(facts: Sequence[PairFacts], group: str) -> list[list[int]]:
+    """The indices of the pictures of each group, or of each video, by frame number."""
+    indices = defaultdict(list)
+    for index, one in enumerate(facts):
+        if getattr(one, group) >= 0:
+            indices[getattr(one, group)].append(index)
+    return [sorted(same, key=lambda index: split.video_and_frame(facts[index].name) or ("", 0))
+            for same in indices.values()]
 
-    def median_correlation(distance: int) -> float:
-        return np.median([np.corrcoef(first, second)[0, 1]
-                          for first, second in zip(levels, levels[distance:])])
 
-    return bool(median_correlation(1) > median_correlation(len(frames) // 2) + 0.08)
+def wide_masks(facts: Sequence[PairFacts]) -> Iterator[Finding]:
+    """Masks that are far wider than what is dark below them."""
+    known = [one for one in facts if np.isfinite(one.dark) and one.fit.here > LEAST_FIT]
+    if len(known) < 5 or are_regions(facts):
+        return
+    share = np.median([one.dark for one in known])
+    if share < LEAST_DARK:
+        width = np.median([one.width for one in known])
+        yield Finding("warning", "wide", tuple(one.name for one in known if one.dark < LEAST_DARK),
+                      f"masks are {width:.0f} px wide in the median picture, of which only about "
+                      f"{share * width:.0f} px are dark",
+                      "The network would learn to mark cracks too wide, and scores by pixel would "
+                      "be of the ground beside them.",
+                      "Compare some by eye: masks that were drawn with a broad brush or made wider "
+                      "should be drawn or thinned to the crack's own edges.")
 
 
 def shares_and_sizes(facts: Sequence[PairFacts]) -> Iterator[Finding]:
@@ -436,6 +528,6 @@ def shares_and_sizes(facts: Sequence[PairFacts]) -> Iterator[Finding]:
                   "Scores are comparable only between sets of similar shares.")
 
 
-CHECKS = {"cracks": (empty_or_full, inverted, grey_masks, regions, misplaced, same_content,
-                     shares_and_sizes),
-          "roads": (empty_or_full, grey_masks, same_content, divided_videos, shares_and_sizes)}
+CHECKS = {"cracks": (empty_or_full, inverted, grey_masks, regions, misplaced, wide_masks,
+                     same_content, videos, shares_and_sizes),
+          "roads": (empty_or_full, grey_masks, same_content, videos, shares_and_sizes)}

@@ -4,27 +4,37 @@ A layout is recognised by its folders, never by what is in the pictures. The fun
 layout states its format, classes, licence and citation.
 """
 
-import os
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
+from crackutils.data.folders import (
+    LISTS,
+    SUFFIXES,
+    UNDIVIDED,
+    first_names,
+    kind_and_part,
+    named_files,
+    no_partner,
+    pairs_of_list,
+    places_of,
+    plain,
+    subfolders,
+    what_is_there,
+)
 from crackutils.data.samples import DataError, Files, file_errors, note
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
-LISTS = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
-UNDIVIDED = "all"  # the one part of a data set that is published without parts
-NAMES_SHOWN = 5  # in a message
 
 
 @dataclass(frozen=True)
 class Layout:
     """A way in which files are laid out and masks are encoded.
 
-    A folder has this layout if all `folders` are in it; `read` finds the files of each part. A
-    mask holds `labels`, of which the `positive` ones are the positive class; without labels it
-    holds grey levels, which are positive from the protocol's `mask_threshold` on.
+    A folder has this layout if all `folders` are in it and the last of them has files of the suffix
+    `holds`, if there is one; `read` finds the files of each part. A mask holds `labels`, of which
+    the `positive` ones are the positive class; without labels it holds grey levels, which are
+    positive from the protocol's `mask_threshold` on.
     """
 
     name: str
@@ -32,6 +42,7 @@ class Layout:
     read: Callable[[Path], dict[str, list[Files]]]
     positive: tuple[int, ...] = ()
     labels: tuple[int, ...] = ()
+    holds: str = ""
 
     def parts(self, folder: Path) -> dict[str, list[Files]]:
         """The files of each part; `DataError` if an image is in two parts, or twice in one."""
@@ -46,101 +57,23 @@ class Layout:
 
 def pair_files(images: Path, masks: Path, mask_suffixes: set[str] = SUFFIXES,
                image_suffixes: set[str] = SUFFIXES, *, ending: str = "",
-               widths: Path | None = None, unmasked: bool = False) -> list[Files]:
-    """The images and masks of the same stem, in the order of the stems.
+               unmasked: bool = False) -> list[Files]:
+    """The images and masks of the same stem in two folders, in the order of the stems.
 
-    A mask's stem is followed by `ending`. If the folder `widths` exists, each image needs a width
-    map in it. With `unmasked=True` images without a mask are left out, and a note says how many;
-    otherwise an image or a mask without a partner is a `DataError`.
+    A mask's stem is followed by `ending`. With `unmasked=True` images without a mask are left out,
+    and a note says how many; otherwise an image or a mask without a partner is a `DataError`.
     """
-    image_of = files_by_stem(images, image_suffixes)
-    mask_of = files_by_stem(masks, mask_suffixes, ending)
-    alone = sorted(image_of.keys() ^ mask_of.keys())
-    if unmasked:
-        left_out = sorted(image_of.keys() - mask_of.keys())
-        alone = sorted(mask_of.keys() - image_of.keys())
-        if left_out:
-            note(f"{len(left_out)} of {len(image_of)} images in {images} have no mask in {masks} "
-                 f"and are left out: {first_names(left_out)}.")
-    if alone:
-        raise DataError(f"{len(alone)} files of {images} and {masks} have no partner of the same "
-                        f"stem: {first_names(alone)}. Each image needs one mask.")
-    width_of = {}
-    if widths is not None and widths.is_dir():
-        width_of = files_by_stem(widths, {".png"})
-        missing = sorted(mask_of.keys() - width_of.keys())
-        if missing:
-            raise DataError(f"{widths} has no width map for {len(missing)} of {len(mask_of)} "
-                            f"images: {first_names(missing)}. Add a PNG of the same stem for each, "
-                            "or remove the folder.")
-    return [Files(stem, image_of[stem], mask_of[stem], width_of.get(stem))
-            for stem in sorted(mask_of)]
-
-
-def first_names(names: list[str]) -> str:
-    """The first names of a list, and how many more there are."""
-    more = len(names) - NAMES_SHOWN
-    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def files_by_stem(folder: Path, suffixes: set[str], ending: str = "") -> dict[str, Path]:
-    """The files of a folder that have one of the suffixes, by stem without `ending`.
-
-    Other files and hidden ones are ignored. Raises `DataError` if the folder is missing or holds no
-    such file, if two have the same stem, or if one is a folder or a broken link.
-    """
-    if not folder.is_dir():
-        raise DataError(f"No folder {folder}: images and masks are expected side by side.")
-    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes
-             and path.stem.endswith(ending) and not path.name.startswith(".")]
-    no_files = [path.name for path in paths if not path.is_file()]
-    if no_files:
-        raise DataError(f"{folder} holds folders or broken links where pictures are expected: "
-                        f"{first_names(no_files)}. Remove them.")
-    by_stem = {path.stem.removesuffix(ending): path for path in paths}
-    if not by_stem or len(by_stem) < len(paths):
-        raise DataError(f"{folder} must hold files ({', '.join(sorted(suffixes))}) of different "
-                        f"stems, found {len(paths)} with {len(by_stem)} stems.")
-    return by_stem
-
-
-def pairs_of_list(path: Path, pairs: list[Files]) -> list[Files]:
-    """The pairs that a list names, in its order: a line holds a stem or the path of an image."""
-    pair_of = {files.name: files for files in pairs}
-    if not path.is_file():
-        raise DataError(f"{path} is missing: a folder with one list needs all of "
-                        f"{', '.join(LISTS.values())}.")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text: a list has a stem a line.") from error
-    stems = [stem_of_line(line.strip(), pair_of) for line in lines if line.strip()]
-    unknown = [stem for stem in stems if stem not in pair_of]
-    if unknown or not stems:
-        raise DataError(f"{path} names {len(unknown)} of {len(stems)} stems that no pair "
-                        f"has: {first_names(unknown) or 'the list is empty'}.")
-    return [pair_of[stem] for stem in stems]
-
-
-def stem_of_line(line: str, pair_of: dict[str, Files]) -> str:
-    """The stem that a line of a list names."""
-    if line in pair_of:
-        return line
-    first = line.split()[0] if " /" in line else line  # SegNet's lines: "/image /mask"
-    image = PureWindowsPath(first)  # takes / and \ alike
-    return image.stem if image.suffix.lower() in SUFFIXES else image.name
-
-
-def plain(folder: Path) -> dict[str, list[Files]]:
-    """Your own data: `images/` and `masks/` with the same stems; white is crack (or road).
-
-    Crack widths may lie in `widths/`: PNGs of the same stems, 16-bit hundredths of a pixel. If the
-    data has parts, `train.txt`, `val.txt` and `test.txt` list them, a stem a line.
-    """
-    pairs = pair_files(folder / "images", folder / "masks", widths=folder / "widths")
-    if not any(os.path.lexists(folder / name) for name in LISTS.values()):
-        return {UNDIVIDED: pairs}
-    return {part: pairs_of_list(folder / name, pairs) for part, name in LISTS.items()}
+    image_of = named_files(images, image_suffixes)
+    mask_of = named_files(masks, mask_suffixes, ending)
+    left_out = sorted(image_of.keys() - mask_of.keys())
+    if unmasked and left_out:
+        note(f"{len(left_out)} of {len(image_of)} images in {images} have no mask in {masks} "
+             f"and are left out: {first_names(left_out)}.")
+        image_of = {name: path for name, path in image_of.items() if name in mask_of}
+    if image_of.keys() != mask_of.keys():
+        raise no_partner(images, masks, *({name: name for name in names}
+                                          for names in (image_of, mask_of)))
+    return [Files(name, path, mask_of[name]) for name, path in image_of.items()]
 
 
 def metu(folder: Path) -> dict[str, list[Files]]:
@@ -235,7 +168,7 @@ def camvid(folder: Path) -> dict[str, list[Files]]:
 LAYOUTS = {layout.name: layout for layout in (
     Layout("plain", ("images", "masks"), plain),
     Layout("metu", ("rgb", "BW"), metu),
-    Layout("crackforest", ("image", "groundTruth"), crackforest, (2,), (1, 2, 3, 4)),
+    Layout("crackforest", ("image", "groundTruth"), crackforest, (2,), (1, 2, 3, 4), ".mat"),
     Layout("deepcrack", ("train_img", "train_lab", "test_img", "test_lab"), deepcrack),
     Layout("crack500", ("traincrop", "valcrop", "testcrop"), crack500),
     Layout("bdd100k", ("images/100k", "labels/drivable/masks"), bdd100k, (0, 1), (0, 1, 2)),
@@ -263,15 +196,25 @@ def recognise(folder: Path, chosen: str = "auto") -> Layout:
     if names:
         raise DataError(f"{folder} fits the layouts {' and '.join(names)}: say which is meant, "
                         f"-y 'overrides: {{layout: {names[0]}}}'.")
-    inner = [inside for inside in sorted(folder.iterdir())
-             if os.access(inside, os.X_OK) and matching_layouts(inside)]
-    hint = f" {inner[0]} fits: is that meant?" if inner else ""
-    known = "; ".join(f"{layout.name}: {'/, '.join(layout.folders)}/"
-                      for layout in LAYOUTS.values())
-    raise DataError(f"{folder} is in no known layout.{hint} Expected one of {known}.")
+    if places_of(folder):
+        return LAYOUTS["plain"]
+    inner = [inside for inside in subfolders(folder) if may_be_meant(inside)]
+    hint = f" {first_names([str(path) for path in inner])} fits: is that meant?" if inner else ""
+    if len(inner) > 1:
+        hint = hint.replace(" fits: is that", " fit: is one of them")
+    raise DataError(f"{folder} is in no known layout:{hint} {what_is_there(folder)}")
+
+
+def may_be_meant(folder: Path) -> bool:
+    """Whether a folder inside the given one can be read, and is no mere part of it."""
+    with suppress(DataError):
+        return kind_and_part(folder.name)[1] == UNDIVIDED and bool(
+            matching_layouts(folder) or places_of(folder))
+    return False
 
 
 def matching_layouts(folder: Path) -> list[Layout]:
     """The layouts that a folder has all folders of."""
     return [layout for layout in LAYOUTS.values()
-            if all((folder / name).is_dir() for name in layout.folders)]
+            if all((folder / name).is_dir() for name in layout.folders)
+            and (not layout.holds or any((folder / layout.folders[-1]).glob(f"*{layout.holds}")))]

@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,9 +28,11 @@ class Sample(NamedTuple):
 
 
 def printable(text: str) -> str:
-    r"""The text with its control characters escaped: a file's name may hold \n or \x1b."""
-    return "".join(character if character.isprintable() else
+    r"""The text with its control characters escaped: a file's name may hold \n or \x1b. So are the
+    bytes of a name that is no UTF-8 text, which Python has as \udc80 to \udcff."""
+    text = "".join(character if character.isprintable() else
                    character.encode("unicode_escape").decode() for character in text)
+    return re.sub(r"\\udc([89a-f][\da-f])", r"\\x\1", text)
 
 
 class DataError(ValueError):

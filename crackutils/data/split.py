@@ -9,13 +9,15 @@ too high. Two pictures may show the same in two ways:
   turned by any angle. Details that both show decide, if one shift, rotation and scale maps those of
   one photograph onto those of the other.
 
-Pictures that are connected by such pairs form a content group, and a group lies in one part.
+Pictures that are connected by such pairs form a content group, as the frames of one video do, and a
+group lies in one part.
 """
 
 import hashlib
 import json
 import re
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,12 +28,14 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import scipy.fft
+import scipy.stats
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from crackutils.data.decoding import eight_bits, memory_of, open_picture, unreadable, upright
-from crackutils.data.layouts import UNDIVIDED, recognise
+from crackutils.data.folders import PART_OF, UNDIVIDED, first_names
+from crackutils.data.layouts import recognise
 from crackutils.data.picture_cache import decode_in_order
 from crackutils.data.samples import DataError, Files, note
 from crackutils.device import usable_cores
@@ -54,12 +58,18 @@ ALL_PAIRS_UP_TO = 500  # pictures; in larger sets only promising pairs are compa
 PROMISING = 20  # partners of each picture in such a set
 INDEXED_DETAILS, NEIGHBOURS = 500, 8  # details of a picture, and neighbours of each, that vote
 
+LEAST_FRAMES = 20  # by which numbered pictures are recognised as frames of videos
+LEAST_DIFFERENCE = 0.05  # of the correlations of neighbours and of frames half a video apart ...
+CHANCE = 0.001  # ... and how probable that may be among pictures without an order
+
 # a change of any makes cached groups invalid; the first number is raised when the code changes
-METHOD = [1, cv2.__version__, THUMBNAIL_SIDE, MOST_DIFFERENT_BITS, LEAST_CORRELATION, DETAIL_SIDE,
+METHOD = [2, cv2.__version__, THUMBNAIL_SIDE, MOST_DIFFERENT_BITS, LEAST_CORRELATION, DETAIL_SIDE,
           MOST_DETAILS, QUICK_DETAILS, QUICK_AGREEING, LEAST_AGREEING, TOLERANCE, LEAST_DISTANCE,
-          LARGEST_SCALE, ALL_PAIRS_UP_TO, PROMISING, INDEXED_DETAILS, NEIGHBOURS]
+          LARGEST_SCALE, ALL_PAIRS_UP_TO, PROMISING, INDEXED_DETAILS, NEIGHBOURS, LEAST_FRAMES,
+          LEAST_DIFFERENCE, CHANCE]
 
 VALIDATION_SHARE, TEST_SHARE = 0.12, 0.2  # of a data set without parts of its own
+LEAST_PICTURES = 5  # that can be divided
 
 
 class Details(NamedTuple):
@@ -283,23 +293,25 @@ def connected(count: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
     return connected_components(graph, directed=False)[1]
 
 
-def content_groups(files: Sequence[Files], runs: Path) -> list[int]:
-    """The number of each file's content group; kept in `runs/cache` for the next time."""
+def content_groups(files: Sequence[Files], runs: Path) -> tuple[list[int], list[list[int]]]:
+    """The number of each file's content group, and the indices of each video's frames in their
+    order; kept in `runs/cache` for the next time."""
     images = [("", one._replace(mask=None, width=None)) for one in files]
     cached = runs / "cache" / f"content-groups-{version_of(images, METHOD)}.json"
-    with suppress(FileNotFoundError, ValueError):  # a damaged file is made again
-        groups = json.loads(cached.read_text())
+    with suppress(FileNotFoundError, ValueError, TypeError):  # a damaged file is made again
+        groups, videos = json.loads(cached.read_text())
         if len(groups) == len(files):
-            return groups
+            return groups, videos
     looks = list(decode_in_order(
         [image for _, image in images],
         lambda image: appearance(image.image, image.contents()[0]), memory_of))
-    pairs = duplicate_pairs([look.thumbnail for look in looks])
-    pairs += overlapping_pairs([look.details for look in looks])
-    groups = connected(len(files), pairs).tolist()
+    thumbnails = [look.thumbnail for look in looks]
+    videos = videos_in([one.name for one in files], thumbnails)
+    pairs = duplicate_pairs(thumbnails) + overlapping_pairs([look.details for look in looks])
+    groups = connected(len(files), pairs + neighbours(videos)).tolist()
     cached.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(cached, json.dumps(groups).encode())
-    return groups
+    write_atomically(cached, json.dumps([groups, videos]).encode())
+    return groups, videos
 
 
 def version_of(jobs: Sequence[tuple[str, Files]], how: list) -> str:
@@ -314,12 +326,57 @@ FRAME_NAME = re.compile(r"^(.*\D)(\d{3,})$")  # a number of three digits or more
 
 def video_and_frame(name: str) -> tuple[str, int] | None:
     """The video's name and the frame's number in a picture's name, None where there is no number.
-    `Seq05VD_f00120` is frame 120 of Seq05VD, `0001TP_008550` frame 8550 of 0001TP. A frame's number
-    has at least three digits and stands at the end, behind other characters."""
+    `Seq05VD_f00120` is frame 120 of Seq05VD, `0001TP_008550` frame 8550 of 0001TP, `drive1/0003`
+    frame 3 of drive1. A frame's number has at least three digits and stands at the end, behind
+    other characters; the folder of a part is no video."""
     match = FRAME_NAME.match(name)
     if match is None:
         return None
-    return re.sub("[_-]+f?$", "", match[1]), int(match[2])
+    video = re.sub("[_-]+f?$|/$", "", match[1])
+    if match[1] == f"{video}/" and video.rpartition("/")[2].lower() in PART_OF:
+        return None
+    return video, int(match[2])
+
+
+def videos_in(names: Sequence[str], thumbnails: Sequence[np.ndarray]) -> list[list[int]]:
+    """The indices of the frames of each video, in their order.
+
+    Numbered pictures are taken for frames only if neighbours look alike, so photographs of
+    different walls are not. Videos of few frames are judged together.
+    """
+    numbered = defaultdict(list)
+    for index, name in enumerate(names):
+        video_frame = video_and_frame(name)
+        if video_frame is not None:
+            numbered[video_frame[0]].append((video_frame[1], index))
+    short, videos = [], []
+    for _, frames in sorted(numbered.items()):
+        indices = [index for _, index in sorted(frames)]
+        if len(indices) < LEAST_FRAMES:
+            short.append(indices)
+        elif neighbours_look_alike([indices], thumbnails):
+            videos.append(indices)
+    short = [indices for indices in short if len(indices) > 3]
+    return videos + (short if neighbours_look_alike(short, thumbnails) else [])
+
+
+def neighbours_look_alike(videos: Sequence[list[int]], thumbnails: Sequence[np.ndarray]) -> bool:
+    """Whether neighbouring frames correlate more than frames that are half of their video apart
+    (Mann and Whitney's test)."""
+    if sum(map(len, videos)) < LEAST_FRAMES:
+        return False
+    near, far = [], []
+    for video in videos:
+        frames = [thumbnails[index] for index in video]
+        near += map(correlation, frames, frames[1:])
+        far += map(correlation, frames, frames[len(frames) // 2:])
+    return bool(np.median(near) > np.median(far) + LEAST_DIFFERENCE
+                and scipy.stats.mannwhitneyu(near, far, alternative="greater").pvalue < CHANCE)
+
+
+def neighbours(videos: Sequence[list[int]]) -> list[tuple[int, int]]:
+    """Each frame with the one after it."""
+    return [pair for video in videos for pair in zip(video, video[1:])]
 
 
 def parts_of(folder: Path, protocol: Protocol, runs: Path,
@@ -334,7 +391,14 @@ def parts_of(folder: Path, protocol: Protocol, runs: Path,
     parts = recognise(folder, protocol.layout).parts(folder)
     if UNDIVIDED in parts:
         files = parts[UNDIVIDED]
-        parts = divide(folder, files, content_groups(files, runs))
+        groups, videos = content_groups(files, runs)
+        parts = divide(folder, files, groups, videos)
+        if videos:
+            titles = [video_and_frame(files[video[0]].name)[0] for video in videos]
+            note(f"{folder}: {sum(map(len, videos))} pictures are frames of videos "
+                 f"({first_names(titles)}). A video lies in one part; one that is half of the set "
+                 "or more is cut into its first frames for training, the next for validation, and "
+                 "the last for the test.")
     train = in_hash_order(parts["train"], protocol.subset_seed)
     most_train, most_test = protocol.subset or (len(train), len(parts["test"]))
     held_out = 0
@@ -361,29 +425,50 @@ def in_order_of(files: Sequence[Files], kept: Sequence[Files]) -> list[Files]:
     return [one for one in files if one.name in names]
 
 
-def divide(folder: Path, files: Sequence[Files], groups: Sequence[int]) -> dict[str, list[Files]]:
+def divide(folder: Path, files: Sequence[Files], groups: Sequence[int],
+           videos: Sequence[list[int]] = ()) -> dict[str, list[Files]]:
     """All three parts of an undivided data set: each content group goes to one part. A group goes
     to the first of test (20 %) and validation (12 %) that has room for it, else to train; the order
-    of the groups is that of their smallest hash of a name."""
-    members = {}
+    of the groups is that of their smallest hash of a name. If none has fitted into one of them, it
+    gets the smallest group of train.
+
+    A video that is a group by itself and half of the set or more is cut: its first frames are for
+    train, its last for test, and between these lie those for validation.
+    """
+    members, parts = {}, {"test": [], "validation": [], "train": []}
     for one, group in zip(files, groups, strict=True):
         members.setdefault(group, []).append(one)
+    for video in videos:
+        group = groups[video[0]]
+        if 2 * len(video) >= len(files) and len(members[group]) == len(video):
+            test, held_out = (round(share * len(video)) for share in (TEST_SHARE, VALIDATION_SHARE))
+            frames = [files[index] for index in video]
+            parts["test"] += frames[-test:]
+            parts["validation"] += frames[-test - held_out:-test]
+            parts["train"] += frames[:-test - held_out]
+            del members[group]
     ordered = sorted((in_hash_order(group) for group in members.values()),
                      key=lambda group: hash_of_name(group[0].name))
     room = {"test": round(TEST_SHARE * len(files)),
             "validation": round(VALIDATION_SHARE * len(files))}
-    parts = {"test": [], "validation": [], "train": []}
+    for_train = []
     for group in ordered:
-        part = "train"
         for name, most in room.items():
             if len(parts[name]) + len(group) <= most:
-                part = name
+                parts[name] += group
                 break
-        parts[part] += group
+        else:
+            for_train.append(group)
+    for name in room:
+        if not parts[name] and len(for_train) > 1 and len(files) >= LEAST_PICTURES:
+            parts[name] = min(for_train, key=len)
+            for_train.remove(parts[name])
+    parts["train"] += [one for group in for_train for one in group]
     if not all(parts.values()):
         raise DataError(f"{folder} holds {len(files)} pairs in {len(ordered)} content groups "
                         "(pictures that show the same): too few to hold some out for validation "
-                        "and test. Give 5 or more groups, or train.txt, val.txt and test.txt.")
+                        f"and test. Give {LEAST_PICTURES} or more pairs in 3 or more groups, or "
+                        "train.txt, val.txt and test.txt.")
     return parts
 
 

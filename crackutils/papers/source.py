@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from crackutils import files, metrics, records
-from crackutils.data import folder_fingerprint
+from crackutils.data import folder_fingerprint, given_name, name_of_results
 from crackutils.protocol import Protocol, preset, preset_of_runs
 
 REFERENCE = "quick"  # the preset shown in place of `smoke`, whose numbers mean nothing
@@ -106,5 +106,8 @@ def reading_source(protocol: str, task: str, data: str, runs: str | None, result
     if data == "synthetic":
         return Source(chosen, "synthetic", roots, tuple(seeds))
     folder = files.resolve(data)
-    fingerprint = folder_fingerprint(folder, chosen, roots["runs"]) if folder.is_dir() else None
-    return Source(chosen, folder.name, roots, tuple(seeds), fingerprint)
+    if not folder.is_dir():
+        return Source(chosen, given_name(data), roots, tuple(seeds))
+    fingerprint = folder_fingerprint(folder, chosen, roots["runs"])
+    name = name_of_results(data, fingerprint, chosen, roots["runs"])
+    return Source(chosen, name, roots, tuple(seeds), fingerprint)

@@ -1,0 +1,526 @@
+"""Which files of a folder are pictures, which mask belongs to each, and into which parts they fall.
+
+People name their folders and files in many ways. What they mean is decided by names alone, in one
+Unicode form (NFC), and said in a note wherever it is not plainly `images/` and `masks/`.
+"""
+
+import filecmp
+import json
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from importlib import import_module
+from itertools import islice, product
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from crackutils.data.samples import DataError, Files, note
+
+with suppress(ImportError):  # a package that a user may add: Pillow alone reads no HEIC
+    import_module("pillow_heif").register_heif_opener()
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm",
+            ".pgm", ".heic", ".heif"} & Image.registered_extensions().keys()
+UNREAD = {".heic", ".heif", ".gif", ".avif", ".jp2", ".npy", ".dng", ".cr2", ".nef", ".arw",
+          ".psd"} - SUFFIXES
+LEFTOVERS = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin"}
+
+UNDIVIDED = "all"  # the one part of a data set that is published without parts
+LISTS = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
+LIST_FOLDERS = (".", "splits", "ImageSets/Segmentation")
+PART_OF = {word: part for part, words in {
+    "train": "train training tr 학습 훈련", "validation": "val valid validation dev va 검증",
+    "test": "test testing ts 시험 테스트"}.items() for word in words.split()}
+IMAGE_WORDS = {"image", "img", "photo", "picture", "pic", "rgb", "sat", "jpeg", "orig", "original",
+               "input", "raw", "src", "frame", "이미지", "사진", "원본"}
+MASK_WORDS = {"mask", "label", "lab", "lbl", "annotation", "annot", "anno", "ann", "gt", "truth",
+              "groundtruth", "segmentation", "seg", "target", "bw", "matte", "마스크", "라벨",
+              "레이블", "정답"}
+OTHER_WORDS = {"object", "instance", "color", "colour", "human", "overlay", "vis", "preview",
+               "pred", "prediction", "unlabelled", "unlabeled"}  # no pictures, or not their masks
+NAMES_SHOWN = 5  # in a message
+FILES_LOOKED_AT, BYTES_LOOKED_AT = 20_000, 2**26  # to say what a folder holds
+
+
+class Place(NamedTuple):
+    """Where the images and masks of a part lie; one folder may hold both."""
+
+    images: Path
+    masks: Path
+
+
+def first_names(names: list[str], between: str = ", ") -> str:
+    """The first names of a list, and how many more there are."""
+    more = len(names) - NAMES_SHOWN
+    return between.join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+# Files
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file or folder is hidden, or one that macOS, Windows or a NAS leaves behind."""
+    return path.name.startswith(".") or path.name.casefold() in LEFTOVERS
+
+
+def files_below(folder: Path, nested: bool = True,
+                above: frozenset = frozenset()) -> Iterator[Path]:
+    """The files in a folder and, if `nested`, in its subfolders, sorted; leftovers are skipped.
+
+    A folder whose name ends like a picture's counts as a file. A link back to a folder in which
+    this one lies (`above`) is not followed.
+    """
+    above |= {folder.resolve()}
+    for path in sorted(folder.iterdir()):
+        if is_leftover(path):
+            continue
+        if path.suffix.lower() in SUFFIXES or not path.is_dir():
+            yield path
+        elif nested and path.resolve() not in above:
+            yield from files_below(path, nested, above)
+
+
+def holds_pictures(folder: Path, nested: bool = True) -> bool:
+    """Whether there is a picture in a folder."""
+    return any(path.suffix.lower() in SUFFIXES for path in files_below(folder, nested))
+
+
+def name_of(path: Path, folder: Path) -> str:
+    """A file's path below a folder without suffix, in NFC; `DataError` if it is no UTF-8 text."""
+    name = path.relative_to(folder).with_suffix("").as_posix()
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{path} has a name that is not UTF-8 text: rename it.") from error
+    return unicodedata.normalize("NFC", name)
+
+
+def named_files(folder: Path, suffixes: Iterable[str] = SUFFIXES, ending: str = "",
+                nested: bool = False) -> dict[str, Path]:
+    """The files of a folder that have one of the suffixes, by name (without `ending`), sorted.
+
+    Raises `DataError` if the folder is missing or holds no such file, if two have the same name, or
+    if one is a folder or a broken link.
+    """
+    if not folder.is_dir():
+        raise DataError(f"No folder {folder}: images and masks are expected side by side.")
+    by_name = defaultdict(list)
+    for path in files_below(folder, nested):
+        if path.suffix.lower() in suffixes and path.stem.endswith(ending):
+            by_name[name_of(path, folder).removesuffix(ending)].append(path)
+    if not by_name:
+        raise DataError(f"{folder} must hold files ({', '.join(sorted(suffixes))}), found 0."
+                        f"{unread_kinds(files_below(folder))}")
+    no_files = [path.name for same in by_name.values() for path in same if not path.is_file()]
+    if no_files:
+        raise DataError(f"{folder} holds folders or broken links where pictures are expected: "
+                        f"{first_names(no_files)}. Remove them.")
+    repeated = [" and ".join(path.relative_to(folder).as_posix() for path in same)
+                for same in by_name.values() if len(same) > 1]
+    if repeated:
+        raise DataError(f"{folder} must hold files of different names (without their suffix), "
+                        f"found {first_names(repeated)}: remove or rename one of each.")
+    return {name: by_name[name][0] for name in sorted(by_name)}
+
+
+def unread_kinds(paths: Iterable[Path]) -> str:
+    """A sentence about pictures of kinds that are not read, with a space in front; empty if there
+    are none among the files."""
+    kinds = Counter(path.suffix.lower() for path in paths if path.suffix.lower() in UNREAD)
+    if not kinds:
+        return ""
+    counts = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+    heic = ""
+    if {".heic", ".heif"} & kinds.keys():
+        heic = "; for HEIC, which phones write, the package pillow-heif can be installed instead"
+    return f" Files of other kinds are not read ({counts}): convert them to JPEG or PNG{heic}."
+
+
+# Pairs
+
+def pairs_at(place: Place, widths: Path | None = None) -> list[Files]:
+    """The images of a place with their masks, in the order of their names.
+
+    Names may differ in capitals, and in what all masks or all images begin or end with, as in
+    `mask_01` or `01_GT`; masks may lie in one folder though the images have subfolders. Whatever
+    makes all of them pair up uniquely counts, and is said in a note. `DataError` if nothing does.
+    """
+    if place.images == place.masks:
+        images, masks = halves(place.images)
+    else:
+        images = named_files(place.images, nested=place.images not in place.masks.parents)
+        masks = named_files(place.masks, nested=True)
+    mask_of, how = matching_names(place, list(images), list(masks))
+    if place.images == place.masks and not how:
+        how = "and PNG files are masks"
+    if how:
+        note(f"The images in {place.images} and the masks in {place.masks} are paired by their "
+             f"names, {how}.")
+    width_of = {}
+    if widths is not None and widths.is_dir():
+        width_of = named_files(widths, {".png"}, nested=True)
+        missing = [name for name in images if name not in width_of]
+        if missing:
+            raise DataError(f"{widths} has no width map for {len(missing)} of {len(images)} "
+                            f"images: {first_names(missing)}. Add a PNG of the same stem for each, "
+                            "or remove the folder.")
+    return [Files(name, path, masks[mask_of[name]], width_of.get(name))
+            for name, path in images.items()]
+
+
+def matching_names(place: Place, images: list[str], masks: list[str]) -> tuple[dict, str]:
+    """The mask's name for each image's name, and how they were compared, in words.
+
+    `DataError` if not all pair up, with the names that are alone when most do.
+    """
+    if images == masks:
+        return dict(zip(images, masks)), ""
+    best, most = (dict(zip(images, images)), dict(zip(masks, masks))), -1
+    for with_folders in (True, False):
+        image_cores, mask_cores = cores(images, with_folders), cores(masks, with_folders)
+        for image_affix, mask_affix in product(image_cores, mask_cores):
+            image_of, mask_of = image_cores[image_affix], mask_cores[mask_affix]
+            common = len(image_of.keys() & mask_of.keys())
+            if common <= most or not may_pair(image_affix, mask_affix):
+                continue
+            best, most = (image_of, mask_of), common
+            if common == len(images) == len(masks):
+                how = [f"without “{affix}” in those of the {kind}" for affix, kind in (
+                    (image_affix, "images"), (mask_affix, "masks")) if affix]
+                how += [] if with_folders else ["without the subfolders"]
+                return ({image_of[core]: mask_of[core] for core in image_of},
+                        " and ".join(how) or "whatever their capitals")
+    raise no_partner(place.images, place.masks, *best)
+
+
+def no_partner(images: Path, masks: Path, image_of: dict[str, str],
+               mask_of: dict[str, str]) -> DataError:
+    """The error for images without a mask and masks without an image, by what they are called."""
+    alone = {"images": [image_of[core] for core in sorted(image_of.keys() - mask_of.keys())],
+             "masks": [mask_of[core] for core in sorted(mask_of.keys() - image_of.keys())]}
+    listed = "; ".join(f"{kind} {first_names(names)}" for kind, names in alone.items() if names)
+    paths = [path for folder in {images, masks} for path in files_below(folder)]
+    return DataError(f"{sum(map(len, alone.values()))} files of {images} and {masks} have no "
+                     f"partner of the same name: {listed}. Each image needs one mask."
+                     f"{unread_kinds(paths)}")
+
+
+def affixes(names: Iterable[str], share: float = 0.5) -> list[tuple[str, str]]:
+    """What at least this share of the names begin or end with, as (beginning, ending): nothing,
+    then whole words, numbers and the signs between them, short ones first."""
+    times, names = Counter(), list(names)
+    for name in names:
+        stem = name.rpartition("/")[2].casefold()
+        heads = re.findall(r"(?:^[\W_]+)?(?:\d+|[^\W\d_]+)[\W_]*", stem)
+        tails = re.findall(r"[\W_]*(?:\d+|[^\W\d_]+)(?:[\W_]+$)?", stem)
+        for count in range(1, min(len(heads), 5)):
+            times["".join(heads[:count]), ""] += 1
+            times["", "".join(tails[-count:])] += 1
+    shared = [affix for affix, number in times.items() if number >= share * len(names)]
+    return [("", ""), *sorted(shared, key=lambda affix: len(affix[0] + affix[1]))]
+
+
+def cores(names: list[str], with_folders: bool) -> dict[str, dict[str, str]]:
+    """For each affix of the names: the names by what is left of them, if that differs for all."""
+    result = {}
+    for head, tail in affixes(names):
+        left = {core(name, head, tail, with_folders): name for name in names}
+        if len(left) == len(names):
+            result.setdefault(head + tail, left)
+    return result
+
+
+def core(name: str, head: str = "", tail: str = "", with_folders: bool = True) -> str:
+    """What is left of a name, in small letters, without what it may begin and end with."""
+    folder, slash, stem = name.rpartition("/")
+    stem = stem.casefold()
+    if len(head + tail) < len(stem) and stem.startswith(head) and stem.endswith(tail):
+        stem = stem[len(head):len(stem) - len(tail)]
+    return folder + slash + stem if with_folders else stem
+
+
+def may_pair(image_affix: str, mask_affix: str) -> bool:
+    """Whether names without these affixes may be those of an image and its mask.
+
+    If both have one, a word must say that it is an image's or a mask's, and not both may hold a
+    number: images `a_00...` would be paired with masks `a_10...`.
+    """
+    if not image_affix or not mask_affix:
+        return True
+    if re.search(r"\d", image_affix) and re.search(r"\d", mask_affix):
+        return False
+    return says(image_affix, IMAGE_WORDS) or says(mask_affix, MASK_WORDS)
+
+
+def says(text: str, meaning: set[str]) -> bool:
+    """Whether a name has one of these words; long ones may stand within others (`labelIds`)."""
+    return bool(words_of(text) & meaning) or any(len(word) > 3 and word in text.lower()
+                                                 for word in meaning)
+
+
+def words_of(name: str) -> set[str]:
+    """The words of a name, in small letters and also without an s at the end: those of `imagesTr`
+    are `images`, `image` and `tr`."""
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\da-zA-Z_]+",
+                       unicodedata.normalize("NFC", name))
+    return {form for word in words for form in (word.lower(), word.lower().removesuffix("s"))}
+
+
+def halves(folder: Path) -> tuple[dict[str, Path], dict[str, Path]] | None:
+    """The images and the masks of a folder that holds both; None if it does not.
+
+    The masks are PNG beside other pictures of the same names, or a word in their names says so.
+    """
+    paths = [path for path in files_below(folder, False) if path.suffix.lower() in SUFFIXES]
+    png = {name_of(path, folder): path for path in paths if path.suffix.lower() == ".png"}
+    others = {name_of(path, folder): path for path in paths if path.suffix.lower() != ".png"}
+    if mostly_equal(set(png), set(others)):
+        return others, png
+    files = named_files(folder) if paths else {}
+    for head, tail in affixes(files, 0.3):
+        masks = {name: path for name, path in files.items() if core(name, head, tail) != core(name)}
+        images = {name: path for name, path in files.items() if name not in masks}
+        if masks and images and says(head + tail, MASK_WORDS):
+            left = {core(name, head, tail) for name in masks}
+            for affix in affixes(images):
+                if (affix == ("", "") or says("".join(affix), IMAGE_WORDS)) \
+                        and mostly_equal(left, {core(name, *affix) for name in images}):
+                    return images, masks
+    return None
+
+
+def mostly_equal(names: set[str], others: set[str]) -> bool:
+    """Whether more than half of all names are in both; those that are alone are named later."""
+    return 2 * len(names & others) > len(names | others)
+
+
+# Folders
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder that may be entered, sorted; leftovers are skipped."""
+    return [path for path in sorted(folder.iterdir())
+            if not is_leftover(path) and path.is_dir() and os.access(path, os.X_OK)]
+
+
+def kind_and_part(name: str) -> tuple[str, str]:
+    """What a folder's name says: `images`, `masks` or nothing, and a part or `UNDIVIDED`."""
+    words = words_of(name)
+    parts = {PART_OF[word] for word in words & PART_OF.keys()}
+    part = parts.pop() if len(parts) == 1 else UNDIVIDED
+    if words & OTHER_WORDS:
+        return "other", part
+    if words & MASK_WORDS:
+        return "masks", part
+    return "images" if words & IMAGE_WORDS else "", part
+
+
+def places_of(folder: Path) -> dict[str, Place]:
+    """Where images and masks lie in a folder: of each part, of `UNDIVIDED`, or of all of these.
+
+    Both kinds may lie side by side (`images/ masks/`, `train_images/ train_masks/`), in a folder of
+    each part (`train/images/ train/masks/`), or in one folder together. `DataError` if several
+    folders may hold the images or the masks of a part.
+    """
+    inside, places = defaultdict(list), {}
+    for path in subfolders(folder):
+        inside[kind_and_part(path.name)].append(path)
+    for part in (UNDIVIDED, *LISTS):
+        images, masks = (usual(kind, inside[kind, part]) for kind in ("images", "masks"))
+        own = [folder]
+        if part != UNDIVIDED:
+            named = inside["", part]
+            own = [path for path in named if path.name.lower() in PART_OF] or named
+        if masks and not images and len(own) == 1 and holds_pictures(own[0], nested=False):
+            images = own
+        if len(images) == len(masks) == 1:
+            places[part] = Place(*images, *masks)
+        elif images and masks:
+            raise DataError(f"{folder} has several folders that may hold its images or masks "
+                            f"({', '.join(path.name for path in images + masks)}): call the right "
+                            "ones images and masks.")
+        elif part == UNDIVIDED and halves(folder):
+            places[part] = Place(folder, folder)
+        elif part != UNDIVIDED and len(own) == 1:
+            inner = places_of(own[0])
+            places |= {part: inner[UNDIVIDED]} if UNDIVIDED in inner else {}
+    return places
+
+
+def usual(name: str, folders: list[Path]) -> list[Path]:
+    """Of several folders the one of this name; without it, those that hold pictures."""
+    return [path for path in folders if path.name == name] or [
+        path for path in folders if holds_pictures(path)]
+
+
+# Parts
+
+def plain(folder: Path) -> dict[str, list[Files]]:
+    """Your own data: `images/` and `masks/` with the same stems; white is crack (or road).
+
+    Crack widths may lie in `widths/`: PNGs of the same stems, 16-bit hundredths of a pixel. If the
+    data has parts, `train.txt`, `val.txt` and `test.txt` list them, a stem a line, or they lie in
+    folders of these names. Other usual names are known too; see `data/README.md`.
+    """
+    places, lists = places_of(folder), lists_of(folder)
+    if UNDIVIDED not in places:
+        return usable(folder, parts_of_places(folder, places), "folders")
+    place = places.pop(UNDIVIDED)
+    names = [path.name + "/" if path != folder else "the folder itself" for path in place]
+    if names != ["images/", "masks/"]:
+        note(f"{folder}: the images are taken from {names[0]}, the masks from {names[1]}.")
+    pairs = pairs_at(place, folder / "widths")
+    if lists:
+        return usable(folder, {part: pairs_of_list(path, pairs) for part, path in lists.items()})
+    if places:
+        source = f"folders, which hold what {' and '.join(names)} hold"
+        parts = parts_of_places(folder, places)
+    else:
+        source, parts = "subfolders", parts_of_subfolders(pairs)
+    if not parts:
+        return {UNDIVIDED: pairs}
+    divided = {files.name for part in parts.values() for files in part}
+    outside = {files.name for files in pairs} - divided
+    if outside:
+        note(f"{folder}: its folders of parts ({', '.join(parts)}) are NOT used, for "
+             f"{len(outside)} of {len(pairs)} pairs are not in them: all pairs are divided anew. "
+             "To keep a division, write train.txt, val.txt and test.txt.")
+        return {UNDIVIDED: pairs}
+    return usable(folder, parts, source)
+
+
+def parts_of_places(folder: Path, places: dict[str, Place]) -> dict[str, list[Files]]:
+    """The pairs of parts that lie in different places. If different pictures of two parts have the
+    same name, the part is put before all names."""
+    parts = {part: pairs_at(place) for part, place in places.items()}
+    images_of = defaultdict(list)
+    for files in (files for pairs in parts.values() for files in pairs):
+        images_of[files.name].append(files.image)
+    repeated = {name: images for name, images in images_of.items() if len(images) > 1}
+    if any(filecmp.cmp(*images[:2], shallow=False) for images in repeated.values()):
+        return parts  # the layout names the pictures that stand in several parts
+    if repeated:
+        parts = {part: [files._replace(name=f"{part}/{files.name}") for files in pairs]
+                 for part, pairs in parts.items()}
+    return parts
+
+
+def parts_of_subfolders(pairs: list[Files]) -> dict[str, list[Files]]:
+    """The parts if subfolders of `images/` are named after them; empty if none is."""
+    parts = defaultdict(list)
+    for files in pairs:
+        first, slash, _ = files.name.partition("/")
+        parts[PART_OF.get(first.lower()) if slash else None].append(files)
+    return {part: parts[part] for part in LISTS if part in parts}
+
+
+def usable(folder: Path, parts: dict[str, list[Files]], source: str = "") -> dict[str, list[Files]]:
+    """The parts as they are used: train and test, and validation unless that is to be taken from
+    train. Without test the validation part takes its place. `DataError` if train is missing."""
+    if "train" not in parts:
+        raise DataError(f"{folder} has a part {' and '.join(parts)} and none to train on: add "
+                        "train.")
+    if parts.keys() == {"train"}:
+        note(f"{folder} has no part but train, which is divided into three here.")
+        return {UNDIVIDED: parts["train"]}
+    if "test" not in parts:
+        note(f"{folder} has no test part: its validation part takes that place, and validation is "
+             "taken from train.")
+        parts = {"train": parts["train"], "test": parts["validation"]}
+    if source:
+        note(f"{folder}: the parts are those of its {source} "
+             f"({', '.join(f'{len(files)} {part}' for part, files in parts.items())}).")
+    return {part: parts[part] for part in LISTS if part in parts}
+
+
+def lists_of(folder: Path) -> dict[str, Path]:
+    """The list of each part: `train.txt`, `valid.txt` and so on; `DataError` if a part has two."""
+    lists = {}
+    for path in [path for name in LIST_FOLDERS for path in sorted((folder / name).glob("*.txt"))]:
+        part = PART_OF.get(path.stem.lower())
+        if part in lists:
+            raise DataError(f"{lists[part]} and {path} both list the part {part}: remove one.")
+        if part:
+            lists[part] = path
+    if lists.keys() == {"train"}:
+        raise DataError(f"{lists['train']} lists what to train on, and test.txt is missing.")
+    return {part: lists[part] for part in LISTS if part in lists}
+
+
+def pairs_of_list(path: Path, pairs: list[Files]) -> list[Files]:
+    """The pairs that a list names, in its order: a line holds a name, or the path of an image,
+    perhaps with that of its mask behind it. A name's last parts suffice if no other name has them.
+    """
+    with_end = defaultdict(list)
+    for files in pairs:
+        for end in ends_of(files.name):
+            with_end[end].append(files)
+    pair_of = {end: same[0] for end, same in with_end.items() if len(same) == 1}
+    pair_of |= {files.name: files for files in pairs}
+    if not path.is_file():
+        raise DataError(f"{path} is missing or a broken link: a list has a stem a line.")
+    try:
+        lines = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig")).splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text: a list has a stem a line.") from error
+    names = [name_in_line(line.strip(), pair_of) for line in lines if line.strip()]
+    unknown = [name for name in names if name not in pair_of]
+    if unknown or not names:
+        raise DataError(f"{path} names {len(unknown)} of {len(names)} stems that no pair "
+                        f"has: {first_names(unknown) or 'the list is empty'}.")
+    return [pair_of[name] for name in names]
+
+
+def ends_of(name: str) -> list[str]:
+    """The path itself, then without its first folder, its first two, and so on."""
+    parts = name.split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def name_in_line(line: str, known: dict[str, Files]) -> str:
+    """The name that a line of a list means; one that is not known if it means none."""
+    if line in known:
+        return line
+    suffixes = "|".join(re.escape(suffix) for suffix in SUFFIXES)
+    image = re.match(rf"(.+?)({suffixes})(?=[\s,;]|$)", line, re.IGNORECASE)
+    ends = ends_of((image[1] if image else line).replace("\\", "/"))
+    return next((end for end in ends if end in known), ends[-1])
+
+
+# What a folder without pairs holds
+
+def what_is_there(folder: Path) -> str:
+    """Sentences that say what a folder without pairs holds, and what to do."""
+    paths = list(islice(files_below(folder), FILES_LOOKED_AT))
+    first, counts = {}, Counter()
+    for path in paths:
+        kind = path.suffix.lower(), path.parent.relative_to(folder).as_posix()
+        first.setdefault(kind, path)
+        counts[kind] += 1
+    kinds = [f"{number} {suffix or 'without suffix'} in {place if place != '.' else 'it'}"
+             for (suffix, place), number in counts.most_common()]
+    outlines = [path for path in first.values() if has_outlines(path)]
+    advice = "Put the images into images/ and masks of the same names into masks/."
+    if outlines:
+        advice = (f"{outlines[0].name} holds outlines: `.venv/bin/python data/draw_polygons.py "
+                  "FOLDER` draws masks from such files.")
+    elif any(suffix in SUFFIXES | UNREAD for suffix, _ in counts):
+        advice = ("A training needs a mask for each image: put the images into images/ and masks "
+                  "of the same names into masks/. `crackutils predict` marks cracks in photographs "
+                  "without masks.")
+    return (f"it holds {first_names(kinds) or 'no files'}.{unread_kinds(paths)} {advice} "
+            "The forms of folders that are read stand in data/README.md.")
+
+
+def has_outlines(path: Path) -> bool:
+    """Whether a file holds outlines as LabelMe, COCO (both JSON) or YOLO (text) write them."""
+    with suppress(OSError, ValueError, TypeError):
+        if path.suffix.lower() == ".json" and path.stat().st_size <= BYTES_LOOKED_AT:
+            content = json.loads(path.read_bytes())
+            return "shapes" in content or {"annotations", "images"} <= set(content)
+        if path.suffix.lower() == ".txt":
+            numbers = [float(word) for word in path.read_text().partition("\n")[0].split()]
+            return len(numbers) >= 7  # a label, and three points or more
+    return False
