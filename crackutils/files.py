@@ -16,10 +16,16 @@ if not (ROOT / "data" / "published").is_dir():
                       "pip install -e .")
 
 
-def resolve(folder: str | Path | None, default: str) -> Path:
+def resolve(folder: str | Path | None, default: str = "") -> Path:
     """The full path of a folder that a user may name. None stands for the folder `default` of the
     repository; a given path counts from the working directory."""
-    return ROOT / default if folder is None else Path(folder).expanduser().resolve()
+    return ROOT / default if folder is None else absolute(folder).resolve()
+
+
+def absolute(folder: str | Path) -> Path:
+    """The full path of a folder as a user gives it, whose links are kept. `~name` stands for itself
+    if nobody has that name (`Path.expanduser` would fail)."""
+    return Path(os.path.expanduser(folder)).absolute()
 
 
 def optional(folder: str | Path | None, default: str) -> Path | None:

@@ -50,6 +50,7 @@ def test_a_default_is_the_repositorys_and_a_given_folder_the_working_directorys(
     for given in ("runs", "./runs", str(tmp_path / "runs"), tmp_path / "runs"):
         assert files.resolve(given, "runs") == tmp_path / "runs"
     assert files.resolve("~/mine", "runs") == tmp_path.home() / "mine"
+    assert files.resolve("~nobody of that name/mine") == tmp_path / "~nobody of that name" / "mine"
 
 
 def test_an_empty_name_stands_for_no_folder_and_one_that_is_read_must_exist(tmp_path, monkeypatch):

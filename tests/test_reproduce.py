@@ -1,6 +1,7 @@
 """`workflow.reproduce` on small notebooks: its plan, its arguments, failures and interruptions."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,8 @@ COMMON = "protocol = 'smoke'\nruns = 'runs'\nresults = ''\nseeds = [0]\ndevice =
 PARAMETERS = {"01_data": "protocol = 'smoke'\ndata = 'synthetic'\nroads = 'synthetic'\nruns = ''",
               "02_losses_by_hand": "protocol = 'smoke'",
               "03_audit": "protocol = 'smoke'",
-              "04_train_cracks": COMMON + "data = 'synthetic'\nloss = 'mse'\nweights = []",
+              "04_train_cracks": COMMON + "data = 'synthetic'\nloss = 'mse'\nweights = []\n"
+              "devices = 1",
               "05_threshold_sweeps": COMMON + "data = 'synthetic'",
               "07_drivable_area": COMMON + "data = 'synthetic'\nloss = ''\nweights = []",
               "08_figures": COMMON + "data = 'synthetic'\nroads = 'synthetic'"}
@@ -103,6 +105,14 @@ def test_arguments_that_cant_be_right_are_refused_before_anything_runs(
     monkeypatch.setattr(device, "usable_cores", lambda: 2)
     assert expected in refused(["--protocol", "smoke", *words], capsys)
     assert executed == []
+
+
+def test_a_folder_that_cant_be_written_is_one_sentence(notebooks, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert reproduce.main(["--protocol", "smoke", "--runs", str(tmp_path / "file")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"{tmp_path}/file/smoke/") and len(said.splitlines()) == 1
+    assert "can't be read or written (Not a directory): check that" in said
 
 
 def test_a_stage_with_a_parameter_that_its_notebook_lacks_is_refused(notebooks, monkeypatch):
@@ -245,6 +255,15 @@ def test_only_two_kernels_at_one_port_are_tried_again(tmp_path, monkeypatch, sai
     stage = Stage("a", "b", {}, "synthetic")
     [(ended, _, error)] = reproduce.execute([stage], lambda _: tmp_path, 1)
     assert ended == stage and error == line and len(begun) == tries
+
+
+def test_a_stage_that_failed_on_a_full_disk_says_so(tmp_path, monkeypatch):
+    free = shutil.disk_usage(tmp_path)
+    assert reproduce.reason("", 1, tmp_path) == "ended with 1"
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: free._replace(free=4096))
+    assert reproduce.reason("", 1, tmp_path) == (
+        f"ended with 1 (the disk is full: make room for {tmp_path}, the same command resumes the "
+        "work)")
 
 
 def test_a_log_that_is_no_text_is_shown_without_its_control_characters(

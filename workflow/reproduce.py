@@ -10,9 +10,9 @@ same command, started again, trains only what is missing.
 
 import argparse
 import contextlib
-import errno
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,10 +31,11 @@ import yaml
 from crackutils import data as datasets
 from crackutils import files
 from crackutils.data.layouts import recognise
-from crackutils.data.samples import printable
+from crackutils.data.samples import DataError, file_errors, printable
 from crackutils.device import decide, usable_cores
 from crackutils.papers import crack_tables, road_tables
 from crackutils.protocol import (
+    ParameterError,
     Protocol,
     check_values,
     preset,
@@ -52,6 +53,7 @@ TABLES = {"05_threshold_sweeps": "table*.csv", "07_drivable_area": "iou_table*.c
 # parameters that other options of the command line set, so -y must not
 RESERVED = {"protocol", "data", "roads", "runs", "results", "device", "loss", "weights"}
 STOP_SECONDS = 10  # how long a process that was asked to end may take, before it is killed
+ROOM = 2**20  # bytes: a disk with less is full
 # Papermill; on Linux it is sent SIGTERM when this command dies, however that happens.
 PAPERMILL = """import ctypes, os, signal, sys
 if sys.platform == "linux":
@@ -234,20 +236,19 @@ def execute(phase: list[Stage], folder_of: Callable[[Stage], Path],
                 if "Address already in use" in log and attempt == 1:
                     waiting.insert(0, (stage, 2))
                     continue
-                yield stage, begun, reason(log, process.returncode)
+                yield stage, begun, reason(log, process.returncode, folder_of(stage))
             time.sleep(0.1)
     finally:
         stop(running)
 
 
-def reason(log: str, status: int) -> str:
-    """Why a stage failed: the last line of its log, and what to do if it names no fault of its own.
-    """
+def reason(log: str, status: int, folder: Path) -> str:
+    """Why a stage failed: the last line of its log, and what to do if the stage is not at fault."""
     last = log.splitlines()[-1] if log else f"ended with {status}"
     if "DeadKernelError" in last or status == -9:
         last += " (killed, probably because memory ran out: the same command resumes the work)"
-    elif os.strerror(errno.ENOSPC) in last:
-        last += " (make room: the same command resumes the work)"
+    elif shutil.disk_usage(folder).free < ROOM:  # the log may have found no room either
+        last += f" (the disk is full: make room for {folder}, the same command resumes the work)"
     return last
 
 
@@ -359,6 +360,9 @@ def checked(given: argparse.Namespace) -> tuple[tuple[str, str], tuple[str, str]
     if reserved := RESERVED & set(extra):
         raise ValueError(f"{', '.join(sorted(reserved))} can't be set by -y: the command decides, "
                          "see --help.")
+    known = set().union(*map(parameter_names, NOTEBOOKS.glob("*.ipynb")))
+    if unknown := {name: extra[name] for name in extra.keys() - known}:
+        raise ParameterError(unknown_parameters(unknown, sorted(known)))
     check_values(extra)
     runs, protocols = files.resolve(given.runs, "runs"), []
     for task in ("cracks", "roads"):
@@ -380,7 +384,7 @@ def checked_data(data: str, protocol: Protocol, runs: Path) -> tuple[str, str]:
     is called below `<runs>/<protocol>/`; `DataError` unless it can be read."""
     if data == "synthetic":
         return data, data
-    return str(Path(data).expanduser().absolute()), datasets.load(data, protocol, runs).name
+    return str(files.absolute(data)), datasets.load(data, protocol, runs).name
 
 
 @contextlib.contextmanager
@@ -416,10 +420,6 @@ def reproduce(given: argparse.Namespace) -> int:
         print(*map(printable, str(error).splitlines()), sep="\n", file=sys.stderr)
         return 2
     plan = stages(given.protocol, cracks[0], roads[0], shared, (cracks[1], roads[1]))
-    known = set().union(*(parameter_names(NOTEBOOKS / f"{stage.notebook}.ipynb") for stage in plan))
-    if unknown := {name: shared[name] for name in shared.keys() - known}:
-        print(printable(unknown_parameters(unknown, sorted(known))), file=sys.stderr)
-        return 2
     runs = Path(shared["runs"])
     failures, times = run(plan, given.protocol, runs, jobs)
     if failures:
@@ -431,12 +431,15 @@ def reproduce(given: argparse.Namespace) -> int:
 
 
 def main(words: list[str] | None = None) -> int:
-    """The exit status: 0 if all went well, 1 if a stage failed, 2 for arguments that can't be
-    right, 128 and the signal's number if the command was interrupted."""
+    """The exit status: 0 if all went well, 1 if a stage failed or a file can't be written, 2 for
+    arguments that can't be right, 128 and the signal's number if the command was interrupted."""
     given = arguments(words)
     try:
-        with ended_by_signals():
+        with ended_by_signals(), file_errors():
             return reproduce(given)
+    except DataError as error:
+        print(error, file=sys.stderr)
+        return 1
     except KeyboardInterrupt as interruption:
         print("\ninterrupted: the same command resumes the work", file=sys.stderr)
         return 128 + (interruption.args[0] if interruption.args else signal.SIGINT)

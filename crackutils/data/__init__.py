@@ -24,7 +24,7 @@ from crackutils.data.picture_cache import Part, open_cache
 from crackutils.data.samples import DataError, Files, Sample, file_errors, note
 from crackutils.data.split import parts_of, version_of
 from crackutils.data.synthetic import PARTS, synthetic_folder
-from crackutils.files import locked, write_atomically
+from crackutils.files import absolute, locked, resolve, write_atomically
 from crackutils.protocol import Protocol
 
 
@@ -56,7 +56,7 @@ def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
     synthetic = str(data) == "synthetic"
     if synthetic:
         protocol = replace(protocol, positive=None, ignore=None)  # they are for a user's masks
-    folder = synthetic_folder(protocol, runs) if synthetic else Path(data).expanduser().resolve()
+    folder = synthetic_folder(protocol, runs) if synthetic else resolve(data)
     layout = recognise(folder, protocol.layout)
     if protocol.classes != "binary" and len(layout.positive) != 2:
         raise DataError(f"{folder} is in the layout {layout.name}, which does not tell direct from "
@@ -76,7 +76,7 @@ def given_name(data: str | Path) -> str:
     """"synthetic", or the last part of a folder's path as it was given: of a link, its own name."""
     if str(data) == "synthetic":
         return "synthetic"
-    path = Path(data).expanduser()
+    path = absolute(data)
     name = path.name if path.name not in ("", "..") else path.resolve().name
     if name == "synthetic":
         raise DataError(f"{path} would be taken for the synthetic data: rename the folder.")
@@ -114,7 +114,7 @@ def name_of_results(data: str | Path, fingerprint: str, protocol: Protocol, runs
 @file_errors()
 def load_undivided(folder: str | Path, protocol: Protocol, runs: Path) -> Part:
     """All pairs of a data folder as one part, on which a network trained elsewhere is evaluated."""
-    folder = Path(folder).expanduser().resolve()
+    folder = resolve(folder)
     layout = recognise(folder, protocol.layout)
     files = [pair for part in layout.parts(folder).values() for pair in part]
     return open_parts(folder, {UNDIVIDED: files}, layout, protocol, runs)[UNDIVIDED]

@@ -105,7 +105,7 @@ def reading_source(protocol: str, task: str, data: str, runs: str | None, result
     chosen = preset_of_runs(protocol, task, overrides)
     if data == "synthetic":
         return Source(chosen, "synthetic", roots, tuple(seeds))
-    folder = Path(data).expanduser().resolve()
+    folder = files.resolve(data)
     if not folder.is_dir():
         return Source(chosen, given_name(data), roots, tuple(seeds))
     fingerprint = folder_fingerprint(folder, chosen, roots["runs"])
