@@ -38,6 +38,12 @@ class Source:
         return {seed: records.read_arrays(folder / "counts.npz")
                 for seed, (_, folder) in self.records(loss, weight).items()}
 
+    def failed(self, loss: str, weight) -> set[int]:
+        """The seeds whose run failed when it was last tried."""
+        return {seed for seed in self.seeds for root in self.roots.values()
+                if records.has_failed(root, self.protocol.with_run(loss, weight, seed),
+                                      self.dataset)}
+
     def trained(self) -> list[tuple]:
         """(loss, weight) of every record of this protocol, data set and these seeds, sorted."""
         runs = set()
