@@ -1,4 +1,4 @@
-# make setup | reproduce | test | stress | benchmark | lab | notebooks | numbers
+# make setup | reproduce | grid | test | test-slurm | stress | benchmark | lab | notebooks | numbers
 # From a bare checkout: python3, make and git are enough.
 
 PYTHON ?= python3
@@ -24,7 +24,7 @@ export PROTOCOL CRACKS ROADS DEVICE RUNS PARAMETERS KILLS
 export NO_ALBUMENTATIONS_UPDATE = 1
 BIN := .venv/bin
 
-.PHONY: setup reproduce test stress benchmark lab notebooks numbers
+.PHONY: setup reproduce grid test test-slurm stress benchmark lab notebooks numbers
 setup: .venv/installed
 
 .venv/installed: requirements.txt pyproject.toml
@@ -33,11 +33,10 @@ setup: .venv/installed
 	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -r requirements.txt -e .
 	touch $@
 
-# trains what has no complete record in RUNS (default: runs/); never uses results/
-reproduce: setup
-	$(BIN)/python -m workflow.reproduce --protocol="$$PROTOCOL" --cracks="$$CRACKS" \
-		--roads="$$ROADS" --device="$$DEVICE" $(if $(RUNS),--runs="$$RUNS") \
-		--parameters="$$PARAMETERS"
+# reproduce trains what has no complete record in RUNS (default: runs/), and never uses results/;
+# grid trains paper A's 17 settings with each of its four networks
+reproduce grid: setup
+	$(BIN)/snakemake $@ --cores all --keep-going --rerun-incomplete --quiet rules host
 
 # two files of tests, or two notebooks, at a time, with a thread each
 test: setup

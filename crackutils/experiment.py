@@ -5,6 +5,7 @@ import functools
 import platform
 import subprocess
 import time
+import traceback
 import warnings
 from contextlib import nullcontext, suppress
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from crackutils.data import Dataset
 from crackutils.data.picture_cache import Part
 from crackutils.device import UNDER_TORCHRUN, Hardware, decide, launch, usable_cores
 from crackutils.evaluation import NoProbabilitiesError, evaluate, positive, predictions
+from crackutils.losses import label
 from crackutils.models import build
 from crackutils.protocol import Protocol
 from crackutils.training import Trained, train
@@ -54,6 +56,7 @@ def complete(protocol: Protocol, dataset: Dataset, runs: Path, results: Path | N
     decided = dataclasses.replace(protocol, precision=hardware.precision)
     record = records.record_folder(runs, decided, dataset.name, dataset.fingerprint)
     records.warn_of_other_precision(record, protocol, dataset.fingerprint)
+    records.move_aside(record)
     if not records.is_unfinished(record):
         records.note_other_steps(record, decided, dataset.fingerprint)
     share = functools.partial(make, protocol=decided, dataset=dataset, hardware=hardware,
@@ -63,9 +66,32 @@ def complete(protocol: Protocol, dataset: Dataset, runs: Path, results: Path | N
     else:
         with files.locked(record / records.LOCK):
             if not records.is_complete(record):  # a program that held the lock may have made it
-                launch(hardware, share)
+                try:
+                    launch(hardware, share)
+                except Exception as error:
+                    with suppress(OSError):  # of a full disk
+                        (record / records.FAILED).write_text(f"{type(error).__name__}: {error}\n")
+                    raise
     warn_if_degenerate(records.read_arrays(record / "counts.npz"))
     return record
+
+
+def complete_all(runs: list[Protocol], *args, **kwargs) -> list[Path]:
+    """`complete` for each run. One that fails keeps none of the others from being made.
+
+    `RuntimeError`, when all were tried, that names those that failed.
+    """
+    made, failures = [], []
+    for run in runs:
+        try:
+            made.append(complete(run, *args, **kwargs))
+        except Exception as error:
+            traceback.print_exc()
+            failures.append(f"{label(run.loss, run.weight)} seed {run.seed} "
+                            f"({type(error).__name__}: {error})")
+    if failures:
+        raise RuntimeError(f"{len(failures)} of {len(runs)} runs failed: {'; '.join(failures)}")
+    return made
 
 
 def make(fabric: Fabric, protocol: Protocol, dataset: Dataset, hardware: Hardware,

@@ -28,6 +28,11 @@ def absolute(folder: str | Path) -> Path:
     return Path(os.path.expanduser(folder)).absolute()
 
 
+def for_papermill(path: Path) -> str:
+    """A path as papermill is given it: it puts parameters in place of names in braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
 def optional(folder: str | Path | None, default: str) -> Path | None:
     """`resolve` for a folder that is only read. The empty name stands for none, and gives None."""
     if folder == "":

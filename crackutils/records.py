@@ -3,9 +3,11 @@
 `<runs>/<protocol>/<dataset>/records/<run-id>/` holds `config.json` (what decides the run),
 `environment.json` (what it was computed with), `history.csv`, `counts.npz`, `samples.npz`
 (synthetic data only) and `model.safetensors`. Each file is written to the side and renamed;
-`complete.json` comes last, and a run without it counts as unfinished.
+`complete.json`, which has the files' checksums, comes last, and a run without it counts as
+unfinished. `failed.txt` says why a run failed.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -31,7 +33,8 @@ from crackutils.protocol import Protocol
 # files: a record of another format is not used.
 FORMAT = 2
 CONFIG, COMPLETE = "config.json", "complete.json"
-CHECKPOINT, LOCK = "checkpoint.pt", ".lock"
+CHECKPOINT, LOCK, FAILED = "checkpoint.pt", ".lock", "failed.txt"
+MODEL = "model.safetensors"  # the one file that a record may lack: `results` has none
 CHECKPOINT_SECONDS = 30  # at least, between two checkpoints
 CHECKPOINT_SHARE = 0.02  # of the time, at most
 
@@ -91,8 +94,7 @@ def find(roots: dict[str, Path], protocol: Protocol, dataset: str,
     """
     folders = {name: records_folder(root, protocol.name, dataset) for name, root in roots.items()}
     for name, folder in folders.items():
-        matching = [record for record in same_prefix(folder, protocol)
-                    if is_complete(record) and matches(record, protocol, fingerprint)]
+        matching = intact(folder, protocol, fingerprint)
         if matching:
             record = preferred(matching)
             for fault in read_json(record / CONFIG).get("known_faults", []):
@@ -101,6 +103,54 @@ def find(roots: dict[str, Path], protocol: Protocol, dataset: str,
     for folder in folders.values():
         warn_of_other_formats(folder, protocol)
     return None
+
+
+def intact(folder: Path, protocol: Protocol, fingerprint: str | None = None) -> list[Path]:
+    """The complete records of this protocol in a folder of records, without damaged ones."""
+    return [record for record in same_prefix(folder, protocol)
+            if is_complete(record) and matches(record, protocol, fingerprint)
+            and not damaged(record)]
+
+
+def has_failed(root: Path, protocol: Protocol, dataset: str) -> bool:
+    """Whether this run failed when it was last tried."""
+    folder = records_folder(root, protocol.name, dataset)
+    return any((record / FAILED).is_file() and matches(record, protocol, None)
+               for record in same_prefix(folder, protocol))
+
+
+def damaged(record: Path) -> list[str]:
+    """The files of a complete record that are not as they were written.
+
+    None can be told for a record of an earlier version, which states no checksums.
+    """
+    try:
+        stated = read_json(record / COMPLETE).get("sha256", {})
+    except ValueError:
+        return [COMPLETE]
+    present = {name: record / name for name in stated if (record / name).is_file()}
+    missing = [name for name in stated if name not in present and name != MODEL]
+    return missing + [name for name, path in present.items()
+                      if digest(path, path.stat().st_size, path.stat().st_mtime_ns) != stated[name]]
+
+
+@functools.cache
+def digest(path: Path, size: int, modified: int) -> str:
+    """The sha256 of a file; it is read once for as long as its size and time stay the same."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def move_aside(record: Path) -> None:
+    """Move a complete record that is damaged out of the way of a new one, and say so."""
+    if not (is_complete(record) and (names := damaged(record))):
+        return
+    place = record.parent.with_name("damaged") / f"{record.name}-{time.time_ns()}"
+    place.parent.mkdir(exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):  # another program was faster
+        record.rename(place)
+    warnings.warn(f"{record} is damaged ({', '.join(names)}): it was moved to {place}, and the run "
+                  "is made again.", stacklevel=3)
 
 
 def same_prefix(folder: Path, protocol: Protocol) -> list[Path]:
@@ -247,9 +297,14 @@ def save(record: Path, protocol: Protocol, dataset: str, fingerprint: str, envir
     if samples is not None:
         write_arrays(record / "samples.npz", samples)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.items()}
-    write_atomically(record / "model.safetensors", safetensors_bytes(weights))
-    write_json(record / COMPLETE, {"run": record.name})
-    (record / CHECKPOINT).unlink(missing_ok=True)
+    write_atomically(record / MODEL, safetensors_bytes(weights))
+    # without config.json, to which a fault that becomes known later is added
+    names = {"environment.json", "history.csv", "counts.npz", "samples.npz", MODEL}
+    paths = [path for path in record.iterdir() if path.name in names]
+    write_json(record / COMPLETE, {"run": record.name, "sha256": {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)}})
+    for name in (CHECKPOINT, FAILED):
+        (record / name).unlink(missing_ok=True)
 
 
 class Checkpoints:

@@ -194,6 +194,20 @@ def test_a_test_part_without_a_crack_leaves_the_row_empty_with_the_reason(tmp_pa
         assert row["missing_seeds"] == "seed 0: the test part has no positive pixel"
 
 
+def test_a_row_names_the_seeds_whose_training_failed(tmp_path):
+    for task, protocol in (("cracks", SMOKE), ("roads", ROADS)):
+        failed = protocol.with_run("bce", None, 1)
+        record = records.record_folder(tmp_path / "runs", failed, "synthetic", "f")
+        records.write_config(record, failed, "synthetic", "f")
+        (record / records.FAILED).write_text("TrainingFailedError: The loss is nan\n")
+        source = source_of(tmp_path, protocol, seeds=(0, 1))
+        table = crack_tables.crack_table(8, source) if task == "cracks" \
+            else road_tables.iou_table(source)
+        missing = table.set_index("loss")["missing_seeds"]
+        assert missing["bce"] == "seeds 0, 1 (failed)"
+        assert (missing.drop("bce") == "seeds 0, 1").all()
+
+
 def with_widths(seed: int) -> dict:
     """Counts of two images, with two width classes, that change with the seed."""
     counts = part("test", falling(149 - 9 * seed, 1), falling(300, 2))

@@ -131,6 +131,38 @@ def test_a_run_writes_what_decides_it_before_it_trains(dataset, tmp_path, monkey
     assert not records.is_complete(config.parent)
 
 
+def test_a_damaged_record_is_moved_aside_and_made_again_alike(dataset, tmp_path):
+    record = experiment.complete(tiny(), dataset, tmp_path, None, "cpu")
+    whole = (record / "counts.npz").read_bytes()
+    (record / "counts.npz").write_bytes(whole[:-9] + b"corrupted")
+    with pytest.warns(UserWarning, match="is damaged .counts.npz.: it was moved to"):
+        assert experiment.complete(tiny(), dataset, tmp_path, None, "cpu") == record
+    assert (record / "counts.npz").read_bytes() == whole and not records.damaged(record)
+
+
+def test_a_run_that_fails_keeps_none_of_the_others_from_being_made(dataset, tmp_path, monkeypatch):
+    runs = [tiny(), tiny(learning_rate=1e30), tiny(seed=2)]
+    roots, places = {"runs": tmp_path}, (dataset, tmp_path, None, "cpu")
+    with pytest.raises(RuntimeError, match="1 of 3 runs failed: MSE seed 0 .TrainingFailedError: "
+                                           "The loss is nan at step"):
+        experiment.complete_all(runs, *places)
+    found = [records.find(roots, run, "synthetic") is not None for run in runs]
+    assert found == [True, False, True]
+    failed = [records.has_failed(tmp_path, run, "synthetic") for run in runs]
+    assert failed == [False, True, False]
+    [told] = tmp_path.rglob("failed.txt")
+    assert told.read_text().startswith("TrainingFailedError: The loss is nan at step ")
+
+    def succeeds(hardware, share):
+        protocol = share.keywords["protocol"]
+        records.save(share.keywords["record"], protocol, "synthetic", dataset.fingerprint, {},
+                     pd.DataFrame({"step": [1], "loss": [1.0]}),
+                     records.read_arrays(next(tmp_path.rglob("counts.npz"))), None, {})
+
+    monkeypatch.setattr(experiment, "launch", succeeds)
+    assert len(experiment.complete_all(runs, *places)) == 3 and not told.exists()
+
+
 def test_a_complete_record_is_read_without_a_lock(dataset, tmp_path, monkeypatch):
     record = experiment.complete(tiny(), dataset, tmp_path, None, "cpu")
 

@@ -23,7 +23,8 @@ HISTORY = pd.DataFrame({"step": [1, 2], "loss": [0.5, 0.25]})
 CPU = Hardware("cpu", "float32", "channels_first")
 CHANGES = {"name": "quick", "task": "cracks", "loss": "bce", "weight": 0.5, "seed": 1,
            "counts": (6, 3, 4), "image_size": (64, 65), "framing": "resize", "tile": (32, 33),
-           "augmentation": "flips", "mask_threshold": 96, "architecture": "fpn", "levels": 5,
+           "augmentation": "flips", "mask_threshold": 96, "positive": 1, "ignore": 2,
+           "architecture": "fpn", "levels": 5,
            "kernel": 7, "first_filters": 3, "widest": 128, "batch_norm": False,
            "synchronised_batch_norm": False,
            "upsampling": "bilinear", "output": "clipped", "encoder_weights": "imagenet",
@@ -392,3 +393,47 @@ def test_arrays_with_objects_are_refused(tmp_path):
     with pytest.raises(ValueError, match="allow_pickle"):
         records.read_arrays(tmp_path / "counts.npz")
     assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize("name", ["environment.json", "history.csv", "counts.npz",
+                                  "model.safetensors", "complete.json"])
+def test_one_wrong_byte_makes_a_record_damaged(tmp_path, name):
+    record = write(tmp_path)
+    assert records.damaged(record) == [] and found(tmp_path, SMOKE) == record
+    content = bytearray((record / name).read_bytes())
+    content[len(content) // 2] ^= 0x80
+    (record / name).write_bytes(content)
+    assert records.damaged(record) == [name]
+    assert found(tmp_path, SMOKE) is None
+
+
+def test_a_record_without_its_weights_is_whole_and_without_its_counts_is_damaged(tmp_path):
+    record = write(tmp_path)
+    (record / "model.safetensors").unlink()
+    assert found(tmp_path, SMOKE) == record
+    (record / "counts.npz").unlink()
+    assert records.damaged(record) == ["counts.npz"] and found(tmp_path, SMOKE) is None
+
+
+def test_a_record_of_before_there_were_checksums_is_found(tmp_path):
+    record = write(tmp_path)
+    records.write_json(record / "complete.json", {"run": record.name})
+    assert found(tmp_path, SMOKE) == record
+
+
+def test_a_fault_may_be_added_to_a_record_later(tmp_path, capsys):
+    record = write(tmp_path)
+    edit(record, lambda config: config.update(known_faults=["seams"]))
+    assert found(tmp_path, SMOKE) == record
+
+
+def test_a_damaged_record_is_moved_aside_with_a_warning_and_a_whole_one_is_not(tmp_path):
+    record = write(tmp_path)
+    records.move_aside(record)
+    assert records.is_complete(record)
+    (record / "counts.npz").write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"is damaged \(counts.npz\): it was moved to .*damaged"):
+        records.move_aside(record)
+    assert not record.exists()
+    [moved] = (record.parents[1] / "damaged").iterdir()
+    assert moved.name.startswith(record.name) and records.is_complete(moved)

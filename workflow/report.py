@@ -9,7 +9,11 @@ import nbformat
 import pandas as pd
 from nbconvert import HTMLExporter
 
+from crackutils.data.samples import printable
 from crackutils.papers.crack_tables import paper_beside_ours
+
+# the tables that a notebook writes
+TABLES = {"05_threshold_sweeps": "table*.csv", "07_drivable_area": "iou_table*.csv"}
 
 STYLE = """body {font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem}
 table {border-collapse: collapse; margin: 1rem 0} th, td {padding: .2rem .7rem; text-align: right}
@@ -79,3 +83,43 @@ def figure_html(figure: Path, folder: Path) -> str:
     link, name = address(figure, folder), html.escape(figure.stem)
     return (f'<figure><a href="{link}"><img src="{link}" alt="{name}"></a>'
             f"<figcaption>{name}</figcaption></figure>")
+
+
+def tables_of(notebooks: list[Path]) -> list[Path]:
+    """The tables that these executed notebooks have written."""
+    return [table for notebook in notebooks if notebook.stem in TABLES
+            for table in sorted((notebook.parents[1] / "tables").glob(TABLES[notebook.stem]))]
+
+
+def folders_of(notebooks: list[Path]) -> list[Path]:
+    """The folders of the data sets that these executed notebooks are about."""
+    return list(dict.fromkeys(notebook.parents[1] for notebook in notebooks))
+
+
+def conclude(notebooks: list[str]) -> None:
+    """Print the tables, and where everything lies."""
+    paths = [Path(notebook).resolve() for notebook in notebooks]
+    for table in tables_of(paths):
+        print(f"\n{printable(table.parent.parent.name)}: {table.stem}")
+        print(paper_beside_ours(pd.read_csv(table)).to_string(index=False, na_rep="",
+                                                              float_format="{:.3f}".format))
+    folders = folders_of(paths)
+    print(f"\nreport    {printable(str(folders[0].parent / 'report' / 'index.html'))}")
+    for folder in folders:
+        for name in ("tables", "figures", "notebooks", "records"):
+            print(f"{name:9} {printable(str(folder / name))}")
+
+
+def main(job) -> None:
+    """Write the report of a job of the Snakefile."""
+    notebooks = sorted(map(Path, job.input.notebooks),
+                       key=lambda path: (path.stem[:2], path.stem == "07_drivable_area"))
+    folder = Path(job.output[0]).parent
+    figures = [figure for place in folders_of(notebooks)
+               for figure in sorted((place / "figures").glob("*.png"))]
+    write_report(folder, f"Both papers at protocol {folder.parent.name}", notebooks,
+                 tables_of(notebooks), figures)
+
+
+if __name__ == "__main__":
+    main(snakemake)  # noqa: F821 (Snakemake provides it)

@@ -73,14 +73,17 @@ def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
 
 
 def given_name(data: str | Path) -> str:
-    """"synthetic", or the last part of a folder's path as it was given: of a link, its own name."""
+    """"synthetic", or the last part of a folder's path as it was given: of a link, its own name.
+
+    Parentheses take the place of braces, which mean something else in paths of the workflow.
+    """
     if str(data) == "synthetic":
         return "synthetic"
     path = absolute(data)
     name = path.name if path.name not in ("", "..") else path.resolve().name
     if name == "synthetic":
         raise DataError(f"{path} would be taken for the synthetic data: rename the folder.")
-    return name
+    return name.translate(str.maketrans("{}", "()"))
 
 
 @file_errors()

@@ -25,6 +25,7 @@ from crackutils.data.layouts import Layout, recognise
 from crackutils.data.masks import MaskValuesError
 from crackutils.data.picture_cache import decode_in_order
 from crackutils.data.samples import DataError, Files, file_errors, printable
+from crackutils.files import resolve
 from crackutils.protocol import Protocol, preset
 
 LEVELS = ("error", "warning", "note")
@@ -111,7 +112,7 @@ def examine(folder: str | Path, protocol: Protocol | None = None) -> list[Findin
     `protocol` (default: paper A's) gives the task, the layout if one was chosen, and the level from
     which a grey mask is positive.
     """
-    protocol, folder = protocol or preset("paper"), Path(folder).expanduser().resolve()
+    protocol, folder = protocol or preset("paper"), resolve(folder)
     try:
         layout = recognise(folder, protocol.layout)
         with file_errors():

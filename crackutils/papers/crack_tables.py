@@ -52,7 +52,7 @@ def crack_row(loss: str, weight, threshold: float, source: Source) -> dict:
         values.append([scores[figure][index] for figure in FIGURES])
     places = [place for place, _ in source.records(loss, weight).values()]
     return {**mean_and_interval(FIGURES, values), "source": " ".join(places),
-            **seeds_used(source, counts_of_seeds)}
+            **seeds_used(source, counts_of_seeds, source.failed(loss, weight))}
 
 
 def selected_on_validation(loss: str, source: Source) -> dict:
@@ -153,10 +153,11 @@ def mean_and_interval(names: tuple[str, ...], values: list[list[float]]) -> dict
     return result
 
 
-def seeds_used(source: Source, used) -> dict:
+def seeds_used(source: Source, used, failed=()) -> dict:
     """`seeds`: how many of the source's seeds a row was computed from. `missing_seeds`: the others,
-    such as "seeds 1, 3", with the reason if they have a record; empty if there is none."""
-    missing = [str(seed) for seed in source.seeds if seed not in used]
+    such as "seeds 1, 3 (failed)", with the reason if they have a record; empty if there is none."""
+    missing = [f"{seed} (failed)" if seed in failed else str(seed) for seed in source.seeds
+               if seed not in used]
     word = "seed" if len(missing) == 1 else "seeds"
     text = f"{word} {', '.join(missing)}" if missing else ""
     if missing and source.undefined:

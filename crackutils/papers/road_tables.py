@@ -150,7 +150,7 @@ def iou_table(source: Source) -> pd.DataFrame:
 
 def iou_row(source: Source, loss: str, weight, counts_of_seeds: dict[int, Counts]) -> dict:
     """The measured columns of a row of `iou_table`, from the counts of its seeds."""
-    line = {"source": "", **seeds_used(source, counts_of_seeds)}
+    line = {"source": "", **seeds_used(source, counts_of_seeds, source.failed(loss, weight))}
     if not counts_of_seeds:
         return {**dict.fromkeys(IOUS, np.nan), **line}
     places, starts = [], set()

@@ -47,6 +47,12 @@ class Source:
                 self.undefined.add(reason)
         return result
 
+    def failed(self, loss: str, weight) -> set[int]:
+        """The seeds whose run failed when it was last tried."""
+        return {seed for seed in self.seeds for root in self.roots.values()
+                if records.has_failed(root, self.protocol.with_run(loss, weight, seed),
+                                      self.dataset)}
+
     def trained(self) -> list[tuple]:
         """(loss, weight) of every record of this protocol, data set and these seeds, sorted."""
         runs = set()
