@@ -91,7 +91,7 @@ def test_after_a_finished_call_only_what_changed_is_executed(finished):
         "04_train_cracks-relu-0.97-0", "05_threshold_sweeps"}
     status, said = ask("--config", "parameters={sedes: [0]}")
     assert status == 2 and said.count("\n") == 0
-    assert said.startswith("Unknown notebook parameter sedes: expected some of ")
+    assert said.startswith("Unknown parameter sedes: expected best_f1")
 
 
 SLEEPS = """import os, subprocess, sys, time
