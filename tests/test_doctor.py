@@ -134,7 +134,7 @@ def test_pairs_that_are_unreadable_for_one_reason_share_one_finding(folder):
         change(one, lambda mask: mask[:, :-1])
     [error] = [one for one in examine(folder) if one.level == "error"]
     assert "20 pairs can't be read for one reason: " in str(error) and len(error.files) == 20
-    assert "by +0 rows and -1 columns: if an edge was cut off, add it in black" in str(error)
+    assert "by +0 rows and -1 columns: add a missing edge in black" in str(error)
 
 
 def test_of_many_reasons_the_commonest_are_said_and_the_others_counted():

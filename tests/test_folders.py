@@ -348,6 +348,12 @@ def test_a_test_part_alone_is_neither_trained_on_nor_hinted_at(tmp_path):
     assert "has a part test and none to train on" in refused(tmp_path / "set")
 
 
+def test_two_folders_of_one_part_are_refused(tmp_path):
+    for name in ("train", "test", "val", "validation"):
+        write_pairs(tmp_path / "set" / name)
+    assert "several folders of the part validation (val, validation)" in refused(tmp_path / "set")
+
+
 def test_a_train_part_alone_is_divided_and_a_validation_part_takes_the_place_of_test(tmp_path,
                                                                                      capsys):
     write_pairs(tmp_path / "set" / "train")
@@ -398,6 +404,15 @@ def test_a_folder_in_no_known_form_is_described_and_one_form_named(tmp_path):
     assert "it holds 4 .jpg in walls, 1 .docx in it." in text
     assert "images/" in text and "masks/" in text and "data/README.md" in text
     assert "trainannot" not in text and "rgb" not in text
+
+
+def test_a_folder_of_masks_that_holds_none_is_described(tmp_path):
+    write_pairs(tmp_path / "set")
+    shutil.rmtree(tmp_path / "set" / "masks")
+    labelme(tmp_path / "set", 0)
+    (tmp_path / "set" / "json").rename(tmp_path / "set" / "masks")
+    text = refused(tmp_path / "set")
+    assert "masks must hold files" in text and "found 0: it holds 1 .json in it. p0.json" in text
 
 
 @pytest.mark.parametrize("sites, words", [

@@ -289,7 +289,7 @@ def part_of_each(folder, runs) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ["drive{}_{{:04d}}", "drive{}/{{:04d}}"])
 def test_a_drive_lies_in_one_part(tmp_path, capsys, monkeypatch, name):
-    monkeypatch.setattr(split, "ALL_PAIRS_UP_TO", 0)  # sooner done
+    monkeypatch.setattr(split, "overlapping_pairs", lambda details: [])  # sooner done
     for letter in "ABCD":
         miniatures.drive(tmp_path / "set", name.format(letter), 25)
     part = part_of_each(tmp_path / "set", tmp_path)
@@ -307,12 +307,22 @@ def test_a_drive_that_is_most_of_the_set_is_cut_so_that_test_frames_are_no_neigh
     monkeypatch.setattr(split, "ALL_PAIRS_UP_TO", 0)
     miniatures.drive(tmp_path / "set", "drive_{:04d}", 50)
     for index in range(10):
-        miniatures.save(tmp_path / "set" / "images" / f"wall{index}.png", photograph(index))
-        miniatures.save(tmp_path / "set" / "masks" / f"wall{index}.png", np.eye(*SIZE) > 0)
+        wall = miniatures.pixels(index, (96, 64))
+        miniatures.save(tmp_path / "set" / "images" / f"wall{index}.png", wall)
+        miniatures.save(tmp_path / "set" / "masks" / f"wall{index}.png", np.eye(96, 64) > 0)
     part = part_of_each(tmp_path / "set", tmp_path)
     parts = [part[f"drive_{index:04d}"] for index in range(50)]
     assert parts == ["train"] * 34 + ["validation"] * 6 + ["test"] * 10
     assert len(part) == 60
+
+
+def test_a_few_pairs_between_two_videos_do_not_tie_them_together():
+    videos = [list(range(40)), list(range(40, 100))]
+    inner, chance = [(0, 1), (50, 60)], [(3, 70)]
+    outer = [(2, 100), (100, 101)]  # photographs that are no frames
+    assert split.without_chance_links(inner + chance + outer, videos) == inner + outer
+    many = [(3, 70), (4, 71)]  # 5 % of 40 frames
+    assert split.without_chance_links(inner + many, videos) == inner + many
 
 
 def test_many_short_drives_are_recognised_together(tmp_path):

@@ -200,7 +200,8 @@ def set_groups(facts: Sequence[PairFacts]) -> None:
     duplicates = split.duplicate_pairs(thumbnails)
     overlaps = []
     if all(one.appearance.details is not None for one in facts):
-        overlaps = split.overlapping_pairs([one.appearance.details for one in facts])
+        overlaps = split.without_chance_links(
+            split.overlapping_pairs([one.appearance.details for one in facts]), videos)
     duplicate_groups = split.connected(len(facts), duplicates)
     content_groups = split.connected(len(facts), duplicates + overlaps)
     for one, duplicate_group, content_group in zip(facts, duplicate_groups, content_groups):
@@ -273,8 +274,8 @@ def unreadable_pairs(facts: Sequence[PairFacts]) -> Iterator[Finding]:
         if len(sizes) == 1 and sizes - {None, (0, 0)}:
             rows, columns = sizes.pop()
             advice = (f"The masks differ from their images by {rows:+} rows and {columns:+} "
-                      "columns: if an edge was cut off, add it in black; if the masks were scaled, "
-                      "export them again at their images' size.")
+                      "columns: add a missing edge in black or cut off one too many; export masks "
+                      "that were scaled again at their images' size.")
         yield Finding("error", "unreadable", tuple(one.name for one in same), what, why, advice)
     others = tuple(one.name for same in ordered[NAMES_SHOWN:] for one in same)
     if others:

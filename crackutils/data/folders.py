@@ -33,7 +33,7 @@ UNDIVIDED = "all"  # the one part of a data set that is published without parts
 LISTS = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
 LIST_FOLDERS = (".", "splits", "ImageSets/Segmentation")
 PART_OF = {word: part for part, words in {
-    "train": "train training trainval tr 학습 훈련", "test": "test testing ts 시험 테스트",
+    "train": "train training tr 학습 훈련", "test": "test testing ts 시험 테스트",
     "validation": "val valid validation dev va 검증"}.items() for word in words.split()}
 IMAGE_WORDS = {"image", "img", "photo", "picture", "pic", "rgb", "sat", "jpeg", "orig", "original",
                "input", "raw", "src", "frame", "이미지", "사진", "원본"}
@@ -113,8 +113,8 @@ def named_files(folder: Path, suffixes: Iterable[str] = SUFFIXES, ending: str = 
         if path.suffix.lower() in suffixes and path.stem.endswith(ending):
             by_name[name_of(path, folder).removesuffix(ending)].append(path)
     if not by_name:
-        raise DataError(f"{folder} must hold files ({', '.join(sorted(suffixes))}), found 0."
-                        f"{unread_kinds(files_below(folder))}")
+        raise DataError(f"{folder} must hold files ({', '.join(sorted(suffixes))}), found 0: "
+                        f"{what_is_there(folder)}")
     no_files = [path.name for same in by_name.values() for path in same if not path.is_file()]
     if no_files:
         raise DataError(f"{folder} holds folders or broken links where pictures are expected: "
@@ -344,9 +344,13 @@ def places_of(folder: Path) -> dict[str, Place]:
                             "ones images and masks.")
         elif part == UNDIVIDED and halves(folder):
             places[part] = Place(folder, folder)
-        elif part != UNDIVIDED and len(own) == 1:
-            inner = places_of(own[0])
-            places |= {part: inner[UNDIVIDED]} if UNDIVIDED in inner else {}
+        elif part != UNDIVIDED:
+            inner = [found[UNDIVIDED] for found in map(places_of, own) if UNDIVIDED in found]
+            if len(inner) > 1:
+                raise DataError(f"{folder} has several folders of the part {part} "
+                                f"({', '.join(path.name for path in own)}): keep one of them.")
+            if inner:
+                places[part] = inner[0]
     return places
 
 

@@ -17,7 +17,7 @@ import hashlib
 import json
 import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -61,12 +61,13 @@ INDEXED_DETAILS, NEIGHBOURS = 500, 8  # details of a picture, and neighbours of 
 LEAST_FRAMES = 20  # by which numbered pictures are recognised as frames of videos
 LEAST_DIFFERENCE = 0.05  # of the correlations of neighbours and of frames half a video apart ...
 CHANCE = 0.001  # ... and how probable that may be among pictures without an order
+LEAST_LINKED = 0.05  # of the frames of a video must show what another video shows, as pairs
 
 # a change of any makes cached groups invalid; the first number is raised when the code changes
 METHOD = [2, cv2.__version__, THUMBNAIL_SIDE, MOST_DIFFERENT_BITS, LEAST_CORRELATION, DETAIL_SIDE,
           MOST_DETAILS, QUICK_DETAILS, QUICK_AGREEING, LEAST_AGREEING, TOLERANCE, LEAST_DISTANCE,
           LARGEST_SCALE, ALL_PAIRS_UP_TO, PROMISING, INDEXED_DETAILS, NEIGHBOURS, LEAST_FRAMES,
-          LEAST_DIFFERENCE, CHANCE]
+          LEAST_DIFFERENCE, CHANCE, LEAST_LINKED]
 
 VALIDATION_SHARE, TEST_SHARE = 0.12, 0.2  # of a data set without parts of its own
 LEAST_PICTURES = 5  # that can be divided
@@ -308,6 +309,7 @@ def content_groups(files: Sequence[Files], runs: Path) -> tuple[list[int], list[
     thumbnails = [look.thumbnail for look in looks]
     videos = videos_in([one.name for one in files], thumbnails)
     pairs = duplicate_pairs(thumbnails) + overlapping_pairs([look.details for look in looks])
+    pairs = without_chance_links(pairs, videos)
     groups = connected(len(files), pairs + neighbours(videos)).tolist()
     cached.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(cached, json.dumps([groups, videos]).encode())
@@ -372,6 +374,23 @@ def neighbours_look_alike(videos: Sequence[list[int]], thumbnails: Sequence[np.n
         far += map(correlation, frames, frames[len(frames) // 2:])
     return bool(np.median(near) > np.median(far) + LEAST_DIFFERENCE
                 and scipy.stats.mannwhitneyu(near, far, alternative="greater").pvalue < CHANCE)
+
+
+def without_chance_links(pairs: Sequence[tuple[int, int]],
+                         videos: Sequence[list[int]]) -> list[tuple[int, int]]:
+    """The pairs without those between two videos that have hardly any: of thousands of pairs of
+    frames a few agree by chance, and each would tie whole videos together."""
+    video_of = {index: number for number, video in enumerate(videos) for index in video}
+    between = [frozenset(video_of.get(index) for index in pair) for pair in pairs]
+    times = Counter(between)
+    kept = []
+    for pair, linked in zip(pairs, between):
+        fewest = 0
+        if len(linked) == 2 and None not in linked:
+            fewest = LEAST_LINKED * min(len(videos[number]) for number in linked)
+        if times[linked] >= fewest:
+            kept.append(pair)
+    return kept
 
 
 def neighbours(videos: Sequence[list[int]]) -> list[tuple[int, int]]:
