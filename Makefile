@@ -1,4 +1,4 @@
-# make setup | reproduce | grid | test | test-slurm | stress | benchmark | lab | notebooks | numbers
+# make setup | reproduce | grid | test | stress | benchmark | lab | notebooks | numbers
 # From a bare checkout: python3, make and git are enough.
 
 PYTHON ?= python3
@@ -24,7 +24,7 @@ export PROTOCOL CRACKS ROADS DEVICE RUNS PARAMETERS KILLS
 export NO_ALBUMENTATIONS_UPDATE = 1
 BIN := .venv/bin
 
-.PHONY: setup reproduce grid test test-slurm stress benchmark lab notebooks numbers
+.PHONY: setup reproduce grid test stress benchmark lab notebooks numbers
 setup: .venv/installed
 
 .venv/installed: requirements.txt pyproject.toml
