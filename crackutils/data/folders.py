@@ -12,21 +12,15 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from importlib import import_module
 from itertools import islice, product
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from crackutils.data.samples import DataError, Files, note
 
-with suppress(ImportError):  # a package that a user may add: Pillow alone reads no HEIC
-    import_module("pillow_heif").register_heif_opener()
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm",
-            ".pgm", ".heic", ".heif"} & Image.registered_extensions().keys()
-UNREAD = {".heic", ".heif", ".gif", ".avif", ".jp2", ".npy", ".dng", ".cr2", ".nef", ".arw",
-          ".psd"} - SUFFIXES
+            ".pgm", ".heic", ".heif"}
+UNREAD = {".gif", ".avif", ".jp2", ".npy", ".dng", ".cr2", ".nef", ".arw", ".psd"}
 LEFTOVERS = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin"}
 
 UNDIVIDED = "all"  # the one part of a data set that is published without parts
@@ -134,10 +128,7 @@ def unread_kinds(paths: Iterable[Path]) -> str:
     if not kinds:
         return ""
     counts = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
-    heic = ""
-    if {".heic", ".heif"} & kinds.keys():
-        heic = "; for HEIC, which phones write, the package pillow-heif can be installed instead"
-    return f" Files of other kinds are not read ({counts}): convert them to JPEG or PNG{heic}."
+    return f" Files of other kinds are not read ({counts}): convert them to JPEG or PNG."
 
 
 # Pairs
