@@ -1,6 +1,5 @@
 """Folders as people have them: their pairs, their parts, and what is said of all other folders."""
 
-import importlib.util
 import json
 import os
 import runpy
@@ -16,7 +15,6 @@ from PIL import Image
 
 from crackutils import data as datasets
 from crackutils import files
-from crackutils.data import folders
 from crackutils.data.folders import core, files_below, words_of
 from crackutils.data.layouts import recognise
 from crackutils.data.samples import DataError
@@ -150,14 +148,6 @@ def test_pictures_of_these_kinds_are_read(tmp_path, suffix):
     save(tmp_path / "set" / "images" / f"p3.{suffix}", pixels(3), format=kind)
     dataset = datasets.load(tmp_path / "set", SMOKE, tmp_path / "runs")
     assert sum(map(len, (dataset.train, dataset.validation, dataset.test))) == 10
-
-
-def fresh_copy():
-    """The module, executed anew: which suffixes are read is decided when it is imported."""
-    spec = importlib.util.spec_from_file_location("fresh_copy", folders.__file__)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_heic_is_read(tmp_path):
