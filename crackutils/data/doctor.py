@@ -192,16 +192,11 @@ def oversize_of(files: Files) -> tuple[int, int] | None:
 def set_groups(facts: Sequence[PairFacts]) -> None:
     """Set each picture's duplicate group, content group and video; without details the two groups
     are equal."""
-    thumbnails = [one.appearance.thumbnail for one in facts]
-    videos = split.videos_in([one.name for one in facts], thumbnails)
+    duplicates, overlaps, videos = split.related([one.name for one in facts],
+                                                 [one.appearance for one in facts])
     for number, frames in enumerate(videos):
         for index in frames:
             facts[index].video = number
-    duplicates = split.duplicate_pairs(thumbnails)
-    overlaps = []
-    if all(one.appearance.details is not None for one in facts):
-        overlaps = split.without_chance_links(
-            split.overlapping_pairs([one.appearance.details for one in facts]), videos)
     duplicate_groups = split.connected(len(facts), duplicates)
     content_groups = split.connected(len(facts), duplicates + overlaps)
     for one, duplicate_group, content_group in zip(facts, duplicate_groups, content_groups):

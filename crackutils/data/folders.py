@@ -489,23 +489,21 @@ def name_in_line(line: str, known: dict[str, Files]) -> str:
 
 def what_is_there(folder: Path) -> str:
     """Sentences that say what a folder without pairs holds, and what to do."""
-    paths = list(islice(files_below(folder), FILES_LOOKED_AT))
-    first, counts = {}, Counter()
+    paths, alike = list(islice(files_below(folder), FILES_LOOKED_AT)), defaultdict(list)
     for path in paths:
-        kind = path.suffix.lower(), path.parent.relative_to(folder).as_posix()
-        first.setdefault(kind, path)
-        counts[kind] += 1
-    kinds = [f"{number} {suffix or 'without suffix'} in {place if place != '.' else 'it'}"
-             for (suffix, place), number in counts.most_common()]
-    outlines = [path for path in first.values() if has_outlines(path)]
+        alike[path.suffix.lower(), path.parent.relative_to(folder).as_posix()].append(path)
+    kinds = [f"{len(same)} {suffix or 'without suffix'} in {place if place != '.' else 'it'}"
+             for (suffix, place), same in sorted(alike.items(), key=lambda kind: -len(kind[1]))]
+    outlines = [same[0] for same in alike.values() if has_outlines(same[0])]
+    suffixes = {suffix for suffix, _ in alike}
     advice = "Put the images into images/ and masks of the same names into masks/."
     if outlines:
         advice = (f"{outlines[0].name} holds outlines: `.venv/bin/python data/draw_polygons.py "
                   "FOLDER` draws masks from such files.")
-    elif counts.keys() & {(suffix, place) for suffix in (".json", ".xml") for _, place in counts}:
+    elif suffixes & {".json", ".xml"}:
         advice = ("Labels in JSON or XML files of this form are not read: export them as masks "
                   "(PNG), one for each image, of the same name, and put these into masks/.")
-    elif any(suffix in SUFFIXES | UNREAD for suffix, _ in counts):
+    elif suffixes & (SUFFIXES | UNREAD):
         advice = ("A training needs a mask for each image: put the images into images/ and masks "
                   "of the same names into masks/.")
     return (f"it holds {first_names(kinds) or 'no files'}.{unread_kinds(paths)} {advice} "

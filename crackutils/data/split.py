@@ -306,14 +306,20 @@ def content_groups(files: Sequence[Files], runs: Path) -> tuple[list[int], list[
     looks = list(decode_in_order(
         [image for _, image in images],
         lambda image: appearance(image.image, image.contents()[0]), memory_of))
-    thumbnails = [look.thumbnail for look in looks]
-    videos = videos_in([one.name for one in files], thumbnails)
-    pairs = duplicate_pairs(thumbnails) + overlapping_pairs([look.details for look in looks])
-    pairs = without_chance_links(pairs, videos)
-    groups = connected(len(files), pairs + neighbours(videos)).tolist()
+    duplicates, overlaps, videos = related([one.name for one in files], looks)
+    groups = connected(len(files), duplicates + overlaps + neighbours(videos)).tolist()
     cached.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(cached, json.dumps([groups, videos]).encode())
     return groups, videos
+
+
+def related(names: Sequence[str], looks: Sequence[Appearance]) -> tuple[list, list, list]:
+    """The duplicate pairs, the overlapping pairs (none without details) and the videos' frames."""
+    thumbnails = [look.thumbnail for look in looks]
+    videos, overlaps = videos_in(names, thumbnails), []
+    if all(look.details is not None for look in looks):
+        overlaps = without_chance_links(overlapping_pairs([look.details for look in looks]), videos)
+    return duplicate_pairs(thumbnails), overlaps, videos
 
 
 def version_of(jobs: Sequence[tuple[str, Files]], how: list) -> str:
@@ -383,14 +389,9 @@ def without_chance_links(pairs: Sequence[tuple[int, int]],
     video_of = {index: number for number, video in enumerate(videos) for index in video}
     between = [frozenset(video_of.get(index) for index in pair) for pair in pairs]
     times = Counter(between)
-    kept = []
-    for pair, linked in zip(pairs, between):
-        fewest = 0
-        if len(linked) == 2 and None not in linked:
-            fewest = LEAST_LINKED * min(len(videos[number]) for number in linked)
-        if times[linked] >= fewest:
-            kept.append(pair)
-    return kept
+    chance = {linked for linked in times if len(linked) == 2 and None not in linked
+              and times[linked] < LEAST_LINKED * min(len(videos[number]) for number in linked)}
+    return [pair for pair, linked in zip(pairs, between) if linked not in chance]
 
 
 def neighbours(videos: Sequence[list[int]]) -> list[tuple[int, int]]:
