@@ -1,8 +1,8 @@
 """Data sets. `load("synthetic" or a folder, protocol, runs)` gives the parts as networks see them.
 
 `layouts` finds the files of a folder in a published layout and `folders` those of one's own,
-`split` divides them into parts, `decoding` turns them into samples, and `picture_cache` keeps those
-on disk, from where `Part` maps them. `synthetic` draws cracks and road scenes, `download` fetches
+`split` divides them into parts, `decoding` turns them into samples (`masks` decides what is
+positive), and `picture_cache` keeps those on disk, from where `Part` maps them. `synthetic` draws cracks and road scenes, `download` fetches
 published data sets, and `doctor` looks for what is wrong with a folder.
 """
 
@@ -10,6 +10,7 @@ import functools
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,6 +100,8 @@ def name_of_results(data: str | Path, fingerprint: str, protocol: Protocol, runs
     owner = folder / "fingerprint.txt"
     if name == "synthetic":
         return name
+    if not owner.is_file() and not os.access(runs, os.W_OK):
+        return name  # another user's results are only read
     if not owner.is_file():
         with locked(folder / ".lock"):
             if not owner.is_file():  # another process may have been faster
