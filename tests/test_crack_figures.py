@@ -227,6 +227,7 @@ def test_smoothing_is_a_running_mean(tmp_path, data):
     losses = np.arange(60.0) ** 2
     (record / "history.csv").write_text(
         "step,loss\n" + "".join(f"{step + 1},{loss}\n" for step, loss in enumerate(losses)))
+    records.write_json(record / records.COMPLETE, {"run": record.name})  # without its checksum
     source = Source(protocol, "synthetic", {"runs": tmp_path})
     history = crack_figures.training_loss(source, "mse", None)
     # 60 / 20 = 3 steps: (9^2 + 10^2 + 11^2) / 3
