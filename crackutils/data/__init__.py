@@ -2,8 +2,9 @@
 
 `layouts` finds the files of a folder in a published layout and `folders` those of one's own,
 `split` divides them into parts, `decoding` turns them into samples (`masks` decides what is
-positive), and `picture_cache` keeps those on disk, from where `Part` maps them. `synthetic` draws cracks and road scenes, `download` fetches
-published data sets, and `doctor` looks for what is wrong with a folder.
+positive), and `picture_cache` keeps those on disk, from where `Part` maps them. `synthetic` draws
+cracks and road scenes, `download` fetches published data sets, and `doctor` looks for what is wrong
+with a folder.
 """
 
 import functools
