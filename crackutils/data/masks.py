@@ -11,8 +11,8 @@ A mask says it in one of these ways; everything else is refused.
 - It is soft: many levels between 0 and 255, as blurring and resizing leave them; the protocol's
   `mask_threshold` cuts it.
 
-Numbers of classes or instances, marks for uncertain pixels and colours are not guessed at: they
-look the same in every data set and mean something else in each.
+Class or instance numbers, values for uncertain pixels and colours are not guessed at, because the
+same value means different things in different data sets.
 """
 
 from collections import Counter
@@ -103,7 +103,7 @@ def classes_of(path: Path, values: Values, protocol: Protocol) -> np.ndarray:
     if protocol.positive is not None:
         positive = is_value(path, values, protocol.positive, "positive")
     else:
-        positive = undoubted_positives(path, values, ignored, protocol.mask_threshold)
+        positive = unambiguous_positives(path, values, ignored, protocol.mask_threshold)
     classes = positive.astype(np.uint8)
     classes[ignored] = IGNORED
     return classes
@@ -130,9 +130,9 @@ def is_value(path: Path, values: Values, wanted: int | tuple, field: str) -> np.
     return np.abs(values.array.astype(np.int32) - wanted) <= noise
 
 
-def undoubted_positives(path: Path, values: Values, ignored: np.ndarray,
+def unambiguous_positives(path: Path, values: Values, ignored: np.ndarray,
                         threshold: int) -> np.ndarray:
-    """Where a mask is positive that says so by itself; `MaskValuesError` for any other."""
+    """The positive pixels of a mask whose values are unambiguous; else `MaskValuesError`."""
     present = set(np.unique(values.array[~ignored]).tolist())
     if values.kind == "index" and present <= {0, 1} and not values.palette[0].any():
         return values.array == 1

@@ -1,8 +1,9 @@
 """Which loss finds the fine cracks: recall by crack width, compared at equal precision.
 
-A loss that marks more pixels finds more cracks, and more of what is none. So the losses are
-compared where their networks have the same precision: each network gets the threshold at which its
-precision reaches a given value. Differences are paired: all losses share their pictures and seeds.
+A network that marks more pixels finds more cracks, and makes more false alarms. So the losses are
+compared at equal precision: each network gets the lowest threshold at which its precision on the
+validation part reaches a given value. Differences are paired: all losses share their pictures and
+seeds.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,8 @@ DRAWS = 10_000
 class Found(NamedTuple):
     """What a network finds of the cracks in each picture at one threshold.
 
-    `found` and `present` count crack pixels, pictures x strata; the first stratum is all widths.
+    `found` and `present` are numbers of crack pixels, pictures x width classes; column 0 is the
+    total over all widths.
     """
 
     threshold: float
@@ -41,8 +43,11 @@ class Found(NamedTuple):
 
 
 def precisions(counts: Counts, part: str, tolerance: int = 0) -> np.ndarray:
-    """The pooled precision of a part at every threshold (at the `detail_thresholds` if a tolerance
-    of some pixels is given)."""
+    """The pooled precision of a part at every threshold.
+
+    With a tolerance, a predicted pixel is right if it lies at most that many pixels from a crack.
+    The precision is then given at the fewer `detail_thresholds` only.
+    """
     total = metrics.pooled(counts, part)
     right, claimed = total["true_positives"], total["true_positives"] + total["false_positives"]
     if tolerance:
@@ -55,7 +60,8 @@ def precisions(counts: Counts, part: str, tolerance: int = 0) -> np.ndarray:
 def found_at_precision(counts: Counts, part: str, precision: float | None, tolerance: int = 0,
                        chosen_on: str = "validation") -> Found | None:
     """What a network finds at the lowest threshold at which its precision on the part `chosen_on`
-    is at least `precision`; None if it never is. Without a precision: at the best F1 there."""
+    is at least `precision`; None if it never is. If `precision` is None, the threshold of the best
+    F1 on `chosen_on` is used."""
     thresholds = counts["detail_thresholds"] if tolerance else counts["thresholds"]
     if precision is None:
         index = int(metrics.scores(counts, chosen_on)["f1_score"].argmax())
@@ -75,7 +81,7 @@ def found_at_precision(counts: Counts, part: str, precision: float | None, toler
 
 
 def with_total(strata: np.ndarray) -> np.ndarray:
-    """Pictures x strata with the sum over the strata in front."""
+    """Pictures x width classes, with a column for the total over all widths in front."""
     return np.concatenate([strata.sum(axis=1, keepdims=True), strata], axis=1)
 
 
@@ -84,11 +90,12 @@ def recall_table(source: Source, precision: float | None, part: str = "test", to
                  settings: Sequence[tuple] = SETTINGS) -> pd.DataFrame:
     """The recall of each loss by crack width at one precision: a row for each loss and stratum.
 
-    `loss, weight, stratum, recall, low, high, of_each_seed` (the mean over the seeds and its 95 %
-    interval), `difference, difference_low, difference_high` to the `baseline` (with an interval
-    that holds for all the losses together: Bonferroni), `smallest_detectable` (half the length of
-    that interval), `precision` and `threshold` (means), `seeds, missing_seeds`. Only seeds that the
-    loss and the baseline share are used for the difference.
+    - `loss, weight, stratum`: the stratum is a width class, or "all";
+    - `recall, low, high`: the mean over the seeds and its 95 % interval; `of_each_seed`: each one's;
+    - `difference`: the recall less that of the `baseline`, over the seeds that both have;
+    - `difference_low, difference_high`: its 95 % interval, Bonferroni-corrected for the number of
+      losses; `smallest_detectable`: half the length of that interval;
+    - `precision, threshold`: their means; `seeds, missing_seeds`: see `seeds_used`.
     """
     runs = {}
     for loss, weight in settings:
@@ -149,7 +156,8 @@ def recall_of(run: Found, stratum: int) -> float:
 
 
 def recall_draws(runs: list[Found], stratum: int) -> np.ndarray:
-    """Draws of the mean recall over the seeds; the same pictures and seeds for every loss."""
+    """Bootstrap samples of the recall averaged over the seeds. Every loss is resampled with the
+    same pictures and seeds, so that differences are paired."""
     weights = bootstrap.picture_weights(len(runs[0].found), DRAWS // bootstrap.SEED_DRAWS)
     draws = [metrics.ratio(weights @ run.found[:, stratum], weights @ run.present[:, stratum])
              for run in runs]
