@@ -91,7 +91,7 @@ def recall_table(source: Source, precision: float | None, part: str = "test", to
     """The recall of each loss by crack width at one precision: a row for each loss and stratum.
 
     - `loss, weight, stratum`: the stratum is a width class, or "all";
-    - `recall, low, high`: the mean over the seeds and its 95 % interval; `of_each_seed`: each one's;
+    - `recall, low, high`: mean over the seeds and 95 % interval; `of_each_seed`: each one's;
     - `difference`: the recall less that of the `baseline`, over the seeds that both have;
     - `difference_low, difference_high`: its 95 % interval, Bonferroni-corrected for the number of
       losses; `smallest_detectable`: half the length of that interval;
