@@ -50,8 +50,9 @@ def parser() -> argparse.ArgumentParser:
     choice = argparse.ArgumentParser(add_help=False)  # the options that choose a protocol
     choice.add_argument("--task", choices=("cracks", "roads"), default="cracks",
                         help="what the masks mark (default: cracks)")
-    choice.add_argument("-y", "--overrides", default="", metavar="YAML", help="fields of the "
-                        "protocol to replace, such as '{loss: relu, weight: 0.97, seed: 1}'")
+    choice.add_argument("-y", "--overrides", default=[], action="append", metavar="YAML",
+                        help="fields of the protocol to replace, such as "
+                        "'{loss: relu, weight: 0.97, seed: 1}'; may be given several times")
 
     doctor = commands.add_parser(
         "doctor", parents=[choice], description=run_doctor.__doc__,
@@ -89,11 +90,18 @@ def protocol_of(arguments: argparse.Namespace, preset_name: str):
 
     from crackutils.protocol import preset
 
+    fields, wanted = {}, "--overrides must be YAML like '{loss: relu}'"
     try:
-        return preset(preset_name, arguments.task, yaml.safe_load(arguments.overrides))
+        for text in arguments.overrides:
+            given = yaml.safe_load(text)
+            if isinstance(given, dict) and given.keys() == {"overrides"}:  # as notebooks take it
+                given = given["overrides"]
+            if not isinstance(given, dict):
+                raise UsageError(f"{wanted}, got {text!r}.")
+            fields |= given
+        return preset(preset_name, arguments.task, fields)
     except yaml.YAMLError as error:
-        raise UsageError("--overrides must be YAML like '{loss: relu}', got "
-                         f"{arguments.overrides!r}.") from error
+        raise UsageError(f"{wanted}, got {text!r}.") from error
     except ValueError as error:
         raise UsageError(str(error)) from error
 

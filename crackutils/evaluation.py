@@ -65,6 +65,8 @@ def counts_by_group(prediction: Tensor, group: Tensor, groups: int,
     by_cut = torch.zeros(groups * columns, dtype=torch.long, device=device)
     for values, groups_of_values in zip(prediction.flatten().split(PIXELS_IN_CACHE),
                                         group.flatten().split(PIXELS_IN_CACHE)):
+        if not len(values):  # nothing to count: all pixels are ignored
+            continue
         values, groups_of_values = values.float(), groups_of_values.int()
         low, high = values.aminmax()
         if not bool((low >= 0) & (high <= 1)):

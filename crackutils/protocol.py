@@ -34,8 +34,9 @@ Smoothing = Annotated[float, Field(ge=0, allow_inf_nan=False), "a number of at l
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False),
                          "a number above 0 (in YAML write 0.0001, since 1e-4 is read as text)"]
 Level = Annotated[int, Field(ge=0, le=255)]
-MaskValue = Annotated[Level | Annotated[tuple[Level, Level, Level], FromList] | None,
-                      "a whole number from 0 to 255, a colour such as [255, 0, 0], or None"]
+MaskLevel = Annotated[int, Field(ge=0, le=65535)]
+MaskValue = Annotated[MaskLevel | Annotated[tuple[Level, Level, Level], FromList] | None,
+                      "a whole number from 0 to 65535, a colour such as [255, 0, 0], or None"]
 TrueOrFalse = Annotated[bool, "true or false"]
 Text = Annotated[str, "a text"]
 Layout = Literal["auto", "plain", "metu", "crackforest", "deepcrack", "crack500", "bdd100k",

@@ -71,7 +71,8 @@ def test_a_command_that_does_not_exist_ends_with_status_2(capsys, words):
 @pytest.mark.parametrize("words, expected", [
     (["train", "--protocol", "huge"], "Unknown protocol 'huge': expected one of smoke, quick"),
     (["train", "-y", "{loss: rellu}"], "rellu"), (["train", "-y", "{steps"], "must be YAML"),
-    (["train", "-y", "steps"], "must map"), (["doctor", ".", "-y", "{stepps: 1}"], "stepps"),
+    (["train", "-y", "steps"], "must be YAML like"),
+    (["doctor", ".", "-y", "{stepps: 1}"], "stepps"),
     (["train", "--device", "cuda"], "PyTorch sees no CUDA device"),
     (["train", "--strategy", "foo"], "foo"), (["train", "-y", "{1: 2}"], "protocol field 1"),
     (["download", "imagenet"], "Unknown data set 'imagenet': expected one of metu, ")])
@@ -153,3 +154,10 @@ def test_a_fault_of_the_program_keeps_its_traceback(tmp_path, monkeypatch, fault
     monkeypatch.setattr(experiment, "complete", fail)
     with pytest.raises(type(fault)):
         status_of("train", "--protocol", "smoke", "--runs", tmp_path, "-y", TINY)
+
+
+def test_overrides_add_up_and_may_be_written_as_notebooks_take_them():
+    words = ["train", "-y", "{loss: relu, weight: 0.5}", "-y", "overrides: {positive: 1}", "-y",
+             "{weight: 0.97}"]
+    protocol = cli.protocol_of(cli.parser().parse_args(words), "smoke")
+    assert (protocol.loss, protocol.weight, protocol.positive) == ("relu", 0.97, 1)

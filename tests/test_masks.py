@@ -34,6 +34,8 @@ def crack() -> np.ndarray:
 
 CRACK = crack()
 RING = (cv2.dilate(CRACK, np.ones((7, 7), np.uint8)) > 0) & (CRACK == 0)
+LINES = np.repeat(np.eye(30, 40, dtype=np.uint8) + np.eye(30, 40, 8, dtype=np.uint8), 2, 0).repeat(
+    2, 1) * (1 + np.arange(SIZE[1]) // 20).astype(np.uint8)  # 2 px wide: 1 to 4, and a fifth below
 INSTANCES = CRACK * (1 + np.arange(SIZE[1]) // 8).astype(np.uint8)  # ten pieces: 1 to 10
 
 
@@ -68,7 +70,13 @@ def saved(picture, kind: str = "png") -> bytes:
 
 def read(content: bytes, **overrides) -> np.ndarray:
     protocol = preset("smoke", overrides=overrides)
-    return classes_of(Path("m"), stored_values(Path("m"), content), protocol)
+    return classes_of(Path("m"), stored_values(Path("m"), content, protocol), protocol)
+
+
+def opacity_in_palette() -> Image.Image:
+    picture = paletted(CRACK, [255] * 6)
+    picture.info["transparency"] = bytes([0, 255])
+    return picture
 
 
 BLACK, WHITE = np.zeros((*SIZE, 3), np.uint8), np.full((*SIZE, 3), 255, np.uint8)
@@ -87,6 +95,7 @@ READ = {
     "white on transparent": transparent(coloured((CRACK, (255, 255, 255))), CRACK * 255),
     "opaque": transparent(coloured((CRACK, (255, 255, 255))), np.full(SIZE, 255, np.uint8)),
     "two-bit palette": paletted(CRACK * 3, [0, 0, 0, 85, 85, 85, 170, 170, 170, 255, 255, 255]),
+    "white, opaque on transparent, in a palette": opacity_in_palette(),
     "palette of two near blacks": paletted(CRACK, [0, 0, 0, 1, 1, 1]),
     "floats up to 1": CRACK.astype(np.float32),
     "12 of 16 bits": CRACK.astype(np.uint16) * 4095,
@@ -136,6 +145,11 @@ REFUSED = {
     "instances of 16 bits": INSTANCES.astype(np.uint16) + np.where(CRACK, 24_000, 0).astype(
         np.uint16),
     "palette that begins with red": paletted(1 - CRACK, [255, 0, 0, 0, 0, 0]),
+    "16 bits, 65535 around class 1": np.where(RING, 65535, CRACK.astype(np.uint16)),
+    "many instances": cv2.resize(np.arange(150, dtype=np.uint8).reshape(10, 15), SIZE[::-1],
+                                 interpolation=cv2.INTER_NEAREST),
+    "instances on lines of 2 px": np.where(LINES > 0, LINES * 40, 0).astype(np.uint8),
+    "a photograph in grey": miniatures.pixels(1, SIZE)[..., 0],
     "a photograph cut out": transparent(miniatures.pixels(0, SIZE), CRACK * 255),
     "drawn into the photograph": np.where(CRACK[..., None] > 0, np.uint8(RED),
                                           miniatures.pixels(0, SIZE)),
@@ -233,9 +247,9 @@ def test_a_set_is_read_as_the_user_says(tmp_path):
     assert set(np.unique(synthetic.test.arrays["masks"])) == {0, 1}
 
 
-@pytest.mark.parametrize("value", [-1, 256, 1.0, True, [255, 0], [0, 0, 300], "red"])
+@pytest.mark.parametrize("value", [-1, 65536, 1.0, True, [255, 0], [0, 0, 300], "red"])
 def test_the_values_of_a_mask_are_levels_or_colours(value):
-    with pytest.raises(ValueError, match="positive must be a whole number from 0 to 255, a colour"):
+    with pytest.raises(ValueError, match="positive must be a whole number from 0 to 65535"):
         preset("smoke", overrides={"positive": value})
 
 
@@ -299,3 +313,38 @@ def test_a_crop_of_ignored_pixels_alone_is_not_drawn():
     share = (targets == IGNORED).flatten(1).all(1).float().mean()
     assert share < 0.25  # most crops see the corner; without the rule two thirds would not
     assert sampler.draws(0) == Sampler(part, protocol).draws(0)
+
+
+def test_a_named_number_is_the_palettes_index_and_the_stored_level():
+    palette = [0, 0, 0, 255, 255, 255, 255, 0, 0]
+    for numbers in (CRACK, CRACK + 2 * RING.astype(np.uint8)):  # with and without uncertain pixels
+        classes = read(saved(paletted(numbers, palette)), positive=1, ignore=2)
+        assert np.array_equal(classes, np.where(numbers == 2, IGNORED, CRACK))
+    for void in (False, True):
+        deep = np.where(RING & void, 65535, CRACK.astype(np.uint16))
+        classes = read(saved(deep), positive=1, ignore=65535)
+        assert np.array_equal(classes, np.where(RING & void, IGNORED, CRACK))
+    for numbers in (CRACK, CRACK + RING):
+        classes = read(saved(numbers.astype(np.float32)), positive=1)
+        assert np.array_equal(classes == 1, numbers == 1)
+
+
+def test_a_picture_of_ignored_pixels_alone_counts_nothing():
+    mask = np.full(SIZE, IGNORED, np.uint8)
+    counts = evaluation.image_counts(torch.rand(1, *SIZE), Sample("a", None, mask, None))
+    assert counts["pixels"] == 0 and not counts["false_positives"].any()
+
+
+def test_documented_labels_are_not_named_anew(tmp_path):
+    miniatures.camvid(tmp_path / "camvid")
+    protocol = preset("smoke", "roads", {"positive": 8})
+    with pytest.raises(DataError, match="camvid, which documents its labels"):
+        datasets.load(tmp_path / "camvid", protocol, tmp_path / "runs")
+
+
+def test_the_doctor_looks_at_cracks_and_not_at_ignored_pixels(tmp_path):
+    folder = folder_of(tmp_path, REFUSED["255 around class 1"])
+    protocol = preset("paper", overrides={"positive": 1, "ignore": 255})
+    text = " ".join(map(str, examine(folder, protocol)))
+    width = float(text.split("cracks are about ")[1].split(" px")[0])
+    assert width < 5  # with the ring it would be 9

@@ -131,6 +131,9 @@ def open_parts(place: Path, parts: dict[str, list[Files]], layout: Layout, proto
                runs: Path, synthetic: bool = False) -> dict[str, Part]:
     """The parts from the cache of the data set at `place`, which is made if need be."""
     jobs = [(part, files) for part in parts for files in parts[part]]
+    if layout.labels and (protocol.positive is not None or protocol.ignore is not None):
+        raise DataError(f"{place} is in the layout {layout.name}, which documents its labels: "
+                        "positive and ignore are for masks that don't.")
     tile = protocol.tile if protocol.framing == "resize" else None
     version = version_of(jobs, [layout.name, protocol.mask_threshold, protocol.classes, tile,
                                 protocol.positive, protocol.ignore])
@@ -146,6 +149,9 @@ def open_parts(place: Path, parts: dict[str, list[Files]], layout: Layout, proto
     except MaskValuesError as error:
         raise DataError(describe_masks(place, [files for _, files in jobs], protocol,
                                        str(error))) from error
+    if layout.labels and not any(has_positives(part) for part in opened.values()):
+        raise DataError(f"No mask of {place} has a positive label: {layout.name} has "
+                        f"{', '.join(map(str, layout.positive))} where it is positive.")
     if not any(has_positives(part) for part in opened.values()):
         raise DataError(describe_masks(place, [files for _, files in jobs], protocol,
                                        "No mask has a positive pixel."))

@@ -16,7 +16,7 @@ import scipy.io
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from crackutils.data.layouts import Layout
-from crackutils.data.masks import Values, classes_of, describe, values_of
+from crackutils.data.masks import Values, classes_of, describe, values_of, white_of
 from crackutils.data.samples import WIDTH_UNIT, DataError, Files, Sample
 from crackutils.protocol import Protocol
 
@@ -25,7 +25,6 @@ SIDEWAYS = (5, 6, 7, 8)  # the tag's values that exchange height and width
 MOST_PIXELS = 2**29  # a larger picture takes more than 5 GB while it is decoded
 pillow_heif.register_heif_opener()  # phones write HEIC
 Image.MAX_IMAGE_PIXELS = None  # `open_picture` looks at the size itself
-DEPTHS = (8, 10, 12, 14, 16)  # bits of a channel in which cameras and scanners write
 LARGEST_MAT = 2**27  # bytes of a MATLAB file, unpacked
 MAT_HEADER, MAT_COMPRESSED = 128, 15  # bytes before the first element; type of a compressed one
 MASKS_DESCRIBED = 300  # of a data set whose masks hold other values than expected
@@ -62,19 +61,15 @@ class WhiteLevel:
             return self.level
 
 
-def white_of(highest: float) -> int:
-    """The highest level of the fewest bits of `DEPTHS` that hold a level."""
-    return next(2**bits - 1 for bits in DEPTHS if highest < 2**bits)
-
-
 def highest_level(path: Path) -> float:
     """The highest level of a picture of more than 8 bits; 0 for any other, and if unreadable."""
     with suppress(Exception):  # `decode` will raise the error
         content = path.read_bytes()
         picture = open_picture(path, content)
         if has_16_bit_colours(picture):
-            return float(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED).max())
-        if picture.mode.startswith("I"):
+            levels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+            return float(levels[..., :3].max())  # the fourth channel is opacity
+        if picture.mode.startswith("I") or picture.mode == "F":
             return float(np.asarray(picture).max())
     return 0.0
 
@@ -120,7 +115,7 @@ def decode(files: Files, contents: list[bytes | None], layout: Layout, protocol:
         width = None
         if files.width is not None:
             width = np.asarray(upright(files.width, open_picture(files.width, contents[2])))
-            if width.shape != size:
+            if width.shape != size or width.dtype.itemsize < 2:
                 raise DataError(f"{files.width} is {width.shape}, its image {size}: a width map "
                                 "has one 16-bit number a pixel.")
             width = width.astype(np.float32) / WIDTH_UNIT
@@ -150,7 +145,7 @@ def decode_mask(path: Path, content: bytes, layout: Layout, protocol: Protocol,
     check_size(path, turned.size[::-1], size)
     if layout.labels:
         return class_labels(path, np.asarray(turned), layout, protocol.classes)
-    return classes_of(path, values_of(eight_bits(path, turned), picture.format), protocol)
+    return classes_of(path, values_of(turned, picture.format, protocol), protocol)
 
 
 def check_size(path: Path, size: tuple, image_size: tuple[int, int]) -> None:
@@ -187,18 +182,18 @@ def class_labels(path: Path, labels: np.ndarray, layout: Layout, classes: str) -
     return cv2.LUT(labels, table)
 
 
-def stored_values(path: Path, content: bytes) -> Values:
+def stored_values(path: Path, content: bytes, protocol: Protocol) -> Values:
     """What the pixels of a mask hold, from its bytes."""
     picture = open_picture(path, content)
-    return values_of(eight_bits(path, upright(path, picture)), picture.format)
+    return values_of(upright(path, picture), picture.format, protocol)
 
 
 def describe_masks(folder: Path, files: list[Files], protocol: Protocol, first: str) -> str:
     """What the masks of a data set hold, after the sentence on the first one that was refused."""
     values = []
     for pair in files[:MASKS_DESCRIBED]:
-        with suppress(DataError):
-            values.append(stored_values(pair.mask, pair.mask.read_bytes()))
+        with suppress(Exception):  # a damaged mask has an error of its own
+            values.append(stored_values(pair.mask, pair.mask.read_bytes(), protocol))
     return describe(folder, values, protocol, first)
 
 

@@ -161,23 +161,24 @@ def inspect(part: str, files: Files, layout: Layout, protocol: Protocol,
             contents = files.contents()
         sample = decode(files, contents, layout, protocol)
         look = split.appearance(files.image, contents[0], with_details)
-        values = None if layout.labels else stored_values(files.mask, contents[1])
+        values = None if layout.labels else stored_values(files.mask, contents[1], protocol)
     except DataError as error:
         return PairFacts(files.name, part, str(error), isinstance(error, MaskValuesError),
                          oversize_of(files))
-    share = float((sample.mask == 1).mean())
+    cracks = (sample.mask == 1).astype(np.uint8)  # without ignored pixels
+    share = float(cracks.mean())
     facts = PairFacts(files.name, part, size=sample.mask.shape, share=share, appearance=look)
     if values is not None and values.kind == "level" and protocol.positive is None:
         shares = np.bincount(values.array.reshape(-1), minlength=256) / values.array.size
         facts.grey = float(shares[16:240].sum())
         facts.other_shares = tuple(float(shares[level:].sum()) for level in OTHER_THRESHOLDS)
     if protocol.task == "cracks" and 0 < share < HALF:
-        facts.width = mean_width(sample.mask)
+        facts.width = mean_width(cracks)
         if min(sample.mask.shape) >= SMALLEST_FOR_FIT:
             grey = cv2.cvtColor(sample.image, cv2.COLOR_RGB2GRAY)
-            facts.fit = fit_of(grey, sample.mask)
+            facts.fit = fit_of(grey, cracks)
             if facts.width >= LEAST_WIDTH:
-                facts.dark = dark_share(grey, sample.mask, facts.width)
+                facts.dark = dark_share(grey, cracks, facts.width)
     return facts
 
 

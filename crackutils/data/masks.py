@@ -31,6 +31,9 @@ LOSSY_FORMATS = ("JPEG", "MPO", "JPEG2000", "WEBP")
 JPEG_NOISE = 32  # grey levels by which JPEG compression may change a flat area
 FEW_LEVELS = 4  # a soft mask has more
 MANY_LEVELS = 64  # numbers of classes are fewer
+SOFT_ENDS = 15  # levels
+MOST_BETWEEN = 0.5  # of a soft mask's pixels lie between 0 and 255
+DEPTHS = (8, 10, 12, 14, 16)  # bits of a channel in which cameras and scanners write
 VALUES_SHOWN = 6  # in a message
 
 
@@ -41,7 +44,7 @@ class MaskValuesError(DataError):
 class Values(NamedTuple):
     """What the pixels of a mask hold: `kind` is "level", "index" or "colour".
 
-    `array` is H x W: uint8 for levels and indices, uint32 0xRRGGBB for colours. `palette` has the
+    `array` is H x W: levels, indices, or uint32 0xRRGGBB for colours. `palette` has the
     colours of the indices; `lossy` says that JPEG may have changed the values a little.
     """
 
@@ -65,16 +68,26 @@ def packed_colours(picture: np.ndarray) -> np.ndarray:
     return red << 16 | green << 8 | blue
 
 
-def values_of(picture: Image.Image, file_format: str | None) -> Values:
-    """The values of a decoded picture whose levels have 8 bits, from a file of this format."""
+def values_of(picture: Image.Image, file_format: str | None, protocol: Protocol) -> Values:
+    """The values of a decoded picture from a file of this format.
+
+    Where the protocol names a value, a palette's colours and deep levels are left as they are.
+    """
     lossy = file_format in LOSSY_FORMATS
+    named = protocol.positive is not None or protocol.ignore is not None
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return Values("level", deep_levels(np.asarray(picture), named), lossy)
+    if picture.mode == "P" and "transparency" in picture.info:
+        pixels = np.asarray(picture.convert("RGBA"))
+        if np.ptp(pixels[..., 3]) and not np.ptp(pixels[..., :3], axis=(0, 1)).any():
+            return Values("level", pixels[..., 3], lossy)
     if picture.mode == "P":
         indices = np.asarray(picture)
         palette = np.zeros((256, 3), np.uint8)
         entries = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
         palette[:len(entries)] = entries
         colours = set(packed_colours(palette[np.unique(indices)]).tolist())
-        if colours <= {0, 0xFFFFFF}:
+        if colours <= {0, 0xFFFFFF} and not named:
             return Values("level", palette[indices][..., 0], lossy)
         return Values("index", indices, lossy, palette)
     if picture.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in picture.info:
@@ -92,6 +105,33 @@ def values_of(picture: Image.Image, file_format: str | None) -> Values:
     if spread.max() <= (JPEG_NOISE if lossy else 0):
         return Values("level", np.asarray(picture.convert("L")), lossy)
     return Values("colour", packed_colours(pixels), lossy)
+
+
+def deep_levels(array: np.ndarray, named: bool) -> np.ndarray:
+    """The levels of a mask of more than 8 bits.
+
+    Two levels, of which one is 0 and the other the highest of 10 to 16 bits, become 0 and 255. Many
+    levels are those of a soft mask: the highest of its depth becomes 255, as does 1 if no number is
+    larger. Other levels, and all if the protocol names one, stay as they are.
+    """
+    levels = np.unique(array)
+    fractions = array.dtype.kind == "f" and levels[-1] <= 1 and not named
+    whole = bool((levels == np.round(levels)).all()) and not fractions
+    if whole and (named or levels[-1] <= 255) and levels[0] >= 0:
+        return array.astype(np.uint8 if levels[-1] <= 255 else np.int64)
+    if not np.isfinite(levels).all() or levels[0] < 0 or levels[-1] > 65535:
+        raise MaskValuesError(f"A mask has levels from {levels[0]} to {levels[-1]}.")
+    if not whole and levels[-1] <= 1:
+        return np.floor(array * 255).astype(np.uint8)
+    white = white_of(levels[-1])
+    if len(levels) > MANY_LEVELS or set(levels.tolist()) <= {0, white}:
+        return np.floor(array.astype(np.float64) * (255 / white) + 1e-6).astype(np.uint8)
+    return array.astype(np.int64)
+
+
+def white_of(highest: float) -> int:
+    """The highest level of the fewest bits of `DEPTHS` that hold a level."""
+    return next((2**bits - 1 for bits in DEPTHS if highest < 2**bits), 65535)
 
 
 def classes_of(path: Path, values: Values, protocol: Protocol) -> np.ndarray:
@@ -140,10 +180,10 @@ def unambiguous_positives(path: Path, values: Values, ignored: np.ndarray,
         raise MaskValuesError(f"{path} holds {values.kind} values.")
     if present <= {0, 255}:
         return values.array == 255
-    highest = max(present)
+    highest = max(present, default=0)
     if values.lossy and highest <= JPEG_NOISE:
         return np.zeros(values.array.shape, bool)
-    if highest < threshold or not is_soft(values, ignored):
+    if not threshold <= highest <= 255 or not is_soft(values, ignored):
         raise MaskValuesError(f"{path} holds other levels than 0 and 255.")
     return values.array >= threshold
 
@@ -151,20 +191,26 @@ def unambiguous_positives(path: Path, values: Values, ignored: np.ndarray,
 def is_soft(values: Values, ignored: np.ndarray) -> bool:
     """Whether the levels between 0 and 255 are those of blurred edges, and not numbers.
 
-    Numbers fill areas: most pixels equal their neighbours on the right and below. On a blurred edge
-    they differ.
+    Numbers fill areas and lines: most pixels equal a neighbour in their row and one in their
+    column. On a blurred edge they differ. A picture that has such levels nearly everywhere is no
+    mask.
     """
-    noise, tolerance = (JPEG_NOISE, 4) if values.lossy else (0, 0)
-    between = (values.array > noise) & (values.array < 255 - noise) & ~ignored
     levels = len(np.unique(values.array[~ignored]))
     if not values.lossy and levels <= FEW_LEVELS:
         return False
-    if not between.any() or (levels > MANY_LEVELS and not values.lossy):
+    noise, tolerance = (JPEG_NOISE, 4) if values.lossy else (0, 0)
+    if levels > MANY_LEVELS and not values.lossy:
+        noise = SOFT_ENDS  # near 0 and 255 a soft mask is flat, too
+    between = (values.array > noise) & (values.array < 255 - noise) & ~ignored
+    if not between.any():
         return True
-    array = values.array.astype(np.int16)
-    flat = between[:-1, :-1] & (np.abs(array[:-1, :-1] - array[:-1, 1:]) <= tolerance)
-    flat &= np.abs(array[:-1, :-1] - array[1:, :-1]) <= tolerance
-    return flat.sum() <= between.sum() / 2
+    array = np.pad(values.array.astype(np.int32), 1, constant_values=-999)
+    middle = array[1:-1, 1:-1]
+    in_row = [np.abs(middle - other) <= tolerance for other in (array[1:-1, :-2], array[1:-1, 2:])]
+    below_above = (array[:-2, 1:-1], array[2:, 1:-1])
+    in_column = [np.abs(middle - other) <= tolerance for other in below_above]
+    flat = between & (in_row[0] | in_row[1]) & (in_column[0] | in_column[1])
+    return flat.sum() <= between.sum() / 2 and between.mean() < MOST_BETWEEN
 
 
 def describe(folder: Path, masks: Iterable[Values], protocol: Protocol, first: str) -> str:
@@ -180,6 +226,8 @@ def describe(folder: Path, masks: Iterable[Values], protocol: Protocol, first: s
             name = values.name(number)
             pixels[name] += count
             in_masks[name] += 1
+    if not pixels:
+        return f"{first} None of the masks of {folder} can be read."
     common = [name for name, _ in pixels.most_common(VALUES_SHOWN)]
     shown = [f"{name} in {in_masks[name]} masks, {pixels[name] / pixels.total():.2%} of the pixels"
              for name in common]
