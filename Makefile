@@ -1,4 +1,4 @@
-# make setup | reproduce | grid | test | stress | benchmark | lab | notebooks | numbers
+# make setup | reproduce | grid | test | test-slurm | stress | benchmark | lab | notebooks | numbers
 # From a bare checkout: python3, make and git are enough.
 
 PYTHON ?= python3
@@ -24,7 +24,7 @@ export PROTOCOL CRACKS ROADS DEVICE RUNS PARAMETERS KILLS
 export NO_ALBUMENTATIONS_UPDATE = 1
 BIN := .venv/bin
 
-.PHONY: setup reproduce grid test stress benchmark lab notebooks numbers
+.PHONY: setup reproduce grid test test-slurm stress benchmark lab notebooks numbers
 setup: .venv/installed
 
 .venv/installed: requirements.txt pyproject.toml
@@ -43,6 +43,12 @@ test: setup
 	$(BIN)/ruff check .
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=5 --ignore tests/stress tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --nbval --nbval-current-env notebooks
+
+# the Snakefile through a Slurm of one node, which is installed here; needs root, Debian or Ubuntu
+test-slurm: setup
+	tests/slurm/one_node.sh install
+	tests/slurm/one_node.sh start
+	$(BIN)/pytest -v tests/slurm; status=$$?; tests/slurm/one_node.sh stop; exit $$status
 
 # what is too long for `make test`: kill -9, full disks, little memory; KILLS=4 for a short one
 stress: setup

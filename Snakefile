@@ -25,6 +25,7 @@ except (ValueError, OSError) as error:
 if here and chosen.gpus and "gpu" not in workflow.global_resources:  # without --resources gpu=...
     workflow.global_resources["gpu"] = plan.count_gpus()
 os.environ["SNAKEMAKE_PID"] = str(os.getpid())  # a job ends with this process
+os.environ["RUNS_PER_JOB"] = str(chosen.runs_per_job)  # for the Snakemake of a job on a cluster
 
 FOLDER = chosen.protocol + "/{dataset}"
 PAPERS = ("data", "theory", "cracks", "added", "figure 8", "roads", "results")
@@ -189,4 +190,4 @@ onsuccess:
 
 
 onerror:
-    watch.fail(workflow.scheduler.failed, plan.FAILED, workflow.workdir_init)
+    watch.fail(workflow.scheduler, plan.FAILED, workflow.workdir_init)

@@ -107,8 +107,8 @@ def test_bdd100k_counts_direct_and_alternative_as_drivable(driving):
 
 @pytest.mark.parametrize("threshold", [96, 128, 160])
 def test_grey_masks_are_positive_from_the_protocols_threshold_on(plain, threshold):
-    levels = np.linspace(0, 255, 48).astype(np.uint8).reshape(6, 8)
-    levels[0, :4] = [95, 127, 128, 160]
+    levels = np.zeros((6, 8), np.uint8)
+    levels[0], levels[1] = [95, 127, 128, 160, 159, 255, 96, 20], np.arange(5, 253, 31)
     save(plain / "masks" / "a.png", levels)
     write_lists(plain)
     found = load(plain, preset("smoke", overrides={"mask_threshold": threshold})).train[0].mask

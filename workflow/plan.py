@@ -42,7 +42,7 @@ NETWORKS = [{"levels": levels, "kernel": kernel} for levels in (4, 5) for kernel
 # what a user may set, by `--config name=value` or by an environment variable of that name in
 # capitals, and what it is otherwise
 DEFAULTS = {"protocol": "quick", "cracks": "synthetic", "roads": "synthetic", "device": "auto",
-            "runs": "", "parameters": "", "runs_per_job": 0, "machines": 0}
+            "runs": "", "parameters": "", "runs_per_job": "", "machines": 0}
 # parameters of notebooks that these settings decide, so `parameters` must not
 RESERVED = {"protocol", "data", "roads", "runs", "results", "device", "loss", "weights"}
 # the jobs that have failed in this call: what reads their records is executed without them
@@ -94,6 +94,8 @@ def settings(config: Mapping, environment: Mapping, here: bool = True) -> Settin
     refuse_unknown("setting", config, DEFAULTS)
     given = {name: config.get(name, environment.get(name.upper(), default))
              for name, default in DEFAULTS.items()}
+    if given["runs_per_job"] == "":  # a kernel's start is paid once for a loss; a cluster has room
+        given["runs_per_job"] = 0 if here else 1
     extra, device = notebook_parameters(given["parameters"]), str(given["device"])
     protocols, runs = {}, files.resolve(str(given["runs"]) or None, "runs")
     for task in ("cracks", "roads"):

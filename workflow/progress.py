@@ -210,7 +210,7 @@ class Progress(logging.Handler):
             if signal.getsignal(number) != signal.SIG_IGN:  # nohup
                 signal.signal(number, interrupt)
 
-    def fail(self, failed: Iterable, before: list[str], folder: str) -> None:
+    def fail(self, scheduler, before: list[str], folder: str) -> None:
         """Execute what can be executed without the jobs that failed, then name them.
 
         `before` are those that had failed already when this call was started by another, `folder`
@@ -219,8 +219,9 @@ class Progress(logging.Handler):
         if self.interrupted:
             print("\ninterrupted: the same command resumes the work", file=sys.stderr)
             sys.exit(128 + self.interrupted)
-        jobs = {name_of(job.output): job for job in failed}
-        if new := [name for name in jobs if name in self.jobs]:
+        jobs = {name_of(job.output): job for job in scheduler.failed}
+        new = [name for name in jobs if name in self.jobs and name not in before]
+        if new and any(job.output for job in scheduler.remaining_jobs):
             words = [word for word in sys.argv[1:] if word not in ("-F", "--forceall")]
             subprocess.run([sys.executable, "-m", "snakemake", *words], check=False, cwd=folder,
                            env=os.environ | {"FAILED_JOBS": json.dumps(before + new)})

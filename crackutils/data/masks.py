@@ -120,7 +120,7 @@ def deep_levels(array: np.ndarray, named: bool) -> np.ndarray:
     if whole and (named or levels[-1] <= 255) and levels[0] >= 0:
         return array.astype(np.uint8 if levels[-1] <= 255 else np.int64)
     if not np.isfinite(levels).all() or levels[0] < 0 or levels[-1] > 65535:
-        raise MaskValuesError(f"A mask has levels from {levels[0]} to {levels[-1]}.")
+        raise ValueError(f"levels from {levels[0]} to {levels[-1]}")
     if not whole and levels[-1] <= 1:
         return np.floor(array * 255).astype(np.uint8)
     white = white_of(levels[-1])
