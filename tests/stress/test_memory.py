@@ -24,8 +24,8 @@ def pictures(tmp_path_factory):
         Image.fromarray(small).resize((1024, 1024)).save(folder / "images" / f"{index}.jpg")
         mask = (generator.random((32, 32)) < 0.05).astype(np.uint8) * 255
         Image.fromarray(mask).resize((1024, 1024), 0).save(folder / "masks" / f"{index}.png")
-    for name, numbers in (("train", range(260)), ("val", range(260, 280)),
-                          ("test", range(280, 300))):
+    for name, numbers in (("train", range(284)), ("val", range(284, 292)),
+                          ("test", range(292, 300))):
         (folder / f"{name}.txt").write_text("".join(f"{number}\n" for number in numbers))
     return folder
 
