@@ -485,3 +485,18 @@ def test_a_link_keeps_its_own_name(tmp_path):
     assert datasets.load(tmp_path / "bridge", SMOKE, tmp_path / "runs").name == "bridge"
     assert datasets.load(f"{tmp_path}/store/v1/data/.", SMOKE, tmp_path / "runs").name == "data"
     assert datasets.given_name(f"{tmp_path}/store/v1/data/..") == "v1"
+
+
+def test_a_line_with_another_folder_means_another_picture(tmp_path):
+    write_pairs(tmp_path / "set", "images/bridge2/{}.jpg", "masks/bridge2/{}.png")
+    lines = {"train": range(6), "val": range(6, 8), "test": range(8, 10)}
+    for folder, accepted in (("bridge2/", True), ("", True), ("images/bridge2/", True),
+                             ("bridge1/", False)):
+        for part, numbers in lines.items():
+            (tmp_path / "set" / f"{part}.txt").write_text(
+                "".join(f"{folder}p{number}\n" for number in numbers))
+        if accepted:
+            assert len(parts_of(tmp_path / "set")["test"]) == 2
+        else:
+            with pytest.raises(DataError, match="stems that no pair has: bridge1/p0"):
+                parts_of(tmp_path / "set")

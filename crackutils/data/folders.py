@@ -461,7 +461,8 @@ def pairs_of_list(path: Path, pairs: list[Files]) -> list[Files]:
         lines = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig")).splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: a list has a stem a line.") from error
-    names = [name_in_line(line.strip(), pair_of) for line in lines if line.strip()]
+    full = {files.name for files in pairs}
+    names = [name_in_line(line.strip(), pair_of, full) for line in lines if line.strip()]
     unknown = [name for name in names if name not in pair_of]
     if unknown or not names:
         raise DataError(f"{path} names {len(unknown)} of {len(names)} stems that no pair "
@@ -475,14 +476,20 @@ def ends_of(name: str) -> list[str]:
     return ["/".join(parts[start:]) for start in range(len(parts))]
 
 
-def name_in_line(line: str, known: dict[str, Files]) -> str:
-    """The name that a line of a list means; one that is not known if it means none."""
+def name_in_line(line: str, known: dict[str, Files], full: set[str]) -> str:
+    """The name that a line of a list means; one that is not known if it means none.
+
+    Either the line may have folders that the name lacks, or the name some that the line lacks: a
+    line with another folder than the name's means another picture.
+    """
     if line in known:
         return line
     suffixes = "|".join(re.escape(suffix) for suffix in SUFFIXES)
     image = re.match(rf"(.+?)({suffixes})(?=[\s,;]|$)", line, re.IGNORECASE)
     ends = ends_of((image[1] if image else line).replace("\\", "/"))
-    return next((end for end in ends if end in known), ends[-1])
+    if ends[0] in known:
+        return ends[0]
+    return next((end for end in ends if end in full), ends[0])
 
 
 # What a folder without pairs holds
