@@ -31,7 +31,8 @@ WIDTH_EDGES = np.array([1.0, 2.0, 3.0, 5.0])  # px: below 1, 1 to 2, 2 to 3, 3 t
 DETAIL_THRESHOLDS = THRESHOLDS[np.isin(np.round(THRESHOLDS, 4), np.round(
     [0.02, *np.arange(1, 20) / 20, 0.98, 0.99, 0.995], 4))]
 TOLERANCES = (1, 2, 3)  # px
-BLOCK_SIDE = 4096  # px
+MOST_CLAIMED = 0.5  # of a picture's pixels: more are no lines
+BLOCK_SIDE = 1024  # px
 CONTINUED = 8  # px: so far a mask is continued beyond its edge before its skeleton is taken
 OVERLAP = 0.5  # of a tile's side that neighbouring tiles share
 BLENDING_DEVIATION = 0.125  # of a tile's side: the standard deviation of the blending weights
@@ -141,7 +142,7 @@ def detailed_counts(prediction: np.ndarray, sample: Sample, tolerances: Iterable
     mask = sample.mask == 1
     level[sample.mask == IGNORED] = 0
     skeleton = skeleton_of(mask)
-    claimed = [skeleton_of(level > index) for index in range(len(DETAIL_THRESHOLDS))]
+    claimed = [claimed_skeleton(level > index) for index in range(len(DETAIL_THRESHOLDS))]
     counts = {"skeleton": skeleton.sum(), "skeleton_found": reaching(level[skeleton]),
               "claimed_skeleton": np.array([pixels.sum() for pixels in claimed]),
               "claimed_skeleton_right": np.array([(pixels & mask).sum() for pixels in claimed])}
@@ -175,6 +176,12 @@ def skeleton_of(mask: np.ndarray) -> np.ndarray:
     """The skeleton of a mask (bool, H x W), which goes on to the edge where a crack does."""
     continued = np.pad(mask, CONTINUED, mode="edge")
     return skeletonize(continued)[CONTINUED:-CONTINUED, CONTINUED:-CONTINUED]
+
+
+def claimed_skeleton(claimed: np.ndarray) -> np.ndarray:
+    """The skeleton of what is predicted; if that is more than half of the picture, it is no line, a
+    skeleton would take minutes, and all its pixels are taken."""
+    return claimed if claimed.mean() > MOST_CLAIMED else skeleton_of(claimed)
 
 
 def estimated_width(mask: np.ndarray) -> np.ndarray:
