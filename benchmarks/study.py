@@ -1,7 +1,7 @@
 """Train the networks of a study: python benchmarks/study.py cracks --data FOLDER [--device cuda]
 
-`cracks` trains the losses whose recall of fine cracks is compared, each with every seed; on
-photographs the most important losses come first. Each network is also counted on the folders that
+`cracks` trains the losses whose recall of fine cracks is compared, each with every seed, the most
+important losses first. Each network is also counted on the folders that
 `--unseen` names. `roads` trains paper B's losses with every seed, then the added losses and the
 other values of the choices that the paper leaves open, with one seed each.
 
@@ -27,11 +27,9 @@ from crackutils.papers import fine_cracks, road_tables
 from crackutils.protocol import Protocol, preset_of_runs
 
 
-def crack_runs(protocol: Protocol, seeds: list[int], photographs: bool) -> list[Protocol]:
+def crack_runs(protocol: Protocol, seeds: list[int]) -> list[Protocol]:
     """Every run, the most important first; a seed's runs follow one another."""
-    blocks = [fine_cracks.FIRST_SETTINGS, fine_cracks.OTHER_SETTINGS]
-    if not photographs:
-        blocks = [fine_cracks.FIRST_SETTINGS + fine_cracks.OTHER_SETTINGS]
+    blocks = (fine_cracks.FIRST_SETTINGS, fine_cracks.OTHER_SETTINGS)
     return [protocol.with_run(loss, weight, seed) for block in blocks for seed in seeds
             for loss, weight in block]
 
@@ -79,7 +77,7 @@ def main() -> None:
     if given.task == "roads":
         runs = road_runs(protocol, given.seeds)
     else:
-        runs = crack_runs(protocol, given.seeds, dataset.name != "synthetic")
+        runs = crack_runs(protocol, given.seeds)
     part, parts = map(int, given.part.split("/"))
     remaining = []
     for run in runs[part - 1::parts]:
