@@ -59,7 +59,6 @@ stress: setup
 benchmark: setup .venv-peers/installed
 	$(BIN)/python benchmarks/thresholds.py
 	$(BIN)/python benchmarks/training.py --keras-python .venv-peers/bin/python
-	$(BIN)/python benchmarks/layouts.py
 	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/doctor.py
 	$(BIN)/python benchmarks/decoding.py

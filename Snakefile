@@ -33,6 +33,7 @@ watch = progress.Progress(
     {key: [run.as_dict() for run in job.trains] for key, job in jobs.items()},
     chosen.runs / chosen.protocol,
     slots=2 if here else workflow.resource_settings.nodes,
+    cluster=not here,
 )
 
 

@@ -4,7 +4,7 @@ Each axis is measured at a few values and drawn beside the power law that it sho
 measurement is a process of its own that imports only what it needs, so its peak memory is its own
 too: that of the whole process (Linux only), of which the libraries take some hundred MiB; if
 several processes share a run, that of the first. The networks compute in float32, channels first,
-on every machine: `device.fastest` changes both with the number of filters, and such a jump would
+on every machine: `device.decide` changes both with the number of filters, and such a jump would
 look like growth. The tables are `growth.csv` and `growth_slopes.csv`, the figure `growth`.
 """
 

@@ -38,7 +38,7 @@ def unet(levels: int, kernel: int, first_filters: int, tile: int) -> keras.Model
     for count in filters[-2::-1]:
         up = layers.Conv2DTranspose(count, 2, strides=2)(features)
         features = block(layers.Concatenate()([skips.pop(), up]), count, kernel)
-    return keras.Model(inputs, layers.Conv2D(1, 1, activation="sigmoid")(features))
+    return keras.Model(inputs, layers.Conv2D(1, 1, activation="sigmoid", dtype="float32")(features))
 
 
 def dataset(arrays: dict, first: int, steps: int, batch: int, tile: int) -> tf.data.Dataset:
@@ -58,6 +58,8 @@ def dataset(arrays: dict, first: int, steps: int, batch: int, tile: int) -> tf.d
 
 def main() -> None:
     fields = json.loads(sys.argv[2])
+    if fields["precision"] == "bfloat16":
+        keras.mixed_precision.set_global_policy("mixed_bfloat16")
     with np.load(sys.argv[1]) as file:
         arrays = dict(file)
     model = unet(fields["levels"], fields["kernel"], fields["first_filters"], fields["tile"])

@@ -1,7 +1,7 @@
-"""The same training in two ways in PyTorch, each in a process of its own: see `training.py`.
+"""Training in PyTorch, in a process of its own: see `training.py`.
 
-`plain_pytorch` is the loop that a competent user writes: float32, channels first, Adam with its
-defaults. `crackutils` is this repository's `training.train`. A process reads lines of
+`pytorch` is the loop that a competent user writes: autocast for bfloat16, the given memory layout,
+Adam. `crackutils` is one call of this repository's `training.train`. A process reads lines of
 "<first step> <steps>" and answers each with the seconds that these steps took; drawing and
 preparing the batches is part of that.
 """
@@ -21,53 +21,50 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from crackutils import data as datasets
 from crackutils import device, models, records
-from crackutils.batches import Draw, Sampler
+from crackutils.batches import Sampler
 from crackutils.data.picture_cache import Part
 from crackutils.protocol import Protocol
 from crackutils.training import train
 
-Loop = Callable[[int, int], None]  # first step, number of steps
+Ask = Callable[[], tuple[int, int]]  # answers with the seconds since the last call; next steps
 
 
-def plain_loop(protocol: Protocol, sampler: Sampler) -> Loop:
-    """A function that trains one network for more and more steps."""
-    network = models.build(protocol).train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=protocol.learning_rate)
-
-    def train_steps(first: int, steps: int) -> None:
+def train_in_pytorch(protocol: Protocol, part: Part, ask: Ask) -> None:
+    """Train for as many steps as `ask` wants."""
+    network, sampler = models.build(protocol).train(), Sampler(part, protocol)
+    layout = torch.contiguous_format
+    if protocol.memory_format == "channels_last":
+        layout = torch.channels_last
+    network.to(memory_format=layout)
+    optimizer = torch.optim.Adam(network.parameters(), lr=protocol.learning_rate, fused=True)
+    while True:
+        first, steps = ask()
         for step in range(first, first + steps):
             images, targets = sampler.batch(step)
-            loss = functional.mse_loss(torch.sigmoid(network(images.contiguous())), targets)
+            with torch.autocast("cpu", torch.bfloat16, protocol.precision == "bfloat16"):
+                logits = network(images.contiguous(memory_format=layout))
+            loss = functional.mse_loss(torch.sigmoid(logits.float()), targets)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
 
-    return train_steps
 
-
-class LaterSampler(Sampler):
-    """A sampler whose step 0 is the step `first` of its protocol."""
-
-    first = 0
-
-    def draws(self, step: int) -> list[Draw]:
-        return super().draws(self.first + step)
-
-
-def package_loop(protocol: Protocol, part: Part) -> Loop:
-    """A function that trains a new network by `training.train` at each call."""
+def train_by_package(protocol: Protocol, part: Part, ask: Ask) -> None:
+    """The same by `training.train`, which asks where it would validate."""
     hardware = device.decide(protocol, "cpu")
     fabric = device.fabric_for(hardware)
+    _, steps = ask()
 
-    def train_steps(first: int, steps: int) -> None:
-        run = replace(protocol, steps=steps)
-        sampler = LaterSampler(part, run)
-        sampler.first = first
-        with tempfile.TemporaryDirectory() as folder:
-            checkpoints = records.Checkpoints(Path(folder), run, "", hardware)
-            train(fabric, models.build(run), sampler, hardware, checkpoints)
+    def validate() -> float:
+        ask()
+        return 0.0
 
-    return train_steps
+    run = replace(protocol, steps=1_000 * steps, validate_every=steps)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = records.Checkpoints(Path(folder), run, "", hardware)
+        # it would be due in every turn, after the wait for the others; in a training it takes 2 %
+        checkpoints.due = lambda: False
+        train(fabric, models.build(run), Sampler(part, run), hardware, checkpoints, validate)
 
 
 def matrix_product_rate() -> float:
@@ -81,36 +78,37 @@ def matrix_product_rate() -> float:
     return 2 * 2048**3 / sorted(seconds)[len(seconds) // 2]
 
 
-def operations_of_a_step(protocol: Protocol, sampler: Sampler) -> int:
+def operations_of_a_step(protocol: Protocol, part: Part) -> int:
     """Floating-point operations of the convolutions and products, forward and backward."""
     with FlopCounterMode(display=False) as counter:
-        models.build(protocol)(sampler.batch(0)[0]).sum().backward()
+        models.build(protocol)(Sampler(part, protocol).batch(0)[0]).sum().backward()
     return counter.get_total_flops()
 
 
 def main() -> None:
     kind, folder, fields = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
-    protocol = Protocol.from_dict(fields)
+    protocol, begun = Protocol.from_dict(fields), None
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # progress bars must not come between the answers
-    with open(os.devnull, "w") as sys.stdout:
-        part = datasets.load("synthetic", protocol, folder).train
-        sampler = Sampler(part, protocol)
-        if kind == "plain_pytorch":
-            loop = plain_loop(protocol, sampler)
-        else:
-            loop = package_loop(protocol, part)
+
+    def ask() -> tuple[int, int]:
+        nonlocal begun
+        if begun is not None:
+            print(json.dumps(time.perf_counter() - begun), file=answers, flush=True)
         for line in sys.stdin:
-            if line.strip() == "hardware":
-                answer = {"operations": operations_of_a_step(protocol, sampler),
-                          **vars(device.decide(protocol, "cpu"))}
+            if line.strip() == "operations":
+                print(operations_of_a_step(protocol, part), file=answers, flush=True)
             elif line.strip() == "matrix product":
-                answer = matrix_product_rate()
+                print(matrix_product_rate(), file=answers, flush=True)
             else:
                 begun = time.perf_counter()
-                loop(*map(int, line.split()))
-                answer = time.perf_counter() - begun
-            print(json.dumps(answer), file=answers, flush=True)
+                first, steps = map(int, line.split())
+                return first, steps
+        sys.exit()
+
+    with open(os.devnull, "w") as sys.stdout:
+        part = datasets.load("synthetic", protocol, folder).train
+        {"pytorch": train_in_pytorch, "crackutils": train_by_package}[kind](protocol, part, ask)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""The speed of training: this repository, plain PyTorch, and Keras 3 on TensorFlow.
+"""The speed of training: this repository, PyTorch as a competent user writes it, and Keras 3 on
+TensorFlow, each in float32 and, where the processor computes in it, in bfloat16.
 
-All train the same networks on the same draws, with the same optimizer and number of threads. Each
-implementation is a process that waits while another computes. They take turns, so a slow minute of
-the machine slows all of them alike. Drawing and preparing the batches is part of the time, except
+All train the same networks on the same draws, with the same optimizer and number of threads. They
+take turns, so a slow minute of the machine slows all of them alike. The last turns have a busy
+process beside them, as a browser is. Drawing and preparing the batches is part of the time, except
 that Keras is given the draws and only cuts the crops. The table is `training.csv`.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -14,12 +16,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 
+from crackutils import OPENMP, device
 from crackutils import data as datasets
 from crackutils.batches import Sampler
 from crackutils.device import usable_cores
@@ -36,7 +42,16 @@ class Case(NamedTuple):
     steps: int
 
 
-CASES = (Case("unet", 8, 20), Case("unet", 16, 12), Case("fpn", None, 10))
+CASES = (Case("unet", 8, 10), Case("unet", 16, 6), Case("fpn", None, 5))
+LAYOUTS = ("channels_first", "channels_last")
+
+
+class Way(NamedTuple):
+    """An implementation in one precision and memory layout."""
+
+    implementation: str
+    precision: str
+    memory_format: str
 
 
 class Worker:
@@ -83,67 +98,102 @@ def keras_input(protocol: Protocol, scratch: Path, steps: int) -> tuple[Path, di
                   "batch": protocol.batch}
 
 
-def start_workers(protocol: Protocol, scratch: Path, keras_python: str | None,
-                  steps: int) -> dict[str, Worker]:
-    """A process for each implementation that has this network."""
-    threads = str(usable_cores())
+def ways_of(protocol: Protocol, keras_python: str | None) -> list[Way]:
+    """What is compared for this network on this processor."""
+    precisions = ["float32"]
+    capabilities = torch.cpu.get_capabilities()
+    if capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"):
+        precisions.append("bfloat16")
+    ways = []
+    for precision in precisions:
+        hardware = device.decide(replace(protocol, precision=precision), "cpu")
+        ways.append(Way("crackutils", precision, hardware.memory_format))
+        ways += [Way("pytorch", precision, layout) for layout in LAYOUTS]
+        if keras_python and protocol.architecture == "unet":
+            ways.append(Way("keras", precision, "channels_last"))
+    return ways
+
+
+def start_workers(ways: list[Way], protocol: Protocol, scratch: Path, keras_python: str | None,
+                  steps: int) -> dict[Way, Worker]:
+    """A process for each way."""
+    threads, workers = str(usable_cores()), {}
     environment = os.environ | {"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads,
                                 "NO_ALBUMENTATIONS_UPDATE": "1", "PYTHONWARNINGS": "ignore"}
-    commands = {name: [sys.executable, str(HERE / "torch_workers.py"), name, str(scratch),
-                       json.dumps(protocol.as_dict())] for name in ("plain_pytorch", "crackutils")}
-    if protocol.architecture == "unet" and keras_python:
-        file, fields = keras_input(protocol, scratch, steps)
-        commands["keras"] = [keras_python, str(HERE / "keras_worker.py"), str(file),
-                             json.dumps(fields)]
-    return {name: Worker(command, environment) for name, command in commands.items()}
+    # what `import crackutils` sets for itself, the others do not have
+    others = {name: value for name, value in environment.items() if name not in OPENMP}
+    for way in ways:
+        if way.implementation == "keras":
+            file, fields = keras_input(protocol, scratch, steps)
+            command = [keras_python, str(HERE / "keras_worker.py"), str(file),
+                       json.dumps(fields | {"precision": way.precision})]
+        else:
+            chosen = replace(protocol, precision=way.precision, memory_format=way.memory_format)
+            command = [sys.executable, str(HERE / "torch_workers.py"), way.implementation,
+                       str(scratch), json.dumps(chosen.as_dict())]
+        own = way.implementation == "crackutils"
+        workers[way] = Worker(command, environment if own else others)
+    return workers
 
 
-def measure(case: Case, keras_python: str | None, scratch: Path, repeats: int,
-            short: bool) -> list[dict]:
+@contextlib.contextmanager
+def busy_process() -> Iterator[None]:
+    """A process that keeps a core busy."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def measure(case: Case, given: argparse.Namespace, scratch: Path) -> list[dict]:
     """The rows of one network."""
-    steps = 2 if short else case.steps
-    protocol = protocol_of(case, short)
-    workers = start_workers(protocol, scratch, keras_python, steps * (repeats + 1))
-    rates, product_rates = {name: [] for name in workers}, []
-    for turn in range(repeats + 1):
-        for name, worker in workers.items():
-            seconds = worker.ask(f"{turn * steps} {steps}")
-            if turn > 0:  # the first is to warm up
-                rates[name].append(steps * protocol.batch / seconds)
-                print(f"{case.model} {case.first_filters or ''} {name}: {rates[name][-1]:.1f} "
-                      "images/s", flush=True)
-        product_rate = workers["crackutils"].ask("matrix product")
-        if turn > 0:
-            product_rates.append(product_rate)
-    hardware = workers["crackutils"].ask("hardware")
+    steps = 2 if given.short else case.steps
+    protocol = protocol_of(case, given.short)
+    ways = ways_of(protocol, given.keras_python)
+    turns = 1 + given.repeats + given.busy_repeats  # the first is to warm up
+    workers = start_workers(ways, protocol, scratch, given.keras_python, steps * turns)
+    idle, busy, product_rates = ({way: [] for way in ways} for _ in range(3))
+    for turn in range(turns):
+        beside = turn > given.repeats
+        with busy_process() if beside else contextlib.nullcontext():
+            for way in ways:
+                rate = steps * protocol.batch / workers[way].ask(f"{turn * steps} {steps}")
+                if turn > 0:
+                    (busy if beside else idle)[way].append(rate)
+                    print(f"{case.model} {case.first_filters or ''} {' '.join(way)}"
+                          f"{' beside a busy process' * beside}: {rate:.1f} images/s", flush=True)
+                    if not beside:
+                        product_rates[way].append(workers[ways[0]].ask("matrix product"))
+    operations = workers[ways[0]].ask("operations") / protocol.batch
     for worker in workers.values():
         worker.close()
-    return rows_of(case, protocol, rates, product_rates, hardware)
+    return [row_of(way, case, idle, busy, product_rates[way], operations) for way in ways]
 
 
-def rows_of(case: Case, protocol: Protocol, rates: dict[str, list[float]],
-            product_rates: list[float], hardware: dict) -> list[dict]:
-    """Medians over the turns; the median of a ratio is that of the ratios within each turn."""
-    operations = hardware["operations"] / protocol.batch
-    layouts = {"crackutils": hardware["memory_format"], "keras": "channels_last",
-               "plain_pytorch": "channels_first"}
-    rows = []
-    for name, speeds in rates.items():
-        ratios = {}
-        for other, other_speeds in rates.items():
-            ratios[other] = round(median_ratio(speeds, other_speeds), 3)
-        share = operations * median_ratio(speeds, product_rates)
-        rows.append({
-            "implementation": name, "model": case.model, "first_filters": case.first_filters,
+def row_of(way: Way, case: Case, idle: dict[Way, list[float]], busy: dict[Way, list[float]],
+           product_rates: list[float], operations: float) -> dict:
+    """Medians over the turns; the median of a ratio is that of the ratios within each turn.
+
+    The best peer is the fastest of the other implementations in the same precision.
+    """
+    peers = [other for other in idle if other.implementation != "crackutils"
+             and other.precision == way.precision]
+    best = max(peers, key=lambda other: statistics.median(idle[other]))
+    best_busy = max(peers, key=lambda other: statistics.median(busy[other]))
+    speeds = idle[way]
+    return {**way._asdict(), "model": case.model, "first_filters": case.first_filters,
             "images_per_second": round(statistics.median(speeds), 2),
-            "ratio_to_plain_pytorch": ratios["plain_pytorch"],
-            "ratio_to_keras": ratios.get("keras"), "slowest": round(min(speeds), 2),
-            "fastest": round(max(speeds), 2), "turns": len(speeds),
-            "precision": hardware["precision"] if name == "crackutils" else "float32",
-            "memory_format": layouts[name], "gflops_per_image": round(operations / 1e9, 2),
+            "slowest": round(min(speeds), 2), "fastest": round(max(speeds), 2),
+            "turns": len(speeds), "best_peer": f"{best.implementation} {best.memory_format}",
+            "ratio_to_best_peer": round(median_ratio(speeds, idle[best]), 3),
+            "busy_images_per_second": round(statistics.median(busy[way]), 2),
+            "busy_share": round(statistics.median(busy[way]) / statistics.median(speeds), 3),
+            "busy_ratio_to_best_peer": round(median_ratio(busy[way], busy[best_busy]), 3),
+            "gflops_per_image": round(operations / 1e9, 2),
             "bfloat16_product_gflops_per_second": round(statistics.median(product_rates) / 1e9),
-            "share_of_product_rate": round(share, 3)})
-    return rows
+            "share_of_product_rate": round(operations * median_ratio(speeds, product_rates), 3)}
 
 
 def median_ratio(numerators: list[float], denominators: list[float]) -> float:
@@ -168,7 +218,9 @@ def main() -> None:
                         "without Keras)")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"),
                         help="folder of the table")
-    parser.add_argument("--repeats", type=int, default=7, help="timed turns, after one to warm up")
+    parser.add_argument("--repeats", type=int, default=5, help="timed turns, after one to warm up")
+    parser.add_argument("--busy-repeats", type=int, default=3,
+                        help="further turns beside a busy process")
     parser.add_argument("--short", action="store_true",
                         help="tiny batches: shows that it runs, measures nothing")
     given = parser.parse_args()
@@ -176,10 +228,10 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for case in CASES:
-            rows += measure(case, given.keras_python, Path(scratch), given.repeats, given.short)
+            rows += measure(case, given, Path(scratch))
     table = pd.DataFrame(rows).assign(processor=processor(), cores=usable_cores())
     table.to_csv(given.out / "training.csv", index=False)
-    print(table.iloc[:, :7].to_string(index=False))
+    print(table.iloc[:, :13].to_string(index=False))
     print(f"on {usable_cores()} cores, {processor()}")
 
 

@@ -12,8 +12,14 @@ figures, and `cli` is the command line. To train one network and read its scores
 """
 
 import logging
+import os
 import sys
 
+# Threads of OpenMP that wait for one another soon sleep instead of keeping their cores busy, which
+# makes training faster beside other programs (docs/benchmarks.md). Read when PyTorch is loaded.
+OPENMP = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
+for _name, _value in OPENMP.items():
+    os.environ.setdefault(_name, _value)
 # matplotlib warns where HOME can't be written, and then does without
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 if hasattr(sys.stdout, "reconfigure"):  # a letter that a terminal's encoding lacks ends no program

@@ -1,9 +1,11 @@
 """Device, precision, memory layout and processes of a run: decided here, applied by Fabric."""
 
+import ctypes
 import logging
 import multiprocessing
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from crackutils.protocol import Protocol
 # Fabric prints the precision at each set-up; the notebooks print it once themselves
 for package in ("lightning.fabric", "lightning.pytorch"):
     logging.getLogger(package).setLevel(logging.WARNING)
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's numbers for these options
 UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID" in os.environ
 
 
@@ -49,7 +52,7 @@ def decide(protocol: Protocol, device: str = "auto", devices: int = 1, strategy:
     """Device, precision and memory layout of a run.
 
     `device` is "cpu", "cuda" or "auto" (CUDA if PyTorch sees a GPU). If the protocol leaves
-    precision or layout to "auto", `fastest` chooses. Nothing is timed, so the same machine always
+    precision or layout to "auto", the fastest is taken. Nothing is timed, so a machine always
     decides the same. Raises `ValueError` if CUDA is asked for but not available, and if the
     processes can't share the run.
     """
@@ -60,36 +63,45 @@ def decide(protocol: Protocol, device: str = "auto", devices: int = 1, strategy:
                          "cpu), or install a driver that matches PyTorch's CUDA.")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision, memory_format = fastest(protocol, device)
-    if protocol.precision != "auto":
-        precision = protocol.precision
-    if protocol.memory_format != "auto":
-        memory_format = protocol.memory_format
+    precision, memory_format = protocol.precision, protocol.memory_format
+    if precision == "auto":
+        precision = fastest_precision(protocol, device)
+    if memory_format == "auto":
+        memory_format = fastest_layout(protocol, device, precision)
     hardware = Hardware(device, precision, memory_format, devices, strategy, num_nodes)
     check_processes(protocol, hardware)
     return hardware
 
 
-def fastest(protocol: Protocol, device: str) -> tuple[str, str]:
-    """The precision and memory layout that train fastest, as measured by `benchmarks/layouts.py`.
+def fastest_precision(protocol: Protocol, device: str) -> str:
+    """The precision in which this device trains fastest, as measured by `benchmarks/training.py`.
 
-    bfloat16 needs a device that computes in it; on a CPU the FPN also needs matrix units (AMX). In
-    bfloat16 channels last is faster, with one exception: on a CPU, for a U-Net of fewer than 16
-    filters with batch norm, whose backward pass is then several times slower.
+    bfloat16 needs a device that computes in it; on a CPU the FPN also needs matrix units (AMX).
     """
-    unet = protocol.architecture == "unet"
     if device == "cuda":
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return "bfloat16", "channels_last"
-        return "float32", "channels_first"
-    # every CPU computes in float32: used if this version of PyTorch reports no capabilities
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    matrix_units = capabilities.get("amx_bf16", False)
-    if not matrix_units and not (unet and capabilities.get("avx512_bf16", False)):
-        return "float32", "channels_first"
-    if unet and protocol.batch_norm and protocol.first_filters < 16:
-        return "bfloat16", "channels_first"
-    return "bfloat16", "channels_last"
+        computes = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # every CPU computes in float32: used if this version of PyTorch reports no capabilities
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        computes = capabilities.get("amx_bf16", False) or (
+            protocol.architecture == "unet" and capabilities.get("avx512_bf16", False))
+    return "bfloat16" if computes else "float32"
+
+
+def fastest_layout(protocol: Protocol, device: str, precision: str) -> str:
+    """The memory layout in which this device trains fastest, as measured like the precision.
+
+    On a GPU channels last needs bfloat16. On a CPU it needs oneDNN's convolutions, and in bfloat16
+    it is slower for a U-Net of fewer than 16 filters with batch norm, whose backward pass then
+    takes several times as long.
+    """
+    if device == "cuda":
+        last = precision == "bfloat16"
+    else:
+        narrow = (protocol.architecture == "unet" and protocol.batch_norm
+                  and protocol.first_filters < 16)
+        last = torch.backends.mkldnn.is_available() and not (precision == "bfloat16" and narrow)
+    return "channels_last" if last else "channels_first"
 
 
 def usable_cores() -> int:
@@ -125,8 +137,21 @@ def synchronises_batch_norm(protocol: Protocol) -> bool:
     return has_batch_norm and protocol.synchronised_batch_norm
 
 
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory that PyTorch frees, as far as it manages the memory.
+
+    Each step of a training needs the same memory again. If it was given back to the system, every
+    4 KiB of it cost a page fault, up to a tenth of the time of a step.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 2**25)  # the largest that glibc accepts
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
 def fabric_for(hardware: Hardware) -> Fabric:
     """Lightning Fabric for the decided device, precision and processes."""
+    keep_freed_memory()
     precision = "bf16-mixed" if hardware.precision == "bfloat16" else "32-true"
     # PyTorch starts a thread for each core of the machine, also where a container gets fewer
     torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))

@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from crackutils import device
 from crackutils.device import Hardware, decide
 from crackutils.protocol import preset
 
-FLOAT32 = Hardware("cpu", "float32", "channels_first")
+FLOAT32 = Hardware("cpu", "float32", "channels_last")
 CHANNELS_LAST = Hardware("cpu", "bfloat16", "channels_last")
 CHANNELS_FIRST = Hardware("cpu", "bfloat16", "channels_first")
 
@@ -42,6 +44,15 @@ def test_precision_and_layout_follow_network_and_cpu(monkeypatch, matrix_units, 
     assert decide(preset("smoke", "roads"), "cpu") == fpn
 
 
+def test_the_layout_is_that_of_the_precision_that_the_protocol_states(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    assert decide(tiny(first_filters=8, precision="float32"), "cpu") == FLOAT32
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    for precision in ("float32", "bfloat16"):
+        assert decide(tiny(first_filters=16, precision=precision), "cpu") == Hardware(
+            "cpu", precision, "channels_first")
+
+
 @pytest.mark.parametrize("architecture", ["unet", "fpn"])
 def test_a_cpu_computes_in_float32_where_pytorch_does_not_say_what_it_can(monkeypatch, recwarn,
                                                                           architecture):
@@ -51,6 +62,19 @@ def test_a_cpu_computes_in_float32_where_pytorch_does_not_say_what_it_can(monkey
     assert decide(protocol, "cpu") == FLOAT32 and not len(recwarn)
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)  # another processor
     assert decide(protocol, "cpu") == FLOAT32
+
+
+@pytest.mark.parametrize("given, expected", [({}, "PASSIVE 2000"),
+                                             ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE 2000")])
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(given, expected):
+    """PyTorch reads the variables when it is loaded, so the package sets them before that."""
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    script = ("import os, sys, crackutils; print('torch' in sys.modules, "
+              "os.environ['OMP_WAIT_POLICY'], os.environ['GOMP_SPINCOUNT'])")
+    done = subprocess.run([sys.executable, "-c", script], env=environment | given, check=True,
+                          capture_output=True, text=True)
+    assert done.stdout.strip() == f"False {expected}"
 
 
 def test_private_functions_of_pytorch_decide_nothing(monkeypatch):

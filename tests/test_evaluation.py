@@ -68,7 +68,7 @@ class FirstColumnIsWrong(nn.Module):
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 70), (20, 90), (7, 5)])
 def test_every_pixel_gets_the_prediction_of_its_own_place(size, monkeypatch):
-    monkeypatch.setattr(evaluation, "PIXELS_PER_PASS", 3 * 32 * 32)
+    monkeypatch.setattr(evaluation, "PIXELS_PER_PASS", {"cpu": 3 * 32 * 32})
     protocol, network, photograph = preset("smoke"), RedChannel(), sample(*size)
     prediction, = predicted(network, protocol, photograph)
     red = torch.from_numpy(photograph.image).float()[..., 0] / 255

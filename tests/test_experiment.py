@@ -32,7 +32,7 @@ def dataset(tmp_path_factory):
 
 def capable(monkeypatch, precision) -> None:
     """Let this machine be one whose fastest precision is this."""
-    monkeypatch.setattr(device, "fastest", lambda *_: (precision, "channels_first"))
+    monkeypatch.setattr(device, "fastest_precision", lambda *_: precision)
 
 
 def squares() -> Part:

@@ -51,7 +51,8 @@ def follow(folder, jobs: dict[str, list[dict]]) -> progress.Progress:
 
 def test_after_a_tenth_of_the_way_the_estimate_is_right_within_a_third(tmp_path, clock):
     """A real call's notebooks, two at a time on two cores, with the times that they took."""
-    stages = pd.read_csv(files.ROOT / "results" / "quick" / "stages.csv").set_index("stage")
+    stages = pd.read_csv(files.ROOT / "results" / "quick" / "stages.csv")
+    stages = stages[stages["precision"] == "float32"].set_index("stage")
     planned = plan.jobs(plan.settings({"runs": str(tmp_path)}, {}))
     jobs = {job.name: [run.as_dict() for run in job.trains] for job in planned.values()
             if job.name in stages.index}
@@ -102,6 +103,22 @@ def test_what_trainings_cost_is_taken_from_the_nearest_that_there_is(tmp_path):
     cost.look()
     assert cost.seconds(replace(large, seed=2).as_dict()) == pytest.approx(70)
     assert cost.seconds(small.as_dict()) == pytest.approx(3) and cost.memory == 512
+
+
+def test_on_a_cluster_the_time_left_follows_from_what_was_done(tmp_path, clock):
+    """All jobs are submitted at once, and wait: two of eight take 100 s, so six take 300 s."""
+    runs = [replace(preset("quick"), seed=seed).as_dict() for seed in range(8)]
+    jobs = {f"synthetic/04_train_cracks-mse-none-{seed}": [run] for seed, run in enumerate(runs)}
+    watch = progress.Progress(jobs, tmp_path, 100, cluster=True)
+    events = [event(LogEvent.JOB_INFO, name.split("/")[1]) for name in jobs]
+    watch.begin([SimpleNamespace(output=submitted.output) for submitted in events], None)
+    for submitted in events:
+        watch.handle(submitted)
+    clock[0] = 100
+    for run, submitted in list(zip(runs, events))[:2]:
+        record(tmp_path, run, 20)
+        watch.handle(event(LogEvent.JOB_FINISHED, submitted.jobid))
+    assert watch.left(100) == pytest.approx(300)
 
 
 def test_finished_runs_cost_nothing(tmp_path, clock, capsys):

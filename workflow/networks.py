@@ -9,12 +9,13 @@ from crackutils.papers.source import reading_source
 
 job = snakemake  # noqa: F821 (Snakemake provides it)
 
+
 def main() -> None:
     """Write Tables 1 and 4 to 7, which hold all trainings, with the network of each row."""
     given, tables = job.params.parameters, []
     for network in job.params.networks:
         source = reading_source(given["protocol"], "cracks", given["data"], given["runs"], "",
-                                given["seeds"], given["overrides"] | network)
+                                given.get("seeds", [0]), given.get("overrides", {}) | network)
         for number in (1, 4, 5, 6, 7):
             table = crack_tables.crack_table(number, source)
             tables.append(table.assign(table=number, **network))

@@ -38,6 +38,9 @@ NOTEBOOKS = {"01_data": "What do the networks see, and is it a real task?",
              "05_threshold_sweeps": "Tables 1 and 4 to 8: do weighted losses find fine cracks?",
              "07_drivable_area": "Paper B's IoU table: which loss, and for which IoU?",
              "08_figures": "The papers' figures, loss curves, precision–recall curves"}
+PRECISIONS = ("float32", "bfloat16")
+PEERS = {"pytorch channels_first": "PyTorch, channels first", "keras channels_last": "Keras 3",
+         "pytorch channels_last": "PyTorch, channels last"}
 MARKER = re.compile(r"<!-- (/?)([\w-]+) -->")
 
 
@@ -216,52 +219,72 @@ def camvid_pairs() -> str:
 
 
 def notebook_minutes() -> str:
-    """The notebooks with the minutes they took in `make reproduce` on two cores."""
+    """The notebooks with the minutes they took in `make reproduce`, in both precisions."""
     stages = pd.read_csv(RESULTS / "quick" / "stages.csv")
-    stages["ended"] = stages["begun"] + stages["seconds"]
+    [processor], [cores] = stages["processor"].unique(), stages["cores"].unique()
     rows = []
     for name, title in NOTEBOOKS.items():
         executions = stages[stages["stage"].str.startswith(name)]
-        minutes = (executions["ended"].max() - executions["begun"].min()) / 60
-        count = f" (all {len(executions)} executions)" if len(executions) > 1 else ""
-        shown = "–" if executions.empty else f"{minutes:.1f}{count}"
-        rows.append([f"[`{name}`](notebooks/{name}.ipynb)", title, shown])
-    total = stages["ended"].max() / 60
-    rows.append(["`make reproduce`", "all of it, after set-up", f"{total:.0f}"])
-    return markdown(["notebook", "question", "minutes"], "llr", rows)
+        count = len(executions[executions["precision"] == "float32"])
+        title += f" ({count} executions)" if count > 1 else ""
+        rows.append([f"[`{name}`](notebooks/{name}.ipynb)", title,
+                     *(minutes(executions, name) for name in PRECISIONS)])
+    ended = stages.assign(seconds=stages["begun"] + stages["seconds"]).groupby("precision")
+    last = ended.apply(lambda call: call.nlargest(1, "seconds")).reset_index("precision")
+    rows.append(["`make reproduce`", "all of it, two notebooks at a time",
+                 *(minutes(last, name) for name in PRECISIONS)])
+    table = markdown(["notebook", "question", *(f"minutes, {name}" for name in PRECISIONS)],
+                     "llrr", rows)
+    return "\n".join([
+        table, "", f"Minutes of `make reproduce`, after set-up, on {cores} cores of {processor}. A "
+        "processor without bfloat16 units computes in float32; an older or busy one takes longer."
+    ])
+
+
+def minutes(stages: pd.DataFrame, precision: str) -> str:
+    """The minutes of some executions together."""
+    executed = stages[stages["precision"] == precision]
+    return "–" if executed.empty else f"{executed['seconds'].sum() / 60:.1f}"
 
 
 def speed() -> str:
     """What `make benchmark` measured: training and counting beside other implementations, and the
     same runs in both precisions."""
     table = pd.read_csv(BENCHMARKS / "training.csv")
-    ours = table[table["implementation"] == "crackutils"]
     rows = []
-    for (model, filters), network in table.fillna({"first_filters": 0}).groupby(
-            ["model", "first_filters"], sort=False):
-        rates = {row["implementation"]: f"{row['images_per_second']:.1f} ({row['slowest']:.1f}–"
-                 f"{row['fastest']:.1f})" for row in network.to_dict("records")}
-        [own] = network[network["implementation"] == "crackutils"].to_dict("records")
-        ratios = [f"{own[name]:.2f} ×" for name in ("ratio_to_plain_pytorch", "ratio_to_keras")
-                  if not pd.isna(own[name])]
-        name = f"U-Net, {filters:.0f} first filters" if model == "unet" else "FPN-ResNet-50"
-        rows.append([name, rates["crackutils"], rates["plain_pytorch"], rates.get("keras", "–"),
-                     ", ".join(ratios)])
-    shown = markdown(["network", "crackutils", "plain PyTorch", "Keras 3", "times PyTorch, Keras"],
-                     "lrrrr", rows)
+    for _, group in table.fillna({"first_filters": 0}).groupby(
+            ["model", "first_filters", "precision"], sort=False):
+        [own] = group[group["implementation"] == "crackutils"].to_dict("records")
+        [peer] = group[own["best_peer"] == group["implementation"] + " " + group["memory_format"]
+                       ].to_dict("records")
+        name = f"U-Net, {own['first_filters']:.0f} first filters"
+        if own["model"] == "fpn":
+            name = "FPN-ResNet-50"
+        rows.append([name, own["precision"], with_range(own),
+                     f"{with_range(peer)} {PEERS[own['best_peer']]}",
+                     f"{own['ratio_to_best_peer']:.2f}", f"{own['busy_share']:.0%}",
+                     f"{peer['busy_share']:.0%}", f"{own['busy_ratio_to_best_peer']:.2f}"])
+    shown = markdown(["network", "precision", "crackutils", "best of the others", "ratio",
+                      "share left, crackutils", "share left, the other", "ratio beside"],
+                     "llrrrrrr", rows)
     [turns], [cores], [processor] = (table[name].unique() for name in ("turns", "cores",
                                                                        "processor"))
-    [share] = ours.loc[ours["first_filters"] == 16, "share_of_product_rate"]
     counting = pd.read_csv(BENCHMARKS / "thresholds.csv").set_index("implementation")
     [thresholds] = counting["thresholds"].unique()
     faster = counting["times_as_fast_is_crackutils"]
     return "\n".join([
         shown, "", f"Images a second in training, median (slowest–fastest of {turns} turns), on "
-        f"{cores} cores of {processor}. With 16 filters that is {share:.0%} of the rate of a "
-        f"large bfloat16 matrix product there. Counting {thresholds} thresholds is "
+        f"{cores} cores of {processor}. *Share left* is the speed beside a process that keeps one "
+        "core busy, as a share of the speed on an idle machine; *ratio beside* compares the two "
+        f"implementations there. Counting {thresholds} thresholds is "
         f"{faster['torchmetrics']:.0f} times as fast as torchmetrics' binned curve and "
         f"{faster['plain_loop']:.0f} times as fast as a plain loop, with equal counts.", "",
         precisions()])
+
+
+def with_range(row: dict) -> str:
+    """The median speed of a row of `training.csv`, and the slowest and fastest."""
+    return f"{row['images_per_second']:.1f} ({row['slowest']:.1f}–{row['fastest']:.1f})"
 
 
 def precisions() -> str:

@@ -89,12 +89,15 @@ class Progress(logging.Handler):
     """Prints a line for each notebook that has ended and, between them, for new records.
 
     `plan` has, for each job of the plan, the protocols of its runs as dictionaries; `jobs` is what
-    of it is executed in this call. `slots` is how many jobs run at a time, as far as is known.
+    of it is executed in this call. `slots` is how many jobs run at a time, as far as is known. On a
+    cluster nobody knows: jobs wait in its queue, and the time that is left follows from what was
+    done since the call began.
     """
 
-    def __init__(self, plan: dict[str, list[dict]], folder: Path, slots: int):
+    def __init__(self, plan: dict[str, list[dict]], folder: Path, slots: int,
+                 cluster: bool = False):
         super().__init__()
-        self.plan, self.cost, self.slots = plan, Cost(folder), slots
+        self.plan, self.cost, self.slots, self.cluster = plan, Cost(folder), slots, cluster
         self.jobs, self.running, self.names = {}, {}, {}
         self.times, self.notebook_seconds = [], []
         self.interrupted = 0  # the number of the signal
@@ -114,8 +117,9 @@ class Progress(logging.Handler):
         basis = f"as {len(self.before)} finished trainings took" if self.before \
             else "a guess until a training has ended"
         memory = f"; {self.cost.memory / 1024:.1f} GiB of memory each" if self.before else ""
+        at_a_time = f"at most {self.slots}" if self.cluster else self.slots
         print(f"{len(self.jobs)} notebooks with {self.trainings} trainings to do: "
-              f"{about(self.left(self.begun))} with {self.slots} at a time, {basis}{memory}",
+              f"{about(self.left(self.begun))} with {at_a_time} at a time, {basis}{memory}",
               flush=True)
         if Quietness.RULES in (quiet or ()):
             for handler in logger.handlers:
@@ -171,6 +175,8 @@ class Progress(logging.Handler):
 
     def left(self, now: float) -> float:
         """An estimate of the seconds that are left."""
+        if self.cluster and self.times:
+            return self.left_on_cluster(now)
         own = self.notebook_seconds or [NOTEBOOK_SECONDS]
         ended, left = {name for name, *_ in self.times}, [0.0]
         for name in self.jobs.keys() - ended:
@@ -181,6 +187,18 @@ class Progress(logging.Handler):
                 expected -= now - self.running[name] - self.trained(name)
             left.append(max(expected, 0.0))
         return max(sum(left) / self.slots, *left)
+
+    def left_on_cluster(self, now: float) -> float:
+        """The same from the work that was done since the call began, jobs of one kind alike."""
+        ended, done, open_work = {name for name, *_ in self.times}, 0.0, 0.0
+        for name, protocols in self.jobs.items():
+            work = {key(protocol): self.cost.seconds(protocol) for protocol in protocols
+                    if key(protocol) not in self.before}
+            finished = sum(seconds for run, seconds in work.items() if run in self.cost.finished)
+            own = NOTEBOOK_SECONDS if name in ended else 0.0
+            done += finished + own
+            open_work += sum(work.values()) - finished + NOTEBOOK_SECONDS - own
+        return open_work * (now - self.begun) / done
 
     def conclude(self, report: Path) -> None:
         """Write when each notebook began and how long it took, and say how long all took."""
@@ -226,7 +244,10 @@ class Progress(logging.Handler):
             subprocess.run([sys.executable, "-m", "snakemake", *words], check=False, cwd=folder,
                            env=os.environ | {"FAILED_JOBS": json.dumps(before + new)})
         for name, job in jobs.items():
-            log = Path(job.log[0] if job.log else job.output[0]).resolve()
+            if not job.log:
+                print(f"{Path(name).name} failed: its error stands above", file=sys.stderr)
+                continue
+            log = Path(job.log[0]).resolve()
             text = log.read_text(errors="replace") if log.is_file() else ""
             last = ([""] + [line for line in text.split("\n") if line.strip()])[-1]
             print(f"{Path(name).name} failed: {printable(last)}\n  log: {printable(str(log))}",

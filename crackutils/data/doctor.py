@@ -106,11 +106,13 @@ class PairFacts:
     video: int = -1  # the same for the frames of one video
 
 
-def examine(folder: str | Path, protocol: Protocol | None = None) -> list[Finding]:
+def examine(folder: str | Path, protocol: Protocol | None = None,
+            overlaps: bool = True) -> list[Finding]:
     """The findings of a data folder, errors first; the folder is not changed.
 
     `protocol` (default: paper A's) gives the task, the layout if one was chosen, and the level from
-    which a grey mask is positive.
+    which a grey mask is positive. Without `overlaps`, pictures are not compared for views of the
+    same place, which takes most of the time.
     """
     protocol, folder = protocol or preset("paper"), resolve(folder)
     try:
@@ -122,7 +124,7 @@ def examine(folder: str | Path, protocol: Protocol | None = None) -> list[Findin
         return [Finding("error", "folder", (), str(error).rstrip("."), "Nothing can be read.",
                         "Correct this first, then examine the folder again.")]
     jobs = [(part, files) for part, members in parts.items() for files in members]
-    with_overlaps = protocol.task == "cracks" and len(jobs) <= SEARCH_OVERLAPS_UP_TO
+    with_overlaps = overlaps and protocol.task == "cracks" and len(jobs) <= SEARCH_OVERLAPS_UP_TO
     inspected = decode_in_order(jobs, lambda job: inspect(*job, layout, protocol, with_overlaps),
                                 lambda job: memory_of(job[1]))
     facts = list(tqdm(inspected, "examining", len(jobs), unit="pair", file=sys.stdout,
@@ -137,7 +139,7 @@ def examine(folder: str | Path, protocol: Protocol | None = None) -> list[Findin
         findings.append(Finding("error", "masks", unclear, sentence.rstrip("."), "", ""))
     for check in CHECKS[protocol.task]:
         findings += check(readable)
-    if protocol.task == "cracks" and not with_overlaps:
+    if overlaps and protocol.task == "cracks" and not with_overlaps:
         findings.append(Finding(
             "note", "overlaps", (), "overlapping photographs were not looked for: there are more "
             f"than {SEARCH_OVERLAPS_UP_TO:,} pairs", "",

@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 
 from crackutils import metrics
-from crackutils.papers import bootstrap
+from crackutils.evaluation import WIDTH_EDGES
+from crackutils.losses import label
+from crackutils.papers import bootstrap, published
 from crackutils.papers.crack_tables import seeds_used, width_labels
 from crackutils.papers.source import Counts, Source, warn_of_mixed_environments
 
@@ -125,8 +127,6 @@ def recall_table(source: Source, precision: float | None, part: str = "test", to
 
 def strata_names() -> list[str]:
     """The names of the strata of `Found`."""
-    from crackutils.evaluation import WIDTH_EDGES
-
     return ["all", *width_labels(WIDTH_EDGES)]
 
 
@@ -162,3 +162,55 @@ def recall_draws(runs: list[Found], stratum: int) -> np.ndarray:
     draws = [metrics.ratio(weights @ run.found[:, stratum], weights @ run.present[:, stratum])
              for run in runs]
     return bootstrap.draws_over_seeds(np.stack(draws))
+
+
+def answer(table: pd.DataFrame, stratum: str = "1-2 px") -> list[str]:
+    """A `recall_table` in sentences: which losses find more of a stratum than MSE, and which less.
+
+    A difference counts if its corrected interval does not contain 0.
+    """
+    rows = table[table["stratum"] == stratum] if len(table) else table
+    if not len(rows) or "difference" not in rows or rows["difference_low"].isna().all():
+        return ["no answer: differences to MSE need two seeds of MSE and of another loss."]
+    compared = rows.dropna(subset="difference_low").sort_values("difference", ascending=False)
+    groups = {"more": compared[compared["difference_low"] > 0],
+              "fewer": compared[compared["difference_high"] < 0]}
+    sentences = []
+    for direction, group in groups.items():
+        names = ", ".join(f"{label(row.loss, row.weight)} ({row.difference:+.3f})"
+                          for row in group.itertuples())
+        sentences.append(f"{len(group)} of {len(compared)} losses find {direction} of the cracks "
+                         f"{stratum.replace('-', ' to ')} wide than MSE"
+                         f"{': ' + names if names else ''}.")
+    rest = compared.drop(pd.concat(groups.values()).index)
+    if len(rest):
+        names = ", ".join(label(row.loss, row.weight) for row in rest.itertuples())
+        sentences.append(f"Not distinguishable from MSE: {names}; differences below "
+                         f"{rest['smallest_detectable'].max():.3f} can't be seen.")
+    return sentences
+
+
+def reliability(counts: Counts, loss: str, weight, part: str = "test") -> pd.DataFrame:
+    """How often the pixels with a prediction are cracks: a row for each bin between thresholds.
+
+    `prediction` is the middle of the bin, `posterior` the crack probability at which the loss is
+    lowest for that prediction (`published.posterior`), `observed` the share of cracks among the
+    bin's `pixels`. A network that has learned the probabilities, and only them, has
+    `observed` = `posterior`. Pixels below the first threshold are left out.
+    """
+    total = metrics.pooled(counts, part)
+    positives = total["true_positives"]
+    claimed = positives + total["false_positives"]
+    limits = np.append(counts["thresholds"], 1.0)
+    table = pd.DataFrame({"prediction": (limits[:-1] + limits[1:]) / 2,
+                          "pixels": -np.diff(claimed, append=0),
+                          "cracks": -np.diff(positives, append=0)})
+    table["posterior"] = published.posterior(loss, table["prediction"].to_numpy(), weight)
+    table["observed"] = metrics.ratio(table["cracks"], table["pixels"])
+    return table
+
+
+def calibration_error(table: pd.DataFrame, column: str) -> float:
+    """The mean distance between a column of `reliability` and what was observed, over pixels."""
+    distance = (table[column] - table["observed"]).abs()
+    return float((distance * table["pixels"]).sum() / table["pixels"].sum())
