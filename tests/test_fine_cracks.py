@@ -7,7 +7,7 @@ import torch
 
 from crackutils import records
 from crackutils.evaluation import DETAIL_THRESHOLDS, THRESHOLDS, TOLERANCES, WIDTH_EDGES
-from crackutils.papers import bootstrap, fine_cracks
+from crackutils.papers import bootstrap, fine_cracks, fine_figures
 from crackutils.papers.source import Source
 from crackutils.protocol import preset
 
@@ -114,3 +114,58 @@ def test_intervals_of_several_comparisons_are_wider():
     low, high = bootstrap.interval(draws, comparisons=12)
     # the middle 1 - .05 / 12 of a normal distribution: 2.865 deviations
     assert (low, high) == pytest.approx((-2.865, 2.865), abs=0.12)
+
+
+def test_a_network_that_predicts_nothing_has_no_precision():
+    counts = counts_of(0.5, 0)
+    for part in ("validation", "test"):
+        for name in ("true_positives", "false_positives", "true_positives_by_width"):
+            counts[f"{part}_{name}"][..., 50:] = 0
+    found = fine_cracks.found_at_precision(counts, "test", 0.99)
+    assert np.isnan(fine_cracks.precisions(counts, "test")[50:]).all()
+    assert found is None or found.threshold < THRESHOLDS[50]
+
+
+def test_the_answer_names_what_differs_from_mse_and_what_does_not():
+    rows = [("mse", None, np.nan, np.nan, np.nan), ("dice", None, 0.3, 0.1, 0.5),
+            ("relu", 0.97, 0.05, -0.1, 0.2), ("focal", 2.0, -0.2, -0.3, -0.1)]
+    table = pd.DataFrame(rows, columns=["loss", "weight", "difference", "difference_low",
+                                        "difference_high"]).assign(stratum="1-2 px")
+    table["smallest_detectable"] = (table["difference_high"] - table["difference_low"]) / 2
+    assert fine_cracks.answer(table) == [
+        "1 of 3 losses find more of the cracks 1 to 2 px wide than MSE: Dice (+0.300).",
+        "1 of 3 losses find fewer of the cracks 1 to 2 px wide than MSE: Focal γ = 2 (-0.200).",
+        "Not distinguishable from MSE: ReLU 0.97; differences below 0.150 can't be seen."]
+    for without in (table.iloc[:1], table.iloc[:0]):
+        [sentence] = fine_cracks.answer(without)
+        assert sentence.startswith("no answer: differences to MSE need two seeds")
+
+
+@pytest.mark.parametrize("loss, weight, ratio", [("mse", None, 1), ("balanced_step", 0.5, 3)])
+def test_a_weighted_loss_is_calibrated_once_its_predictions_are_mapped_back(loss, weight, ratio):
+    """Of a million pixels, those with posterior q have the prediction k q / (k q + 1 - q)."""
+    q = np.random.default_rng(0).beta(0.3, 2, 1_000_000)
+    cracks = np.random.default_rng(1).random(len(q)) < q
+    prediction = ratio * q / (ratio * q + 1 - q)
+    claimed = prediction[:, None] >= THRESHOLDS[None, ::10]
+    counts = {"thresholds": THRESHOLDS[::10], "test_pixels": np.array([len(q)]),
+              "test_true_positives": claimed[cracks].sum(axis=0)[None],
+              "test_false_positives": claimed[~cracks].sum(axis=0)[None],
+              "test_false_negatives": np.zeros((1, len(THRESHOLDS[::10])), int)}
+    table = fine_cracks.reliability(counts, loss, weight)
+    assert table["pixels"].sum() == claimed[:, 0].sum()
+    assert fine_cracks.calibration_error(table, "posterior") < 0.02
+    error = fine_cracks.calibration_error(table, "prediction")
+    assert error > 0.1 if ratio > 1 else error < 0.02
+
+
+def test_the_figure_has_a_panel_for_each_table_and_a_row_for_each_loss(tmp_path):
+    runs = {("mse", None): 0.2, ("relu", 0.97): 0.9}
+    table = fine_cracks.recall_table(source_with(tmp_path, runs), 0.7, settings=tuple(runs))
+    figure = fine_figures.recall_figure({"one": table, "two": table.iloc[:0]})
+    one, two = figure.axes
+    assert [tick.get_text() for tick in one.get_yticklabels()] == ["MSE", "ReLU 0.97"]
+    assert two.texts[0].get_text() == "not run"
+    dots = [line for line in one.lines if line.get_marker() == "o"]
+    expected = table[table["stratum"] == "1-2 px"]["recall"].tolist()
+    assert [line.get_xdata()[0] for line in dots] == pytest.approx(expected)

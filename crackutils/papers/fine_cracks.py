@@ -16,7 +16,7 @@ from crackutils import metrics
 from crackutils.evaluation import WIDTH_EDGES
 from crackutils.losses import label
 from crackutils.papers import bootstrap, published
-from crackutils.papers.crack_tables import seeds_used, width_labels
+from crackutils.papers.crack_tables import none_if_missing, seeds_used, width_labels
 from crackutils.papers.source import Counts, Source, warn_of_mixed_environments
 
 # the losses whose recall of fine cracks is compared first, and those that follow; weighted BCE has
@@ -48,7 +48,8 @@ def precisions(counts: Counts, part: str, tolerance: int = 0) -> np.ndarray:
     """The pooled precision of a part at every threshold.
 
     With a tolerance, a predicted pixel is right if it lies at most that many pixels from a crack.
-    The precision is then given at the fewer `detail_thresholds` only.
+    The precision is then given at the fewer `detail_thresholds` only. NaN where no pixel is
+    predicted.
     """
     total = metrics.pooled(counts, part)
     right, claimed = total["true_positives"], total["true_positives"] + total["false_positives"]
@@ -56,7 +57,7 @@ def precisions(counts: Counts, part: str, tolerance: int = 0) -> np.ndarray:
         right = counts[f"{part}_claimed_near"].astype(np.int64).sum(axis=0)
         right = right[counts["tolerances"].tolist().index(tolerance)]
         claimed = claimed[np.isin(counts["thresholds"], counts["detail_thresholds"])]
-    return metrics.ratio(right, claimed)
+    return np.where(claimed > 0, metrics.ratio(right, claimed), np.nan)
 
 
 def found_at_precision(counts: Counts, part: str, precision: float | None, tolerance: int = 0,
@@ -164,6 +165,11 @@ def recall_draws(runs: list[Found], stratum: int) -> np.ndarray:
     return bootstrap.draws_over_seeds(np.stack(draws))
 
 
+def name_of(row: dict) -> str:
+    """The loss of a row with its weight, for readers."""
+    return label(row["loss"], none_if_missing(row["weight"]))
+
+
 def answer(table: pd.DataFrame, stratum: str = "1-2 px") -> list[str]:
     """A `recall_table` in sentences: which losses find more of a stratum than MSE, and which less.
 
@@ -177,14 +183,14 @@ def answer(table: pd.DataFrame, stratum: str = "1-2 px") -> list[str]:
               "fewer": compared[compared["difference_high"] < 0]}
     sentences = []
     for direction, group in groups.items():
-        names = ", ".join(f"{label(row.loss, row.weight)} ({row.difference:+.3f})"
-                          for row in group.itertuples())
+        names = ", ".join(f"{name_of(row)} ({row['difference']:+.3f})"
+                          for row in group.to_dict("records"))
         sentences.append(f"{len(group)} of {len(compared)} losses find {direction} of the cracks "
                          f"{stratum.replace('-', ' to ')} wide than MSE"
                          f"{': ' + names if names else ''}.")
     rest = compared.drop(pd.concat(groups.values()).index)
     if len(rest):
-        names = ", ".join(label(row.loss, row.weight) for row in rest.itertuples())
+        names = ", ".join(name_of(row) for row in rest.to_dict("records"))
         sentences.append(f"Not distinguishable from MSE: {names}; differences below "
                          f"{rest['smallest_detectable'].max():.3f} can't be seen.")
     return sentences
