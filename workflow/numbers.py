@@ -295,7 +295,7 @@ def speed() -> str:
                      f"{own['ratio_to_best_peer']:.2f}", f"{own['busy_share']:.0%}",
                      f"{peer['busy_share']:.0%}", f"{own['busy_ratio_to_best_peer']:.2f}"])
     shown = markdown(["network", "precision", "crackutils", "best of the others", "ratio",
-                      "share left, crackutils", "share left, the other", "ratio beside"],
+                      "kept, crackutils", "kept, the other", "ratio, busy"],
                      "llrrrrrr", rows)
     [turns], [cores], [processor] = (table[name].unique() for name in ("turns", "cores",
                                                                        "processor"))
@@ -304,9 +304,9 @@ def speed() -> str:
     faster = counting["times_as_fast_is_crackutils"]
     return "\n".join([
         shown, "", f"Images a second in training, median (slowest–fastest of {turns} turns), on "
-        f"{cores} cores of {processor}. *Share left* is the speed beside a process that keeps one "
-        "core busy, as a share of the speed on an idle machine; *ratio beside* compares the two "
-        f"implementations there. Counting {thresholds} thresholds is "
+        f"{cores} cores of {processor}. *Kept* is the speed beside a process that keeps one core "
+        "busy, as a share of the speed on an idle machine; *ratio, busy* compares crackutils with "
+        f"the fastest of the others there. Counting {thresholds} thresholds is "
         f"{faster['torchmetrics']:.0f} times as fast as torchmetrics' binned curve and "
         f"{faster['plain_loop']:.0f} times as fast as a plain loop, with equal counts.", "",
         precisions()])
