@@ -26,7 +26,7 @@ from crackutils.data.picture_cache import Part
 from crackutils.protocol import Protocol
 from crackutils.training import train
 
-Ask = Callable[[], tuple[int, int]]  # answers with the seconds since the last call; next steps
+Ask = Callable[[], tuple[int, int]]  # reports that the last steps are done; the next: first, number
 
 
 def train_in_pytorch(protocol: Protocol, part: Part, ask: Ask) -> None:
@@ -92,6 +92,7 @@ def main() -> None:
     os.dup2(2, 1)  # progress bars must not come between the answers
 
     def ask() -> tuple[int, int]:
+        """Answer with the seconds since the last steps were given, and wait for the next."""
         nonlocal begun
         if begun is not None:
             print(json.dumps(time.perf_counter() - begun), file=answers, flush=True)

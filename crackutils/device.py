@@ -92,8 +92,7 @@ def fastest_layout(protocol: Protocol, device: str, precision: str) -> str:
     """The memory layout in which this device trains fastest, as measured like the precision.
 
     On a GPU channels last needs bfloat16. On a CPU it needs oneDNN's convolutions, and in bfloat16
-    it is slower for a U-Net of fewer than 16 filters with batch norm, whose backward pass then
-    takes several times as long.
+    it is the slower layout for a U-Net of fewer than 16 filters with batch norm.
     """
     if device == "cuda":
         last = precision == "bfloat16"
@@ -140,8 +139,8 @@ def synchronises_batch_norm(protocol: Protocol) -> bool:
 def keep_freed_memory() -> None:
     """Let glibc keep the memory that PyTorch frees, as far as it manages the memory.
 
-    Each step of a training needs the same memory again. If it was given back to the system, every
-    4 KiB of it cost a page fault, up to a tenth of the time of a step.
+    Each step of a training needs the same memory again. If it were given back to the system, every
+    4 KiB of it would cost a page fault: about a tenth of a step's time for a small U-Net.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

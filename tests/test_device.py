@@ -1,5 +1,6 @@
 """Where a run computes, in which precision and layout, and in how many processes."""
 
+import ctypes
 import io
 import os
 import subprocess
@@ -62,6 +63,30 @@ def test_a_cpu_computes_in_float32_where_pytorch_does_not_say_what_it_can(monkey
     assert decide(protocol, "cpu") == FLOAT32 and not len(recwarn)
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)  # another processor
     assert decide(protocol, "cpu") == FLOAT32
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"),
+                    reason="needs glibc")
+def test_freed_memory_is_kept():
+    """The second time that memory is taken and filled, it costs hardly a page fault."""
+    script = """
+import resource, sys, torch
+from crackutils import device
+if sys.argv[1] == "kept":
+    device.keep_freed_memory()
+def work():
+    for _ in range(3):
+        tensors = [torch.ones(1_000_000 * count) for count in (1, 2, 4, 3)]
+before = [work(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt][1]
+work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = {}
+    for way in ("kept", "given back"):
+        done = subprocess.run([sys.executable, "-c", script, way], check=True, text=True,
+                              capture_output=True)
+        faults[way] = int(done.stdout)
+    assert faults["kept"] < 500 < 5_000 < faults["given back"], faults
 
 
 @pytest.mark.parametrize("given, expected", [({}, "PASSIVE 2000"),

@@ -135,7 +135,8 @@ def test_the_answer_names_what_differs_from_mse_and_what_does_not():
     assert fine_cracks.answer(table) == [
         "1 of 3 losses find more of the cracks 1 to 2 px wide than MSE: Dice (+0.300).",
         "1 of 3 losses find fewer of the cracks 1 to 2 px wide than MSE: Focal γ = 2 (-0.200).",
-        "Not distinguishable from MSE: ReLU 0.97; differences below 0.150 can't be seen."]
+        "Not distinguishable from MSE, in brackets the smallest difference that could have been: "
+        "ReLU 0.97 (0.150)."]
     for without in (table.iloc[:1], table.iloc[:0]):
         [sentence] = fine_cracks.answer(without)
         assert sentence.startswith("no answer: differences to MSE need two seeds")

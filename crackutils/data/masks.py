@@ -166,7 +166,8 @@ def is_value(path: Path, values: Values, wanted: int | tuple, field: str) -> np.
     if values.kind == "colour":
         raise MaskValuesError(f"{path} holds colours, and {field}: {wanted} is a number.")
     if 0 < wanted <= noise:
-        raise MaskValuesError(f"{path} is a JPEG, in which {field}: {wanted} can't be told from 0.")
+        raise MaskValuesError(f"{path} is a JPEG, in which {field}: {wanted} can't be "
+                              "distinguished from 0.")
     return np.abs(values.array.astype(np.int32) - wanted) <= noise
 
 

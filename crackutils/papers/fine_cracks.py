@@ -190,9 +190,10 @@ def answer(table: pd.DataFrame, stratum: str = "1-2 px") -> list[str]:
                          f"{': ' + names if names else ''}.")
     rest = compared.drop(pd.concat(groups.values()).index)
     if len(rest):
-        names = ", ".join(name_of(row) for row in rest.to_dict("records"))
-        sentences.append(f"Not distinguishable from MSE: {names}; differences below "
-                         f"{rest['smallest_detectable'].max():.3f} can't be seen.")
+        names = ", ".join(f"{name_of(row)} ({row['smallest_detectable']:.3f})"
+                          for row in rest.to_dict("records"))
+        sentences.append("Not distinguishable from MSE, in brackets the smallest difference that "
+                         f"could have been: {names}.")
     return sentences
 
 
