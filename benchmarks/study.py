@@ -1,8 +1,9 @@
 """Train the networks of a study: python benchmarks/study.py cracks --data FOLDER [--device cuda]
 
 `cracks` trains the losses whose recall of fine cracks is compared, each with every seed, the most
-important losses first. Each network is also counted on the folders that `--unseen` names. `roads`
-trains paper B's losses with every seed, then the added losses and the other values of the choices
+important losses first. Each network is also counted on the folders that `--unseen` names. `choices`
+trains the squared error once more for each choice that paper A leaves open, with the protocol
+`quick`. `roads` trains paper B's losses with every seed, then the added losses and the other values of the choices
 that the paper leaves open, with one seed each.
 
 A run that has its record is not trained again, and one that was cut short is resumed: where time on
@@ -34,6 +35,12 @@ def crack_runs(protocol: Protocol, seeds: list[int]) -> list[Protocol]:
             for loss, weight in block]
 
 
+def choice_runs(protocol: Protocol, seeds: list[int]) -> list[Protocol]:
+    """The squared error as the protocol has it, then with one open choice made otherwise."""
+    return [replace(protocol.with_run("mse", None, seed), **fields) for seed in seeds
+            for fields in ({}, *fine_cracks.OPEN_CHOICES.values())]
+
+
 def road_runs(protocol: Protocol, seeds: list[int]) -> list[Protocol]:
     """Every run, the most important first."""
     rows = road_tables.paper_rows(protocol)
@@ -49,7 +56,7 @@ def arguments() -> argparse.Namespace:
     """The command line, parsed."""
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=("cracks", "roads"))
+    parser.add_argument("task", choices=("cracks", "choices", "roads"))
     parser.add_argument("--data", default="synthetic", help="synthetic (default), or a folder")
     parser.add_argument("--unseen", nargs="*", default=[], metavar="FOLDER",
                         help="folders on all of whose pictures each network is counted too")
@@ -69,15 +76,14 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     given, begun = arguments(), time.monotonic()
     fields = yaml.safe_load(given.overrides)
-    protocol = with_available_weights(preset_of_runs(given.protocol, given.task, fields))
+    task = "roads" if given.task == "roads" else "cracks"
+    protocol = with_available_weights(preset_of_runs(given.protocol, task, fields))
     root = files.resolve(given.runs, "runs")
     dataset = datasets.load(given.data, protocol, root)
     unseen = {Path(folder).name: datasets.load_undivided(folder, protocol, root)
               for folder in given.unseen}
-    if given.task == "roads":
-        runs = road_runs(protocol, given.seeds)
-    else:
-        runs = crack_runs(protocol, given.seeds)
+    runs_of = {"cracks": crack_runs, "choices": choice_runs, "roads": road_runs}[given.task]
+    runs = runs_of(protocol, given.seeds)
     part, parts = map(int, given.part.split("/"))
     remaining = []
     for run in runs[part - 1::parts]:

@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -65,8 +66,15 @@ def test_a_cpu_computes_in_float32_where_pytorch_does_not_say_what_it_can(monkey
     assert decide(protocol, "cpu") == FLOAT32
 
 
+def pages_are_huge() -> bool:
+    """Whether Linux gives every large allocation pages of 2 MiB, so that faults are rare anyway."""
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return setting.exists() and "[always]" in setting.read_text()
+
+
 @pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"),
                     reason="needs glibc")
+@pytest.mark.skipif(pages_are_huge(), reason="page faults are rare where pages are huge")
 def test_freed_memory_is_kept():
     """The second time that memory is taken and filled, it costs hardly a page fault."""
     script = """
@@ -86,7 +94,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         done = subprocess.run([sys.executable, "-c", script, way], check=True, text=True,
                               capture_output=True)
         faults[way] = int(done.stdout)
-    assert faults["kept"] < 500 < 5_000 < faults["given back"], faults
+    assert 10 * faults["kept"] < faults["given back"], faults
 
 
 @pytest.mark.parametrize("given, expected", [({}, "PASSIVE 2000"),

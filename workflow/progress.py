@@ -8,6 +8,7 @@ networks of the architecture, and until there is one of those, by `GUESSED`.
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from crackutils.records import COMPLETE, CONFIG, FORMAT, read_json
 # seconds of a training for a pixel of one image in one step, with one core of a server's processor
 GUESSED = {"unet": 5e-6, "fpn": 1e-5}
 NOTEBOOK_SECONDS = 15  # a notebook's own time, until one has ended
+FULL_DISK = 2**20  # bytes that are left when a disk is called full
 LOOK_EVERY = 20  # seconds between two looks for new records
 RUN = ("loss", "weight", "seed")
 
@@ -252,6 +254,9 @@ class Progress(logging.Handler):
             last = ([""] + [line for line in text.split("\n") if line.strip()])[-1]
             print(f"{Path(name).name} failed: {printable(last)}\n  log: {printable(str(log))}",
                   file=sys.stderr)
+        if shutil.disk_usage(self.cost.folder).free < FULL_DISK:
+            print(f"No space left on the disk of {self.cost.folder}, and logs may be cut short: "
+                  "make room, then the same command resumes the work.", file=sys.stderr)
 
 
 def name_of(output: list[str]) -> str:

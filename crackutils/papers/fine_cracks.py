@@ -27,6 +27,21 @@ OTHER_SETTINGS = (("squared_balanced_step", 0.5), ("step", 0.69), ("step", 0.73)
                   ("weighted_bce", 10.8), ("bce_dice", (1.0, 1.0)), ("tversky", (0.3, 0.7)),
                   ("focal", 2.0), ("dice_cldice", 0.5))
 SETTINGS = FIRST_SETTINGS + OTHER_SETTINGS
+# what paper A leaves open, each as the fields of the protocol `quick` that change
+OPEN_CHOICES = {
+    "5 levels": {"levels": 5},
+    "7x7 kernels": {"kernel": 7},
+    "5 levels and 7x7 kernels": {"levels": 5, "kernel": 7},
+    "twice the filters": {"first_filters": 16},
+    "bottleneck of 32 filters": {"widest": 32},
+    "no batch norm": {"batch_norm": False},
+    "bilinear up-sampling": {"upsampling": "bilinear"},
+    "linear output, clipped": {"output": "clipped"},
+    "constant learning rate": {"schedule": "constant"},
+    "learning rate 0.001": {"learning_rate": 1e-3},
+    "flipped tiles": {"augmentation": "flips"},
+    "flips, rotation, brightness": {"augmentation": "full"},
+}
 PRECISIONS = (0.7, 0.8, 0.9)
 DRAWS = 10_000
 
@@ -67,7 +82,8 @@ def found_at_precision(counts: Counts, part: str, precision: float | None, toler
     F1 on `chosen_on` is used."""
     thresholds = counts["detail_thresholds"] if tolerance else counts["thresholds"]
     if precision is None:
-        index = int(metrics.scores(counts, chosen_on)["f1_score"].argmax())
+        scores = metrics.scores(counts, chosen_on)["f1_score"]
+        index = int(scores[np.isin(counts["thresholds"], thresholds)].argmax())
     else:
         reached = precisions(counts, chosen_on, tolerance) >= precision
         if not reached.any():
