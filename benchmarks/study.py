@@ -3,8 +3,8 @@
 `cracks` trains the losses whose recall of fine cracks is compared, each with every seed, the most
 important losses first. Each network is also counted on the folders that `--unseen` names. `choices`
 trains the squared error once more for each choice that paper A leaves open, with the protocol
-`quick`. `roads` trains paper B's losses with every seed, then the added losses and the other values of the choices
-that the paper leaves open, with one seed each.
+`quick`. `roads` trains paper B's losses with every seed, then the added losses and the other values
+of the choices that the paper leaves open, with one seed each.
 
 A run that has its record is not trained again, and one that was cut short is resumed: where time on
 a machine is limited, start the command again until it prints "open: none". To share a machine's
