@@ -59,7 +59,9 @@ def test_the_threshold_is_the_lowest_that_reaches_the_precision_on_the_validatio
     index = int(np.flatnonzero(found.threshold == THRESHOLDS)[0])
     assert precision[index] >= 0.7 > precision[:index].max()
     true = counts["test_true_positives_by_width"][:, :, index]
-    assert np.array_equal(found.found[:, 1:], true)
+    assert np.array_equal(found.found[:, 1:-1], true)
+    f1 = fine_cracks.metrics.scores(counts, "test")["f1_score"][index]
+    assert found.found[:, -1].sum() / found.present[:, -1].sum() == pytest.approx(f1)
     assert np.array_equal(found.found[:, 0], true.sum(axis=1))
     expected = true.sum() / (true.sum() + counts["test_false_positives"][:, index].sum())
     assert found.precision == pytest.approx(expected)
@@ -70,6 +72,14 @@ def test_the_best_f1_takes_the_place_of_a_precision():
     counts = counts_of(0.5, 0)
     found = fine_cracks.found_at_precision(counts, "test", None)
     assert found.threshold == fine_cracks.metrics.best_threshold(counts, "validation")
+
+
+def test_the_best_f1_of_the_thresholds_with_a_tolerance():
+    counts = counts_of(0.5, 0)
+    found = fine_cracks.found_at_precision(counts, "test", None, tolerance=1)
+    scores = fine_cracks.metrics.scores(counts, "validation")["f1_score"]
+    best = max(DETAIL_THRESHOLDS, key=lambda threshold: scores[threshold == THRESHOLDS])
+    assert found.threshold == best
 
 
 def test_a_tolerance_counts_what_is_near():
@@ -86,7 +96,7 @@ def test_a_tolerance_counts_what_is_near():
 def test_the_table_has_a_row_for_each_loss_and_stratum_and_finds_a_difference(tmp_path):
     source = source_with(tmp_path, {("mse", None): 0.2, ("relu", 0.97): 0.2, ("dice", None): 0.6})
     table = fine_cracks.recall_table(source, 0.7)
-    assert len(table) == 3 * (1 + STRATA)
+    assert len(table) == 3 * (1 + STRATA + 1)  # all, the widths, F1
     rows = table.set_index(["loss", "stratum"])
     dice, relu = rows.loc[("dice", "1-2 px")], rows.loc[("relu", "1-2 px")]
     mse = rows.loc[("mse", "1-2 px")]

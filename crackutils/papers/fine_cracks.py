@@ -49,8 +49,9 @@ DRAWS = 10_000
 class Found(NamedTuple):
     """What a network finds of the cracks in each picture at one threshold.
 
-    `found` and `present` are numbers of crack pixels, pictures x width classes; column 0 is the
-    total over all widths.
+    `found` and `present` are numbers of crack pixels, pictures x `strata_names()`. The first column
+    is the total over all widths. The last one is for F1: twice the true positives, and that plus
+    the false positives and false negatives, so that its ratio is F1. With a tolerance it is 0.
     """
 
     threshold: float
@@ -90,18 +91,19 @@ def found_at_precision(counts: Counts, part: str, precision: float | None, toler
             return None
         index = int(reached.argmax())
     by_width = counts[f"{part}_true_positives_by_width"].astype(np.int64)
+    present = counts[f"{part}_positives_by_width"].astype(np.int64)
     if tolerance:
         place = counts["tolerances"].tolist().index(tolerance)
         by_width = counts[f"{part}_found_near_by_width"].astype(np.int64)[:, place]
+        right = wrong = np.zeros(len(present), np.int64)
+    else:
+        right, wrong, missed = (counts[f"{part}_{kind}"][:, index].astype(np.int64) for kind in (
+            "true_positives", "false_positives", "false_negatives"))
+        wrong = wrong + missed
     found = by_width[:, :, index]
-    present = counts[f"{part}_positives_by_width"].astype(np.int64)
     return Found(float(thresholds[index]), float(precisions(counts, part, tolerance)[index]),
-                 with_total(found), with_total(present))
-
-
-def with_total(strata: np.ndarray) -> np.ndarray:
-    """Pictures x width classes, with a column for the total over all widths in front."""
-    return np.concatenate([strata.sum(axis=1, keepdims=True), strata], axis=1)
+                 np.column_stack([found.sum(axis=1), found, 2 * right]),
+                 np.column_stack([present.sum(axis=1), present, 2 * right + wrong]))
 
 
 def recall_table(source: Source, precision: float | None, part: str = "test", tolerance: int = 0,
@@ -109,7 +111,8 @@ def recall_table(source: Source, precision: float | None, part: str = "test", to
                  settings: Sequence[tuple] = SETTINGS) -> pd.DataFrame:
     """The recall of each loss by crack width at one precision: a row for each loss and stratum.
 
-    - `loss, weight, stratum`: the stratum is a width class, or "all";
+    - `loss, weight, stratum`: the stratum is a width class, "all", or "F1", for which `recall` and
+      all that follows from it are the F1;
     - `recall, low, high`: mean over the seeds and 95 % interval; `of_each_seed`: each one's;
     - `difference`: the recall less that of the `baseline`, over the seeds that both have;
     - `difference_low, difference_high`: its 95 % interval, Bonferroni-corrected for the number of
@@ -144,7 +147,7 @@ def recall_table(source: Source, precision: float | None, part: str = "test", to
 
 def strata_names() -> list[str]:
     """The names of the strata of `Found`."""
-    return ["all", *width_labels(WIDTH_EDGES)]
+    return ["all", *width_labels(WIDTH_EDGES), "F1"]
 
 
 def estimate(runs: list[Found], stratum: int) -> dict:
