@@ -1,5 +1,7 @@
 """Recall of fine cracks at equal precision: by hand on small counts, and its intervals."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -180,3 +182,43 @@ def test_the_figure_has_a_panel_for_each_table_and_a_row_for_each_loss(tmp_path)
     dots = [line for line in one.lines if line.get_marker() == "o"]
     expected = table[table["stratum"] == "1-2 px"]["recall"].tolist()
     assert [line.get_xdata()[0] for line in dots] == pytest.approx(expected)
+
+
+def with_skeletons(counts: dict, part: str) -> None:
+    """Skeletons of which half of what is predicted is right, and a quarter of the crack is met."""
+    shape = PICTURES, len(DETAIL_THRESHOLDS)
+    counts |= {f"{part}_claimed_skeleton": np.full(shape, 40), f"{part}_skeleton": np.full(40, 80),
+               f"{part}_claimed_skeleton_right": np.full(shape, 20),
+               f"{part}_skeleton_found": np.full(shape, 20)}
+
+
+def test_scores_with_a_tolerance_by_hand():
+    counts = counts_of(0.5, 0)
+    with_skeletons(counts, "test")
+    scores = fine_cracks.tolerant_scores(counts, "test")
+    # precision 1/2 and recall 1/4: 2 * 1/2 * 1/4 / (3/4)
+    assert scores["clDice"] == pytest.approx(1 / 3)
+    chosen = fine_cracks.found_at_precision(counts, "validation", None, tolerance=1).threshold
+    index = int(np.flatnonzero(chosen == THRESHOLDS)[0])
+    plain = fine_cracks.metrics.scores(counts, "test")
+    assert scores["F1, 0 px"] == plain["f1_score"][index]
+    true = counts["test_true_positives"][:, index].sum()
+    false = counts["test_false_positives"][:, index].astype(int)
+    near = (true + (false // 2).sum()) / (true + false.sum())  # as `counts_of` makes them
+    recall = plain["recall"][index]
+    assert scores["F1, 2 px"] == pytest.approx(2 * near * recall / (near + recall))
+
+
+def test_open_choices_are_ordered_by_how_far_they_move_f1(tmp_path):
+    fields = {"7x7 kernels": (0.9, {"kernel": 7}), "no batch norm": (0.25, {"batch_norm": False})}
+    for quality, changed in ((0.2, {}), *fields.values()):
+        for seed in (0, 1):
+            run = dataclasses.replace(SMOKE.with_run("mse", None, seed), **changed)
+            records.save(records.record_folder(tmp_path, run, "synthetic", "f"), run, "synthetic",
+                         "f", {"precision": "float32"}, pd.DataFrame({"step": [1], "loss": [1.0]}),
+                         counts_of(quality + 0.02 * seed, seed), None, {"w": torch.zeros(1)})
+    source = Source(SMOKE, "synthetic", {"runs": tmp_path}, (0, 1))
+    table = fine_cracks.open_choices(source, 0.7)
+    assert table["choice"].tolist() == list(fields) and (table["seeds"] == 2).all()
+    assert (table["f1_difference"] > 0).all() and (table["recall_difference"] > 0).all()
+    assert fine_cracks.open_choices(Source(SMOKE, "synthetic", {"runs": tmp_path / "no"})).empty

@@ -7,6 +7,7 @@ seeds.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -90,18 +91,29 @@ def found_at_precision(counts: Counts, part: str, precision: float | None, toler
         if not reached.any():
             return None
         index = int(reached.argmax())
+    detail = index if tolerance else -1
+    if tolerance:
+        index = counts["thresholds"].tolist().index(thresholds[detail])
+    return found_at_threshold(counts, part, index, detail, tolerance)
+
+
+def found_at_threshold(counts: Counts, part: str, index: int, detail: int = -1,
+                       tolerance: int = 0) -> Found:
+    """What a network finds at a threshold: the one at `index`, which with a tolerance also has the
+    place `detail` among the `detail_thresholds`."""
     by_width = counts[f"{part}_true_positives_by_width"].astype(np.int64)
     present = counts[f"{part}_positives_by_width"].astype(np.int64)
     if tolerance:
         place = counts["tolerances"].tolist().index(tolerance)
         by_width = counts[f"{part}_found_near_by_width"].astype(np.int64)[:, place]
         right = wrong = np.zeros(len(present), np.int64)
+        found, precision = by_width[:, :, detail], precisions(counts, part, tolerance)[detail]
     else:
         right, wrong, missed = (counts[f"{part}_{kind}"][:, index].astype(np.int64) for kind in (
             "true_positives", "false_positives", "false_negatives"))
         wrong = wrong + missed
-    found = by_width[:, :, index]
-    return Found(float(thresholds[index]), float(precisions(counts, part, tolerance)[index]),
+        found, precision = by_width[:, :, index], precisions(counts, part)[index]
+    return Found(float(counts["thresholds"][index]), float(precision),
                  np.column_stack([found.sum(axis=1), found, 2 * right]),
                  np.column_stack([present.sum(axis=1), present, 2 * right + wrong]))
 
@@ -182,6 +194,75 @@ def recall_draws(runs: list[Found], stratum: int) -> np.ndarray:
     draws = [metrics.ratio(weights @ run.found[:, stratum], weights @ run.present[:, stratum])
              for run in runs]
     return bootstrap.draws_over_seeds(np.stack(draws))
+
+
+def tolerance_table(source: Source, part: str = "test") -> pd.DataFrame:
+    """What a tolerance in the place of a crack changes: a row for each loss.
+
+    Each network has the threshold of the best F1 on the validation part, among the
+    `DETAIL_THRESHOLDS`. `F1, 0 px` to `F1, 3 px` are the harmonic means of the share of predicted
+    pixels near a crack and the share of crack pixels near a predicted one; `clDice` compares the
+    skeletons (Shit et al., CVPR 2021). All are pooled over the pictures, and means over the seeds.
+    """
+    rows = {}
+    for loss, weight in SETTINGS:
+        values = [tolerant_scores(counts, part) for counts in source.counts(loss, weight).values()
+                  if f"{part}_claimed_near" in counts]
+        if values:
+            rows[label(loss, weight)] = pd.DataFrame(values).mean() | {"seeds": len(values)}
+    return pd.DataFrame(rows).T
+
+
+def tolerant_scores(counts: Counts, part: str) -> dict[str, float]:
+    """F1 with each tolerance, and clDice, of one network: a row of `tolerance_table`."""
+    scores, chosen = {}, found_at_precision(counts, "validation", None, tolerance=1)
+    detail = counts["detail_thresholds"].tolist().index(chosen.threshold)
+    index = counts["thresholds"].tolist().index(chosen.threshold)
+    scores["F1, 0 px"] = metrics.scores(counts, part)["f1_score"][index]
+    for tolerance in counts["tolerances"].tolist():
+        found = found_at_threshold(counts, part, index, detail, tolerance)
+        scores[f"F1, {tolerance} px"] = published.f1(found.precision, recall_of(found, 0))
+    right, claimed, met, present = (counts[f"{part}_{name}"].astype(np.int64).sum(axis=0) for name
+                                    in ("claimed_skeleton_right", "claimed_skeleton",
+                                        "skeleton_found", "skeleton"))
+    scores["clDice"] = published.f1(right[detail] / claimed[detail], met[detail] / present)
+    return scores
+
+
+def open_choices(source: Source, precision: float = 0.8) -> pd.DataFrame:
+    """How far each of the `OPEN_CHOICES` moves the squared error's results from the source's.
+
+    `choice`; `f1`, at the threshold of the best F1 on the validation part, and `recall` of cracks
+    1 to 2 px wide at a precision, means over the seeds; for both the difference to the source's
+    own protocol with its corrected 95 % interval (`f1_difference`, `f1_low`, `f1_high`, ...);
+    `seeds`. The largest difference in F1 comes first. Choices without a record are left out.
+    """
+    fine = strata_names().index("1-2 px")
+    wanted = {"f1": (None, len(strata_names()) - 1), "recall": (precision, fine)}
+    default, runs, lines = source.counts("mse", None), {}, []
+    for name, fields in OPEN_CHOICES.items():
+        protocol = replace(source.protocol, **fields)
+        if protocol != source.protocol:
+            runs[name] = replace(source, protocol=protocol).counts("mse", None)
+    runs = {name: of_seeds for name, of_seeds in runs.items() if of_seeds}
+    for name, of_seeds in runs.items():
+        line = {"choice": name, "seeds": len(of_seeds)}
+        for figure, (at, stratum) in wanted.items():
+            pairs = [(found_at_precision(of_seeds[seed], "test", at),
+                      found_at_precision(default[seed], "test", at))
+                     for seed in sorted(of_seeds.keys() & default.keys())]
+            pairs = [pair for pair in pairs if None not in pair]
+            if pairs:
+                row = difference(*zip(*pairs), stratum, comparisons=len(OPEN_CHOICES))
+                line |= {figure: np.mean([recall_of(run, stratum) for run, _ in pairs]),
+                         f"{figure}_difference": row["difference"],
+                         f"{figure}_low": row["difference_low"],
+                         f"{figure}_high": row["difference_high"]}
+        lines.append(line)
+    table = pd.DataFrame(lines)
+    if "f1_difference" in table:
+        table = table.sort_values("f1_difference", key=abs, ascending=False, ignore_index=True)
+    return table
 
 
 def name_of(row: dict) -> str:
