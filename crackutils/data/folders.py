@@ -10,11 +10,10 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Set
 from contextlib import suppress
-from itertools import islice, product
+from itertools import chain, islice, product
 from pathlib import Path
-from typing import NamedTuple
 
 from crackutils.data.samples import DataError, Files, note
 
@@ -37,15 +36,10 @@ MASK_WORDS = {"mask", "label", "lab", "lbl", "annotation", "annot", "anno", "ann
 OTHER_WORDS = {"object", "instance", "color", "colour", "human", "overlay", "vis", "visualization",
                "preview", "pred", "prediction", "unlabelled", "unlabeled"}  # neither of the two
 BETWEEN, WORD = r"\s_.\-", r"(?:\d+|[^\W\d_]+|[^\w\s.\-])"  # of names; a bracket is a word
+PATH_IN_LINE = re.compile(rf"(.+?)({'|'.join(map(re.escape, SUFFIXES))})(?=[\s,;]|$)",
+                          re.IGNORECASE)
 NAMES_SHOWN = 5  # in a message
 FILES_LOOKED_AT, BYTES_LOOKED_AT = 20_000, 2**26  # to say what a folder holds
-
-
-class Place(NamedTuple):
-    """Where the images and masks of a part lie; one folder may hold both."""
-
-    images: Path
-    masks: Path
 
 
 def first_names(names: list[str], between: str = ", ") -> str:
@@ -56,22 +50,21 @@ def first_names(names: list[str], between: str = ", ") -> str:
 
 # Files
 
-def is_leftover(path: Path) -> bool:
-    """Whether a file or folder is hidden, or one that macOS, Windows or a NAS leaves behind."""
-    return path.name.startswith(".") or path.name.casefold() in LEFTOVERS
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted, without hidden files and what systems leave behind."""
+    return [path for path in sorted(folder.iterdir())
+            if not path.name.startswith(".") and path.name.casefold() not in LEFTOVERS]
 
 
 def files_below(folder: Path, nested: bool = True,
                 above: frozenset = frozenset()) -> Iterator[Path]:
-    """The files in a folder and, if `nested`, in its subfolders, sorted; leftovers are skipped.
+    """The files in a folder and, if `nested`, in its subfolders, sorted.
 
     A folder whose name ends like a picture's counts as a file. A link back to a folder in which
     this one lies (`above`) is not followed.
     """
     above |= {folder.resolve()}
-    for path in sorted(folder.iterdir()):
-        if is_leftover(path):
-            continue
+    for path in entries(folder):
         if path.suffix.lower() in SUFFIXES or not path.is_dir():
             yield path
         elif nested and path.resolve() not in above:
@@ -85,21 +78,17 @@ def holds_pictures(folder: Path, nested: bool = True) -> bool:
 
 def name_of(path: Path, folder: Path) -> str:
     """A file's path below a folder without suffix, in NFC; `DataError` if it is no UTF-8 text."""
-    name = path.relative_to(folder).with_suffix("").as_posix()
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
         raise DataError(f"{path} has a name that is not UTF-8 text: rename it.") from error
-    return unicodedata.normalize("NFC", name)
+    return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
 
 
 def named_files(folder: Path, suffixes: Iterable[str] = SUFFIXES, ending: str = "",
                 nested: bool = False) -> dict[str, Path]:
     """The files of a folder that have one of the suffixes, by name (without `ending`), sorted.
-
-    Raises `DataError` if the folder is missing or holds no such file, if two have the same name, or
-    if one is a folder or a broken link.
-    """
+    Raises `DataError` if there are none, if two have the same name, or if one is no file."""
     if not folder.is_dir():
         raise DataError(f"No folder {folder}: images and masks are expected side by side.")
     by_name = defaultdict(list)
@@ -121,89 +110,81 @@ def named_files(folder: Path, suffixes: Iterable[str] = SUFFIXES, ending: str = 
     return {name: by_name[name][0] for name in sorted(by_name)}
 
 
-def unread_kinds(paths: Iterable[Path]) -> str:
-    """A sentence about pictures of kinds that are not read, with a space in front; empty if there
-    are none among the files."""
-    kinds = Counter(path.suffix.lower() for path in paths if path.suffix.lower() in UNREAD)
-    if not kinds:
-        return ""
-    counts = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
-    return f" Files of other kinds are not read ({counts}): convert them to JPEG or PNG."
-
-
 # Pairs
 
-def pairs_at(place: Place, widths: Path | None = None) -> list[Files]:
-    """The images of a place with their masks, in the order of their names.
+def pairs_in(images_in: Path, masks_in: Path, widths: Path | None = None) -> list[Files]:
+    """The images of a folder with their masks in another or the same one, by the images' names.
 
     Names may differ in capitals, and in what all masks or all images begin or end with, as in
     `mask_01` or `01_GT`; masks may lie in one folder though the images have subfolders. Whatever
-    makes all of them pair up uniquely counts, and is said in a note. `DataError` if nothing does.
+    makes all of them pair up uniquely counts, and is said in a note. `DataError` if nothing does,
+    or if some images have no width map in the folder `widths`.
     """
-    if place.images == place.masks:
-        images, masks = halves(place.images)
+    if images_in == masks_in:
+        images, masks = halves(images_in)
     else:
-        images = named_files(place.images, nested=place.images not in place.masks.parents)
-        masks = named_files(place.masks, nested=True)
-    mask_of, how = matching_names(place, list(images), list(masks))
-    if place.images == place.masks and not how:
+        images = named_files(images_in, nested=images_in not in masks_in.parents)
+        masks = named_files(masks_in, nested=True)
+    mask_of, how = matching_names(images_in, masks_in, list(images), list(masks))
+    if images_in == masks_in and not how:
         how = "and PNG files are masks"
     if how:
-        note(f"The images in {place.images} and the masks in {place.masks} are paired by their "
-             f"names, {how}.")
-    width_of = {}
-    if widths is not None and widths.is_dir():
-        width_of = named_files(widths, {".png"}, nested=True)
-        missing = [name for name in images if name not in width_of]
-        if missing:
-            raise DataError(f"{widths} has no width map for {len(missing)} of {len(images)} "
-                            f"images: {first_names(missing)}. Add a PNG of the same stem for each, "
-                            "or remove the folder.")
-    return [Files(name, path, masks[mask_of[name]], width_of.get(name))
-            for name, path in images.items()]
+        note(f"The images in {images_in} and the masks in {masks_in} are paired by their names, "
+             f"{how}.")
+    pairs = [Files(name, path, masks[mask_of[name]]) for name, path in images.items()]
+    if widths is None or not widths.is_dir():
+        return pairs
+    width_of = named_files(widths, {".png"}, nested=True)
+    missing = [name for name in images if name not in width_of]
+    if missing:
+        raise DataError(f"{widths} has no width map for {len(missing)} of {len(images)} images: "
+                        f"{first_names(missing)}. Add a PNG of the same stem for each, or remove "
+                        "the folder.")
+    return [pair._replace(width=width_of[pair.name]) for pair in pairs]
 
 
-def matching_names(place: Place, images: list[str], masks: list[str]) -> tuple[dict, str]:
+def matching_names(images_in: Path, masks_in: Path, images: list[str],
+                   masks: list[str]) -> tuple[dict, str]:
     """The mask's name for each image's name, and how they were compared, in words.
 
     `DataError` if not all pair up, with the names that are alone when most do.
     """
     if images == masks:
         return dict(zip(images, masks)), ""
-    best, most = (dict(zip(images, images)), dict(zip(masks, masks))), -1
+    best, most = [dict(zip(names, names)) for names in (images, masks)], -1
     for with_folders in (True, False):
-        image_cores, mask_cores = cores(images, with_folders), cores(masks, with_folders)
-        for image_affix, mask_affix in product(image_cores, mask_cores):
-            image_of, mask_of = image_cores[image_affix], mask_cores[mask_affix]
+        ways = product(cores(images, with_folders).items(), cores(masks, with_folders).items())
+        for (image_affix, image_of), (mask_affix, mask_of) in ways:
             common = len(image_of.keys() & mask_of.keys())
             if common <= most or not may_pair(image_affix, mask_affix):
                 continue
-            best, most = (image_of, mask_of), common
+            best, most = [image_of, mask_of], common
             if common == len(images) == len(masks):
                 how = [f"without “{affix}” in those of the {kind}" for affix, kind in (
                     (image_affix, "images"), (mask_affix, "masks")) if affix]
                 how += [] if with_folders else ["without the subfolders"]
-                return ({image_of[core]: mask_of[core] for core in image_of},
+                return ({name: mask_of[core] for core, name in image_of.items()},
                         " and ".join(how) or "whatever their capitals")
-    raise no_partner(place.images, place.masks, *best)
+    raise no_partner(images_in, masks_in, *best)
 
 
 def no_partner(images: Path, masks: Path, image_of: dict[str, str],
                mask_of: dict[str, str]) -> DataError:
-    """The error for images without a mask and masks without an image, by what they are called."""
+    """The error for images without a mask and masks without an image; names by what is compared."""
     alone = {"images": [image_of[core] for core in sorted(image_of.keys() - mask_of.keys())],
              "masks": [mask_of[core] for core in sorted(mask_of.keys() - image_of.keys())]}
     listed = "; ".join(f"{kind} {first_names(names)}" for kind, names in alone.items() if names)
-    paths = [path for folder in {images, masks} for path in files_below(folder)]
+    kinds = {path.suffix.lower() for path in chain(files_below(images), files_below(masks))}
+    unread = f" Files are not read that end in {', '.join(sorted(kinds & UNREAD))}: convert them."
     return DataError(f"{sum(map(len, alone.values()))} files of {images} and {masks} have no "
                      f"partner of the same name: {listed}. Each image needs one mask."
-                     f"{unread_kinds(paths)}")
+                     f"{unread if kinds & UNREAD else ''}")
 
 
-def affixes(names: Iterable[str], share: float = 0.5) -> list[tuple[str, str]]:
+def affixes(names: Collection[str], share: float = 0.5) -> list[tuple[str, str]]:
     """What at least this share of the names begin or end with, as (beginning, ending): nothing,
     then whole words and numbers with what stands between them, short ones first."""
-    times, names = Counter(), list(names)
+    times = Counter()
     for name in names:
         stem = name.rpartition("/")[2].casefold()
         heads = re.findall(rf"(?:^[{BETWEEN}]+)?{WORD}[{BETWEEN}]*", stem)
@@ -226,11 +207,10 @@ def cores(names: list[str], with_folders: bool) -> dict[str, dict[str, str]]:
 
 
 def core(name: str, head: str = "", tail: str = "", with_folders: bool = True) -> str:
-    """What is left of a name, in small letters, without what it may begin and end with."""
+    """A name in small letters, without what it begins or ends with unless nothing would be left."""
     folder, slash, stem = name.rpartition("/")
     stem = stem.casefold()
-    if len(head + tail) < len(stem) and stem.startswith(head) and stem.endswith(tail):
-        stem = stem[len(head):len(stem) - len(tail)]
+    stem = stem.removeprefix(head).removesuffix(tail) or stem
     return folder + slash + stem if with_folders else stem
 
 
@@ -242,9 +222,8 @@ def may_pair(image_affix: str, mask_affix: str) -> bool:
     """
     if not image_affix or not mask_affix:
         return True
-    if re.search(r"\d", image_affix) and re.search(r"\d", mask_affix):
-        return False
-    return says(image_affix, IMAGE_WORDS) or says(mask_affix, MASK_WORDS)
+    both_numbered = re.search(r"\d", image_affix) and re.search(r"\d", mask_affix)
+    return not both_numbered and (says(image_affix, IMAGE_WORDS) or says(mask_affix, MASK_WORDS))
 
 
 def says(text: str, meaning: set[str]) -> bool:
@@ -256,9 +235,9 @@ def says(text: str, meaning: set[str]) -> bool:
 def words_of(name: str) -> set[str]:
     """The words of a name, in small letters and also without an s at the end: those of `imagesTr`
     are `images`, `image` and `tr`."""
-    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\da-zA-Z_]+",
-                       unicodedata.normalize("NFC", name))
-    return {form for word in words for form in (word.lower(), word.lower().removesuffix("s"))}
+    words = {word.lower() for word in re.findall(
+        r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\da-zA-Z_]+", unicodedata.normalize("NFC", name))}
+    return words | {word.removesuffix("s") for word in words}
 
 
 def halves(folder: Path) -> tuple[dict[str, Path], dict[str, Path]] | None:
@@ -266,25 +245,28 @@ def halves(folder: Path) -> tuple[dict[str, Path], dict[str, Path]] | None:
 
     The masks are PNG beside other pictures of the same names, or a word in their names says so.
     """
-    paths = [path for path in files_below(folder, False) if path.suffix.lower() in SUFFIXES]
-    png = {name_of(path, folder): path for path in paths if path.suffix.lower() == ".png"}
-    others = {name_of(path, folder): path for path in paths if path.suffix.lower() != ".png"}
-    if mostly_equal(set(png), set(others)):
+    png, others = {}, {}
+    for path in files_below(folder, nested=False):
+        if path.suffix.lower() in SUFFIXES:
+            kind = png if path.suffix.lower() == ".png" else others
+            kind[name_of(path, folder)] = path
+    if mostly_equal(png.keys(), others.keys()):
         return others, png
-    files = named_files(folder) if paths else {}
+    files = named_files(folder) if png or others else {}
     for head, tail in affixes(files, 0.3):
+        if not says(head + tail, MASK_WORDS):
+            continue
         masks = {name: path for name, path in files.items() if core(name, head, tail) != core(name)}
         images = {name: path for name, path in files.items() if name not in masks}
-        if masks and images and says(head + tail, MASK_WORDS):
-            left = {core(name, head, tail) for name in masks}
-            for affix in affixes(images):
-                if (affix == ("", "") or says("".join(affix), IMAGE_WORDS)) \
-                        and mostly_equal(left, {core(name, *affix) for name in images}):
-                    return images, masks
+        left = {core(name, head, tail) for name in masks}
+        for affix in affixes(images):
+            if (affix == ("", "") or says("".join(affix), IMAGE_WORDS)) \
+                    and mostly_equal(left, {core(name, *affix) for name in images}):
+                return images, masks
     return None
 
 
-def mostly_equal(names: set[str], others: set[str]) -> bool:
+def mostly_equal(names: Set[str], others: Set[str]) -> bool:
     """Whether more than half of all names are in both; those that are alone are named later."""
     return 2 * len(names & others) > len(names | others)
 
@@ -292,9 +274,8 @@ def mostly_equal(names: set[str], others: set[str]) -> bool:
 # Folders
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder that may be entered, sorted; leftovers are skipped."""
-    return [path for path in sorted(folder.iterdir())
-            if not is_leftover(path) and path.is_dir() and os.access(path, os.X_OK)]
+    """The folders in a folder that may be entered, sorted."""
+    return [path for path in entries(folder) if path.is_dir() and os.access(path, os.X_OK)]
 
 
 def kind_and_part(name: str) -> tuple[str, str]:
@@ -309,8 +290,8 @@ def kind_and_part(name: str) -> tuple[str, str]:
     return "images" if words & IMAGE_WORDS else "", part
 
 
-def places_of(folder: Path) -> dict[str, Place]:
-    """Where images and masks lie in a folder: of each part, of `UNDIVIDED`, or of all of these.
+def places_of(folder: Path) -> dict[str, tuple[Path, Path]]:
+    """The folders of images and of masks in a folder: of each part, of `UNDIVIDED`, or of both.
 
     Both kinds may lie side by side (`images/ masks/`, `train_images/ train_masks/`), in a folder of
     each part (`train/images/ train/masks/`), or in one folder together. `DataError` if several
@@ -321,20 +302,18 @@ def places_of(folder: Path) -> dict[str, Place]:
         inside[kind_and_part(path.name)].append(path)
     for part in (UNDIVIDED, *LISTS):
         images, masks = (usual(kind, inside[kind, part]) for kind in ("images", "masks"))
-        own = [folder]
-        if part != UNDIVIDED:
-            named = inside["", part]
-            own = [path for path in named if path.name.lower() in PART_OF] or named
+        named = inside["", part] if part != UNDIVIDED else [folder]
+        own = [path for path in named if path.name.lower() in PART_OF] or named
         if masks and not images and len(own) == 1 and holds_pictures(own[0], nested=False):
             images = own
         if len(images) == len(masks) == 1:
-            places[part] = Place(*images, *masks)
+            places[part] = (*images, *masks)
         elif images and masks:
             raise DataError(f"{folder} has several folders that may hold its images or masks "
                             f"({', '.join(path.name for path in images + masks)}): call the right "
                             "ones images and masks.")
         elif part == UNDIVIDED and halves(folder):
-            places[part] = Place(folder, folder)
+            places[part] = (folder, folder)
         elif part != UNDIVIDED:
             inner = [found[UNDIVIDED] for found in map(places_of, own) if UNDIVIDED in found]
             if len(inner) > 1:
@@ -362,45 +341,38 @@ def plain(folder: Path) -> dict[str, list[Files]]:
     """
     places, lists = places_of(folder), lists_of(folder)
     if UNDIVIDED not in places:
-        return usable(folder, parts_of_places(folder, places), "folders")
+        return usable(folder, parts_of_places(places), "folders")
     place = places.pop(UNDIVIDED)
     names = [path.name + "/" if path != folder else "the folder itself" for path in place]
     if names != ["images/", "masks/"]:
         note(f"{folder}: the images are taken from {names[0]}, the masks from {names[1]}.")
-    pairs = pairs_at(place, folder / "widths")
+    pairs = pairs_in(*place, folder / "widths")
     if lists:
         return usable(folder, {part: pairs_of_list(path, pairs) for part, path in lists.items()})
-    if places:
-        source = f"folders, which hold what {' and '.join(names)} hold"
-        parts = parts_of_places(folder, places)
-    else:
-        source, parts = "subfolders", parts_of_subfolders(pairs)
-    if not parts:
-        return {UNDIVIDED: pairs}
-    divided = {files.name for part in parts.values() for files in part}
+    source = f"folders, which hold what {' and '.join(names)} hold" if places else "subfolders"
+    parts = parts_of_places(places) if places else parts_of_subfolders(pairs)
+    divided = {files.name for files in chain(*parts.values())}
     outside = {files.name for files in pairs} - divided
-    if outside:
+    if parts and not outside:
+        return usable(folder, parts, source)
+    if parts:
         note(f"{folder}: its folders of parts ({', '.join(parts)}) are NOT used, for "
              f"{len(outside)} of {len(pairs)} pairs are not in them: all pairs are divided anew. "
              "To keep a division, write train.txt, val.txt and test.txt.")
-        return {UNDIVIDED: pairs}
-    return usable(folder, parts, source)
+    return {UNDIVIDED: pairs}
 
 
-def parts_of_places(folder: Path, places: dict[str, Place]) -> dict[str, list[Files]]:
+def parts_of_places(places: dict[str, tuple[Path, Path]]) -> dict[str, list[Files]]:
     """The pairs of parts that lie in different places. If different pictures of two parts have the
     same name, the part is put before all names."""
-    parts = {part: pairs_at(place) for part, place in places.items()}
-    images_of = defaultdict(list)
-    for files in (files for pairs in parts.values() for files in pairs):
+    parts, images_of = {part: pairs_in(*place) for part, place in places.items()}, defaultdict(list)
+    for files in chain(*parts.values()):
         images_of[files.name].append(files.image)
-    repeated = {name: images for name, images in images_of.items() if len(images) > 1}
-    if any(filecmp.cmp(*images[:2], shallow=False) for images in repeated.values()):
+    repeated = [images for images in images_of.values() if len(images) > 1]
+    if not repeated or any(filecmp.cmp(*images[:2], shallow=False) for images in repeated):
         return parts  # the layout names the pictures that stand in several parts
-    if repeated:
-        parts = {part: [files._replace(name=f"{part}/{files.name}") for files in pairs]
-                 for part, pairs in parts.items()}
-    return parts
+    return {part: [files._replace(name=f"{part}/{files.name}") for files in pairs]
+            for part, pairs in parts.items()}
 
 
 def parts_of_subfolders(pairs: list[Files]) -> dict[str, list[Files]]:
@@ -434,7 +406,7 @@ def usable(folder: Path, parts: dict[str, list[Files]], source: str = "") -> dic
 def lists_of(folder: Path) -> dict[str, Path]:
     """The list of each part: `train.txt`, `valid.txt` and so on; `DataError` if a part has two."""
     lists = {}
-    for path in [path for name in LIST_FOLDERS for path in sorted((folder / name).glob("*.txt"))]:
+    for path in chain(*(sorted((folder / name).glob("*.txt")) for name in LIST_FOLDERS)):
         part = PART_OF.get(path.stem.lower())
         if part in lists:
             raise DataError(f"{lists[part]} and {path} both list the part {part}: remove one.")
@@ -449,25 +421,21 @@ def pairs_of_list(path: Path, pairs: list[Files]) -> list[Files]:
     """The pairs that a list names, in its order: a line holds a name, or the path of an image,
     perhaps with that of its mask behind it. A name's last parts suffice if no other name has them.
     """
-    with_end = defaultdict(list)
-    for files in pairs:
-        for end in ends_of(files.name):
-            with_end[end].append(files)
-    pair_of = {end: same[0] for end, same in with_end.items() if len(same) == 1}
-    pair_of |= {files.name: files for files in pairs}
-    if not path.is_file():
-        raise DataError(f"{path} is missing or a broken link: a list has a stem a line.")
+    by_name = {files.name: files for files in pairs}
+    times = Counter(chain(*map(ends_of, by_name)))
+    known = {end: files for name, files in by_name.items() for end in ends_of(name)
+             if times[end] == 1} | by_name
     try:
         lines = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig")).splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text: a list has a stem a line.") from error
-    full = {files.name for files in pairs}
-    names = [name_in_line(line.strip(), pair_of, full) for line in lines if line.strip()]
-    unknown = [name for name in names if name not in pair_of]
+    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is missing, a broken link or no UTF-8 text: a list has a stem a "
+                        "line.") from error
+    names = [name_in_line(line.strip(), known, by_name) for line in lines if line.strip()]
+    unknown = [name for name in names if name not in known]
     if unknown or not names:
         raise DataError(f"{path} names {len(unknown)} of {len(names)} stems that no pair "
                         f"has: {first_names(unknown) or 'the list is empty'}.")
-    return [pair_of[name] for name in names]
+    return [known[name] for name in names]
 
 
 def ends_of(name: str) -> list[str]:
@@ -476,7 +444,7 @@ def ends_of(name: str) -> list[str]:
     return ["/".join(parts[start:]) for start in range(len(parts))]
 
 
-def name_in_line(line: str, known: dict[str, Files], full: set[str]) -> str:
+def name_in_line(line: str, known: Collection[str], full: Collection[str]) -> str:
     """The name that a line of a list means; one that is not known if it means none.
 
     Either the line may have folders that the name lacks, or the name some that the line lacks: a
@@ -484,8 +452,7 @@ def name_in_line(line: str, known: dict[str, Files], full: set[str]) -> str:
     """
     if line in known:
         return line
-    suffixes = "|".join(re.escape(suffix) for suffix in SUFFIXES)
-    image = re.match(rf"(.+?)({suffixes})(?=[\s,;]|$)", line, re.IGNORECASE)
+    image = PATH_IN_LINE.match(line)
     ends = ends_of((image[1] if image else line).replace("\\", "/"))
     if ends[0] in known:
         return ends[0]
@@ -496,25 +463,23 @@ def name_in_line(line: str, known: dict[str, Files], full: set[str]) -> str:
 
 def what_is_there(folder: Path) -> str:
     """Sentences that say what a folder without pairs holds, and what to do."""
-    paths, alike = list(islice(files_below(folder), FILES_LOOKED_AT)), defaultdict(list)
-    for path in paths:
+    alike = defaultdict(list)
+    for path in islice(files_below(folder), FILES_LOOKED_AT):
         alike[path.suffix.lower(), path.parent.relative_to(folder).as_posix()].append(path)
     kinds = [f"{len(same)} {suffix or 'without suffix'} in {place if place != '.' else 'it'}"
              for (suffix, place), same in sorted(alike.items(), key=lambda kind: -len(kind[1]))]
     outlines = [same[0] for same in alike.values() if has_outlines(same[0])]
     suffixes = {suffix for suffix, _ in alike}
-    advice = "Put the images into images/ and masks of the same names into masks/."
+    advice = ("A training needs a mask for each image: put the images into images/ and masks of "
+              "the same names into masks/.")
     if outlines:
         advice = (f"{outlines[0].name} holds outlines: `.venv/bin/python data/draw_polygons.py "
                   "FOLDER` draws masks from such files.")
     elif suffixes & {".json", ".xml"}:
         advice = ("Labels in JSON or XML files of this form are not read: export them as masks "
                   "(PNG), one for each image, of the same name, and put these into masks/.")
-    elif suffixes & (SUFFIXES | UNREAD):
-        advice = ("A training needs a mask for each image: put the images into images/ and masks "
-                  "of the same names into masks/.")
-    return (f"it holds {first_names(kinds) or 'no files'}.{unread_kinds(paths)} {advice} "
-            "The forms of folders that are read stand in data/README.md.")
+    return (f"it holds {first_names(kinds) or 'no files'}. {advice} The forms of folders that are "
+            "read stand in data/README.md.")
 
 
 def has_outlines(path: Path) -> bool:
