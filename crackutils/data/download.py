@@ -4,6 +4,7 @@ A data set that needs a login or has no lasting address is fetched by hand; an e
 fetch and where to put it.
 """
 
+import functools
 import os
 import shutil
 import sys
@@ -36,12 +37,10 @@ def unpack(archive: Path, folder: Path, most_bytes: int = MOST_BYTES,
 
     Raises `DataError` for an archive that can't be read, or that holds anything but files and
     folders below its root (absolute paths, "..", links, devices), a name twice, or more than
-    `most_bytes` or `most_files`. Then nothing is left behind, because the folder gets its name when
-    all of it is written. Two kinds of damage are not noticed: a changed byte in a stored
-    (uncompressed) RAR entry, and a tar that was cut between two files: check a checksum first.
-
-    libarchive could write the files itself, but its secure flags refuse only absolute paths and
-    "..": links, devices, duplicate names and wrong checksums would pass.
+    `most_bytes` or `most_files`; then nothing is left behind. Two kinds of damage are not noticed:
+    a changed byte in a stored (uncompressed) RAR entry, and a tar that was cut between two files:
+    check a checksum first. libarchive could write the files itself, but its secure flags refuse
+    only absolute paths and "..": links, devices, duplicate names and wrong checksums would pass.
     """
     beside = folder.with_name(f".{folder.name}.unpacking")
     try:
@@ -62,27 +61,23 @@ def unpack(archive: Path, folder: Path, most_bytes: int = MOST_BYTES,
 
 def write_entries(archive: Path, folder: Path, most_bytes: int, most_files: int) -> None:
     """Write an archive's files below a folder; each path is checked before it is written."""
-    libarchive = import_libarchive(archive)
-    files = size = 0
+    libarchive, number = import_libarchive(archive), 0
     try:
         with libarchive.file_reader(str(archive)) as entries:
-            for entry in entries:
+            for number, entry in enumerate(entries, 1):
                 target = folder / safe_path(archive, entry)
-                files += 1
-                if files > most_files:
+                if number > most_files:
                     raise DataError(f"{archive} holds more than {most_files:,} files: refused.")
-                if entry.isdir:
-                    target.mkdir(parents=True, exist_ok=True)
-                else:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    size += write_entry(archive, entry, target, most_bytes - size)
+                (target if entry.isdir else target.parent).mkdir(parents=True, exist_ok=True)
+                if not entry.isdir:
+                    most_bytes -= write_entry(archive, entry, target, most_bytes)
     except libarchive.exception.ArchiveError as error:
         raise DataError(f"{archive} can't be read as an archive ({error.msg}): fetch it again."
                         ) from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise DataError(f"{archive} holds two entries of one name, "
                         f"{Path(error.filename).relative_to(folder)}: refused.") from error
-    if not files:
+    if not number:
         raise DataError(f"{archive} is an empty archive: fetch it again.")
 
 
@@ -198,29 +193,24 @@ def data_folder(target: Path) -> Path:
 
 def fetch_archive(name: str, source: Source, folder: Path) -> Path:
     """The archive: fetched from the first address that gives it, unless it is there already."""
-    free = shutil.disk_usage(folder).free
-    partial = folder / f"{source.file}.part"
-
-    def download(address: str, output: str, _: pooch.Pooch) -> None:
-        resume(address, Path(output), partial, source.size)
-
-    failures = []
+    file, failures = folder / source.file, []
+    downloader = functools.partial(resume, partial=folder / f"{source.file}.part", size=source.size)
     for address in source.addresses:
         try:
             return Path(pooch.retrieve(address, f"sha256:{source.sha256}", fname=source.file,
-                                       path=folder, downloader=download))
+                                       path=folder, downloader=downloader))
         except (DataError, ValueError, OSError) as error:
             failures.append(f"{address}: {' '.join(str(error).split())}")
-    file = folder / source.file
     if file.is_file():
         failures.append(f"the {file.name} that is there has {file.stat().st_size:,} bytes, or its "
                         "checksum is wrong")
+    free = shutil.disk_usage(folder).free
     raise DataError(f"{name} could not be fetched ({'; '.join(failures)}). By hand: at "
                     f"{source.page} {source.by_hand}, put {source.file} ({source.size:,} bytes) "
                     f"into {folder}, and run this again. {free / 2**30:.1f} GiB are free there.")
 
 
-def resume(address: str, output: Path, partial: Path, size: int) -> None:
+def resume(address: str, output: str, _: pooch.Pooch, partial: Path, size: int) -> None:
     """Fetch `size` bytes into `partial`, after those that it has, then rename it to `output`.
 
     After a broken connection or an answer of 429 or 5xx the next attempt follows in 1, 2, 4, ... s.
@@ -231,50 +221,40 @@ def resume(address: str, output: Path, partial: Path, size: int) -> None:
             request_rest(address, partial, size)
             break
         except (requests.ConnectionError, requests.Timeout,
-                requests.exceptions.ChunkedEncodingError, TemporaryError) as error:
+                requests.exceptions.ChunkedEncodingError) as error:
             if attempt == ATTEMPTS:
                 raise DataError(f"gave up after {ATTEMPTS} attempts ({error})") from error
             time.sleep(2 ** (attempt - 1))
     os.replace(partial, output)
 
 
-class TemporaryError(Exception):
-    """A failure that may be over at the next attempt."""
-
-
 def request_rest(address: str, partial: Path, size: int) -> None:
-    """One attempt: append to `partial`, or begin anew if the server does not resume."""
+    """One attempt: append to `partial`, or begin anew if the server does not resume. What may be
+    over at the next attempt is a `requests.ConnectionError`."""
     have = partial.stat().st_size if partial.is_file() else 0
     if have == size:
         return
-    if have > size:
-        partial.unlink()
-        have = 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    headers = {"Range": f"bytes={have}-"} if 0 < have < size else {}
     with requests.get(address, headers=headers, stream=True, timeout=PATIENCE) as answer:
         if answer.status_code == 429 or answer.status_code >= 500:
-            raise TemporaryError(f"the server answers {answer.status_code}")
+            raise requests.ConnectionError(f"the server answers {answer.status_code}")
         if answer.status_code not in (200, 206):
             raise DataError(f"the server answers {answer.status_code}")
-        content_range = answer.headers.get("Content-Range", "")
-        resumed = answer.status_code == 206 and content_range.startswith(f"bytes {have}-")
-        write_answer(answer, partial, have if resumed else 0, size)
-
-
-def write_answer(answer: requests.Response, partial: Path, have: int, size: int) -> None:
-    """Write an answer's bytes behind the first `have` bytes of `partial`."""
-    with open(partial, "ab") as file, tqdm(total=size, initial=have, unit="B", unit_scale=True,
-                                           desc=partial.stem, file=sys.stdout,
-                                           mininterval=1) as bar:
-        file.truncate(have)
-        for block in answer.iter_content(DOWNLOAD_BLOCK):
-            have += len(block)
-            if have > size:
-                break
-            file.write(block)
-            bar.update(len(block))
+        if answer.status_code == 200 or not answer.headers.get("Content-Range", "").startswith(
+                f"bytes {have}-"):
+            have = 0
+        with open(partial, "ab") as file, tqdm(total=size, initial=have, unit="B", unit_scale=True,
+                                               desc=partial.stem, file=sys.stdout,
+                                               mininterval=1) as bar:
+            file.truncate(have)
+            for block in answer.iter_content(DOWNLOAD_BLOCK):
+                have += len(block)
+                if have > size:
+                    break
+                file.write(block)
+                bar.update(len(block))
     if have > size:
         partial.unlink()
         raise DataError(f"the server sends more than the {size:,} bytes that were published")
     if have < size:
-        raise TemporaryError(f"the connection broke after {have:,} of {size:,} bytes")
+        raise requests.ConnectionError(f"the connection broke after {have:,} of {size:,} bytes")

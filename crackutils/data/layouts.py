@@ -32,9 +32,8 @@ class Layout:
     """A way in which files are laid out and masks are encoded.
 
     A folder has this layout if all `folders` are in it and the last of them has files of the suffix
-    `holds`, if there is one; `read` finds the files of each part. A mask holds `labels`, of which
-    the `positive` ones are the positive class; without labels it holds grey levels, which are
-    positive from the protocol's `mask_threshold` on.
+    `holds`; `read` finds the files of each part. A mask holds consecutive `labels`, of which the
+    `positive` ones are the positive class; what a mask without labels means is decided in `masks`.
     """
 
     name: str
@@ -122,7 +121,8 @@ def crack500(folder: Path) -> dict[str, list[Files]]:
             for part, name in names.items()}
 
 
-def bdd100k(folder: Path) -> dict[str, list[Files]]:
+def bdd100k(folder: Path, masks: str = "labels/drivable/masks",
+            ending: str = "") -> dict[str, list[Files]]:
     """BDD100K's drivable area: `images/100k/{train,val}/NAME.jpg`, 1280 x 720.
 
     The masks `labels/drivable/masks/{train,val}/NAME.png` hold 0 direct, 1 alternative, 2
@@ -130,7 +130,9 @@ def bdd100k(folder: Path) -> dict[str, list[Files]]:
     train. Licence of UC Regents: education, research and not-for-profit. Yu et al., "BDD100K",
     CVPR 2020.
     """
-    return bdd100k_frames(folder, folder / "labels" / "drivable" / "masks", "")
+    return {part: pair_files(folder / "images" / "100k" / name, folder / masks / name,
+                             ending=ending, unmasked=True)
+            for part, name in (("train", "train"), ("test", "val"))}
 
 
 def bdd100k_legacy(folder: Path) -> dict[str, list[Files]]:
@@ -139,14 +141,7 @@ def bdd100k_legacy(folder: Path) -> dict[str, list[Files]]:
     `drivable_maps/labels/{train,val}/NAME_drivable_id.png` hold 0 background, 1 direct, 2
     alternative.
     """
-    return bdd100k_frames(folder, folder / "drivable_maps" / "labels", "_drivable_id")
-
-
-def bdd100k_frames(folder: Path, masks: Path, ending: str) -> dict[str, list[Files]]:
-    """The frames of BDD100K that have a mask in `masks`, whose stem ends in `ending`."""
-    images = folder / "images" / "100k"
-    return {part: pair_files(images / name, masks / name, ending=ending, unmasked=True)
-            for part, name in (("train", "train"), ("test", "val"))}
+    return bdd100k(folder, "drivable_maps/labels", "_drivable_id")
 
 
 def camvid(folder: Path) -> dict[str, list[Files]]:
@@ -182,23 +177,21 @@ LAYOUTS = {layout.name: layout for layout in (
 def recognise(folder: Path, chosen: str = "auto") -> Layout:
     """The layout of a folder, by the folders in it.
 
-    `chosen` decides if the folder matches several layouts. Otherwise it has no effect, because the
-    same overrides may be given for several data sets. Raises `DataError` if there is no such
-    folder, if no layout matches, or if several match and none of them was chosen.
+    `chosen` decides if the folder matches several layouts, and has no effect otherwise, because the
+    same overrides may be given for several data sets. `DataError` if there is no such folder or
+    layout, or if several match and none of them was chosen.
     """
     if not folder.is_dir():
         raise DataError(f"No data folder at {folder}: give \"synthetic\" or a folder.")
     names = [layout.name for layout in matching_layouts(folder)]
-    if len(names) == 1:
-        return LAYOUTS[names[0]]
-    if chosen in names:
-        return LAYOUTS[chosen]
+    if len(names) == 1 or chosen in names:
+        return LAYOUTS[chosen if chosen in names else names[0]]
     if names:
         raise DataError(f"{folder} fits the layouts {' and '.join(names)}: say which is meant, "
                         f"-y 'overrides: {{layout: {names[0]}}}'.")
     if places_of(folder):
         return LAYOUTS["plain"]
-    inner = [inside for inside in subfolders(folder) if may_be_meant(inside)]
+    inner = list(filter(may_be_meant, subfolders(folder)))
     if len(inner) == 1:
         raise DataError(f"{folder} is in no known layout. {inner[0]} fits: is that meant? Then "
                         "give that folder.")

@@ -3,15 +3,12 @@
 A cache is a folder `<data set>/<format>-<version>/`. The pictures lie one behind the other in
 `images.bin` (3 bytes a pixel), `masks.bin` (1) and, if the data set has crack widths, `widths.bin`
 (2); `index.jsonl` has a line for each, and `complete.json` is written last. A cache that was cut
-short is completed from its last whole picture.
+short is completed from its last whole picture. When a cache is made, those of its data set that are
+of another format, or were not opened for 30 days, are removed unless a process uses them.
 
-**Removal.** When a cache is made, all other caches of its data set (of another format, of files
-that have changed, of other choices) are removed, unless a process uses them. Any cache may be
-deleted by hand: it is made again from the data set.
-
-One file for each picture would be simpler, but a mapped file stays open: BDD100K has 24,000
-pictures, and processes may often open only 1,024 files. If a file were opened for each crop, a
-batch of 16 crops would take 4 to 8 ms instead of 0.3 to 0.6 ms.
+A file for each picture would be simpler, but a mapped file stays open, and processes may often open
+only 1,024 files. If one were opened for each crop, a batch of 16 crops would take 4 to 8 ms instead
+of 0.3 to 0.6 ms.
 """
 
 import json
@@ -21,11 +18,11 @@ import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import torch
@@ -42,7 +39,7 @@ except ImportError:  # no lock is needed on Windows: it does not delete files th
     fcntl = None
 
 FORMAT = 3  # to be raised whenever decoding changes, or the form in which pictures are stored
-TYPES = {"images": (np.uint8, (-1, 3)), "masks": (np.uint8, (-1,)), "widths": (np.uint16, (-1,))}
+TYPES = {"images": (np.uint8, (-1, 3)), "masks": (np.uint8, -1), "widths": (np.uint16, -1)}
 BYTES_A_PIXEL = {"images": 3, "masks": 1, "widths": 2}
 INDEX, COMPLETE = "index.jsonl", "complete.json"
 KEPT_SECONDS = 30 * 24 * 3600  # after it was opened last; other choices may need it again
@@ -58,10 +55,6 @@ class Entry(NamedTuple):
     height: int
     width: int
     digest: str
-
-    @property
-    def pixels(self) -> int:
-        return self.height * self.width
 
 
 class Part(Sequence):
@@ -79,7 +72,7 @@ class Part(Sequence):
         self.sizes = [(entry.height, entry.width) for entry in entries]
         self.digests = [entry.digest for entry in entries]
         self.arrays, self.source = arrays, source
-        self._starts = np.cumsum([0] + [entry.pixels for entry in entries]).tolist()
+        self._starts = np.cumsum([0] + [height * width for height, width in self.sizes]).tolist()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -132,19 +125,23 @@ def read_index(cache: Path) -> list[Entry]:
     return [Entry(*json.loads(line)) for line in lines]
 
 
+def pixels_of(entries: Iterable[Entry]) -> int:
+    return sum(entry.height * entry.width for entry in entries)
+
+
 def open_part(cache: Path, part: str) -> Part:
     """A part of a complete cache. The cache is not removed while the part exists."""
     entries = read_index(cache)
     selected = [entry for entry in entries if entry.part == part]
-    start = sum(entry.pixels for entry in entries[:entries.index(selected[0])])
-    end = start + sum(entry.pixels for entry in selected)
+    start = pixels_of(entries[:entries.index(selected[0])])
     arrays = {}
     for kind, (dtype, shape) in TYPES.items():
         if length_of(cache, kind):
             with open(cache / f"{kind}.bin", "rb") as file:
                 if fcntl:  # the map keeps the file open, and with it this lock
                     fcntl.flock(file, fcntl.LOCK_SH)
-                arrays[kind] = np.memmap(file, dtype, mode="r").reshape(shape)[start:end]
+                pixels = np.memmap(file, dtype, mode="r").reshape(shape)
+                arrays[kind] = pixels[start:start + pixels_of(selected)]
     return Part(selected, arrays, (cache, part))
 
 
@@ -192,7 +189,7 @@ def remove_unused(cache: Path) -> None:
 def is_whole(cache: Path, count: int, kinds: list[str]) -> bool:
     """Whether a cache is complete and its files have the lengths that its index implies."""
     entries = read_index(cache)
-    pixels = sum(entry.pixels for entry in entries)
+    pixels = pixels_of(entries)
     lengths_fit = all(length_of(cache, kind) == pixels * BYTES_A_PIXEL[kind] for kind in kinds)
     return (cache / COMPLETE).is_file() and len(entries) == count and lengths_fit
 
@@ -208,41 +205,42 @@ def fill(cache: Path, parts: dict[str, list[Files]], decode: Callable, memory_of
     if (cache / COMPLETE).is_file():
         shutil.rmtree(cache)
         cache.mkdir()
+    done = read_index(cache)
+    room = min(length_of(cache, kind) // BYTES_A_PIXEL[kind] for kind in kinds)
+    while pixels_of(done) > room:
+        done.pop()
     jobs = [(part, files) for part in parts for files in parts[part]]
-    done = whole_entries(cache, kinds)
-    pixels = sum(entry.pixels for entry in done)
     with ExitStack() as stack:
-        data_files = {kind: stack.enter_context(open(cache / f"{kind}.bin", "ab"))
-                      for kind in kinds}
-        index = stack.enter_context(open(cache / INDEX, "a"))
-        for kind, file in data_files.items():
-            file.truncate(pixels * BYTES_A_PIXEL[kind])
+        files_of = {kind: stack.enter_context(open(cache / f"{kind}.bin", "ab")) for kind in kinds}
+        index = stack.enter_context(open(cache / INDEX, "w"))
+        for kind, file in files_of.items():
+            file.truncate(pixels_of(done) * BYTES_A_PIXEL[kind])
         bar = stack.enter_context(tqdm(total=len(jobs), initial=len(done), desc="reading pictures",
                                        unit="picture", file=sys.stdout, mininterval=2, delay=2))
-        rest = jobs[len(done):]
+        write_index(files_of.values(), index, done)
+        rest, pending = jobs[len(done):], []
         results = decode_in_order([files for _, files in rest], decode, memory_of)
-        pending = []
         for (part, _), (sample, digest) in zip(rest, results):
             arrays = stored_arrays(sample)
-            for kind, file in data_files.items():
+            for kind, file in files_of.items():
                 file.write(arrays[kind].tobytes())
             pending.append(Entry(part, sample.name, *sample.mask.shape, digest))
-            if sum(entry.pixels for entry in pending) * 6 > SYNC_BYTES:
-                write_index(data_files, index, pending)
+            if pixels_of(pending) * 6 > SYNC_BYTES:
+                write_index(files_of.values(), index, pending)
                 pending = []
             bar.update()
-        write_index(data_files, index, pending)
+        write_index(files_of.values(), index, pending)
     (cache / COMPLETE).write_text(json.dumps({"pictures": len(jobs)}) + "\n")
 
 
-def whole_entries(cache: Path, kinds: list[str]) -> list[Entry]:
-    """The entries of the whole pictures in an incomplete cache; the index is cut to them."""
-    entries = read_index(cache)
-    room = min(length_of(cache, kind) // BYTES_A_PIXEL[kind] for kind in kinds)
-    while entries and sum(entry.pixels for entry in entries) > room:
-        entries.pop()
-    (cache / INDEX).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-    return entries
+def write_index(data_files: Iterable[IO[bytes]], index: IO[str], entries: list[Entry]) -> None:
+    """Enter pictures into the index after their pixels have reached the disk."""
+    for file in data_files:
+        file.flush()
+        os.fsync(file.fileno())
+    index.writelines(json.dumps(entry) + "\n" for entry in entries)
+    index.flush()
+    os.fsync(index.fileno())
 
 
 def decode_in_order(samples: Sequence[Files], decode: Callable,
@@ -266,13 +264,3 @@ def decode_in_order(samples: Sequence[Files], decode: Callable,
             needed += memory
         while ahead:
             yield ahead.popleft()[0].result()
-
-
-def write_index(data_files: dict, index, entries: list[Entry]) -> None:
-    """Enter pictures into the index after their pixels have reached the disk."""
-    for file in data_files.values():
-        file.flush()
-        os.fsync(file.fileno())
-    index.writelines(json.dumps(entry) + "\n" for entry in entries)
-    index.flush()
-    os.fsync(index.fileno())

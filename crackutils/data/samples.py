@@ -80,10 +80,8 @@ class Files(NamedTuple):
 
         Raises `DataError` for a file of more than `LARGEST_FILE` bytes, before it is read.
         """
-        contents = []
-        for path in self[1:]:
-            if path is not None and path.stat().st_size > LARGEST_FILE:
+        for path in filter(None, self[1:]):
+            if path.stat().st_size > LARGEST_FILE:
                 raise DataError(f"{path} has {path.stat().st_size:,} bytes: at most "
                                 f"{LARGEST_FILE:,} are read. Replace or remove it.")
-            contents.append(None if path is None else path.read_bytes())
-        return contents
+        return [path and path.read_bytes() for path in self[1:]]
