@@ -63,8 +63,7 @@ def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
     if protocol.classes != "binary" and len(layout.positive) != 2:
         raise DataError(f"{folder} is in the layout {layout.name}, which does not tell direct from "
                         f"alternative drivable area: classes={protocol.classes} needs BDD100K's.")
-    split = parts_of(folder, protocol, runs, protocol.counts[1] if synthetic else None)
-    parts = {part: split[part] for part in PARTS}
+    parts = parts_of(folder, protocol, runs, protocol.counts[1] if synthetic else None)
     given_name(data)  # refuses one that can't be used, before anything is decoded
     opened = open_parts(folder.parent if synthetic else folder, parts, layout, protocol, runs,
                         synthetic)
@@ -101,9 +100,9 @@ def name_of_results(data: str | Path, fingerprint: str, protocol: Protocol, runs
     owner = folder / "fingerprint.txt"
     if name == "synthetic":
         return name
-    if not owner.is_file() and not os.access(runs, os.W_OK):
-        return name  # another user's results are only read
     if not owner.is_file():
+        if not os.access(runs, os.W_OK):
+            return name  # another user's results are only read
         with locked(folder / ".lock"):
             if not owner.is_file():  # another process may have been faster
                 earlier = {json.loads(path.read_text())["fingerprint"]
@@ -130,39 +129,37 @@ def load_undivided(folder: str | Path, protocol: Protocol, runs: Path) -> Part:
 def open_parts(place: Path, parts: dict[str, list[Files]], layout: Layout, protocol: Protocol,
                runs: Path, synthetic: bool = False) -> dict[str, Part]:
     """The parts from the cache of the data set at `place`, which is made if need be."""
-    jobs = [(part, files) for part in parts for files in parts[part]]
     if layout.labels and (protocol.positive is not None or protocol.ignore is not None):
         raise DataError(f"{place} is in the layout {layout.name}, which documents its labels: "
                         "positive and ignore are for masks that don't.")
+    jobs = [(part, files) for part in parts for files in parts[part]]
+    all_files = [files for _, files in jobs]
     tile = protocol.tile if protocol.framing == "resize" else None
     version = version_of(jobs, [layout.name, protocol.mask_threshold, protocol.classes, tile,
                                 protocol.positive, protocol.ignore])
     # another folder's data set may have the same name
     key = hashlib.sha256(str(place).encode()).hexdigest()[:8]
+    decoder = functools.partial(read, layout=layout, protocol=protocol, synthetic=synthetic,
+                                white=WhiteLevel([files.image for files in all_files]))
+    with_widths = tile is None and any(files.width is not None for files in all_files)
     try:
-        opened = open_cache(
-            runs / "cache" / f"{place.name}-{key}", version, parts,
-            functools.partial(read, layout=layout, protocol=protocol, synthetic=synthetic,
-                              white=WhiteLevel([files.image for _, files in jobs])),
-            memory_of,
-            with_widths=tile is None and any(files.width is not None for _, files in jobs))
+        opened = open_cache(runs / "cache" / f"{place.name}-{key}", version, parts, decoder,
+                            memory_of, with_widths)
+        if any(map(has_positives, opened.values())):
+            return opened
+        if layout.labels:
+            raise DataError(f"No mask of {place} has a positive label: {layout.name} has "
+                            f"{', '.join(map(str, layout.positive))} where it is positive.")
+        raise MaskValuesError("No mask has a positive pixel.")
     except MaskValuesError as error:
-        raise DataError(describe_masks(place, [files for _, files in jobs], protocol,
-                                       str(error))) from error
-    if layout.labels and not any(has_positives(part) for part in opened.values()):
-        raise DataError(f"No mask of {place} has a positive label: {layout.name} has "
-                        f"{', '.join(map(str, layout.positive))} where it is positive.")
-    if not any(has_positives(part) for part in opened.values()):
-        raise DataError(describe_masks(place, [files for _, files in jobs], protocol,
-                                       "No mask has a positive pixel."))
-    return opened
+        raise DataError(describe_masks(place, all_files, protocol, str(error))) from error
 
 
 def has_positives(part: Part) -> bool:
     """Whether any mask of a part has a positive pixel; looks no further than the first one."""
-    masks = part.arrays["masks"]
-    return any(((masks[start:start + 2**20] > 0) & (masks[start:start + 2**20] < IGNORED)).any()
-               for start in range(0, len(masks), 2**20))
+    masks, step = part.arrays["masks"], 2**20
+    return any(((masks[start:start + step] > 0) & (masks[start:start + step] < IGNORED)).any()
+               for start in range(0, len(masks), step))
 
 
 def fingerprint_of(digests: Iterable[tuple[str, str, str]]) -> str:
@@ -178,7 +175,7 @@ def folder_fingerprint(folder: Path, protocol: Protocol, runs: Path) -> str:
     """The fingerprint of a folder's data set, without decoding it; not for a synthetic set."""
     parts = parts_of(folder, protocol, runs)
     return fingerprint_of((part, files.name, digest_of(files.contents()))
-                          for part in PARTS for files in parts[part])
+                          for part, members in parts.items() for files in members)
 
 
 def digest_of(contents: list[bytes | None]) -> str:

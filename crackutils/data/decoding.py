@@ -5,8 +5,9 @@ import math
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,7 @@ import scipy.io
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from crackutils.data.layouts import Layout
-from crackutils.data.masks import Values, classes_of, describe, values_of, white_of
+from crackutils.data.masks import Values, classes_of, values_of, white_of
 from crackutils.data.samples import WIDTH_UNIT, DataError, Files, Sample
 from crackutils.protocol import Protocol
 
@@ -28,13 +29,13 @@ Image.MAX_IMAGE_PIXELS = None  # `open_picture` looks at the size itself
 LARGEST_MAT = 2**27  # bytes of a MATLAB file, unpacked
 MAT_HEADER, MAT_COMPRESSED = 128, 15  # bytes before the first element; type of a compressed one
 MASKS_DESCRIBED = 300  # of a data set whose masks hold other values than expected
+VALUES_SHOWN = 6  # of those, in a message
 BYTES_A_PIXEL = 16  # while a pair is decoded: measured 6 to 16, 27 if a mask is transparent
 
-def memory_of(files: Files) -> int:
-    """An estimate of the bytes that decoding takes, from the image's header.
 
-    It is 0 if the header can't be read: `decode` then raises the error. The mask is assumed to have
-    its image's size, since `decode` refuses any other.
+def memory_of(files: Files) -> int:
+    """An estimate of the bytes that decoding takes, from the image's header; 0 if it can't be read,
+    since `decode` raises the error. The mask has its image's size, since `decode` refuses others.
     """
     try:
         with Image.open(files.image) as picture:
@@ -66,19 +67,26 @@ def highest_level(path: Path) -> float:
     with suppress(Exception):  # `decode` will raise the error
         content = path.read_bytes()
         picture = open_picture(path, content)
-        if has_16_bit_colours(picture):
-            levels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-            return float(levels[..., :3].max())  # the fourth channel is opacity
-        if picture.mode.startswith("I") or picture.mode == "F":
+        colours = deep_colours(picture, content)
+        if colours is not None:
+            return float(colours.max())
+        if is_deep(picture):
             return float(np.asarray(picture).max())
     return 0.0
 
 
-def has_16_bit_colours(picture: Image.Image) -> bool:
-    """Whether a picture has 16 bits a channel of which Pillow would keep the upper 8."""
-    if picture.mode not in ("RGB", "RGBA") or picture.format not in ("PNG", "TIFF"):
-        return False
-    return ";16" in str(picture.tile[0].args)  # how the file packs its pixels: "RGB;16B"
+def is_deep(picture: Image.Image) -> bool:
+    """Whether a picture has one channel of more than 8 bits."""
+    return picture.mode.startswith("I") or picture.mode == "F"
+
+
+def deep_colours(picture: Image.Image, content: bytes) -> np.ndarray | None:
+    """The colours of a picture of 16 bits a channel, of which Pillow would keep the upper 8: uint16
+    H x W x 3, not turned. None for any other picture."""
+    if picture.mode not in ("RGB", "RGBA") or picture.format not in ("PNG", "TIFF") \
+            or ";16" not in str(picture.tile[0].args):  # how the file packs its pixels: "RGB;16B"
+        return None
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)[..., 2::-1]
 
 
 def decode_image(path: Path, content: bytes, white: Callable[[], int] | None = None) -> Image.Image:
@@ -87,14 +95,14 @@ def decode_image(path: Path, content: bytes, white: Callable[[], int] | None = N
     `white` gives the level of white if it has more bits; without it, the picture's own depth.
     """
     picture = open_picture(path, content)
-    if has_16_bit_colours(picture):
-        levels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)[..., 2::-1]
-        brightest = white() if white else white_of(levels.max())
-        colours = np.minimum(levels * (255 / brightest), 255).astype(np.uint8)
-        orientation = picture.getexif().get(ORIENTATION, 1)
-        picture = Image.fromarray(colours)
-        picture.getexif()[ORIENTATION] = orientation
-    return eight_bits(path, upright(path, picture), white).convert("RGB")
+    with reading(path):
+        levels = deep_colours(picture, content)
+        if levels is not None:
+            orientation = picture.getexif().get(ORIENTATION, 1)
+            brightest = white() if white else white_of(levels.max())
+            picture = Image.fromarray(np.minimum(levels * (255 / brightest), 255).astype(np.uint8))
+            picture.getexif()[ORIENTATION] = orientation
+        return eight_bits(path, upright(path, picture), white).convert("RGB")
 
 
 def decode(files: Files, contents: list[bytes | None], layout: Layout, protocol: Protocol,
@@ -106,25 +114,20 @@ def decode(files: Files, contents: list[bytes | None], layout: Layout, protocol:
     that has no orientation and fits only the unturned image is turned like that image. Raises
     `DataError` for what can't be read, with the file, what was expected and what was found.
     """
-    try:
+    with reading(files.image):
         picture = open_picture(files.image, contents[0])
         orientation = picture.getexif().get(ORIENTATION, 1)
         size = picture.size if orientation in SIDEWAYS else picture.size[::-1]  # (height, width)
         image = np.array(decode_image(files.image, contents[0], white))
+    with reading(files.mask):
         mask = decode_mask(files.mask, contents[1], layout, protocol, size, orientation)
-        width = None
-        if files.width is not None:
-            width = np.asarray(upright(files.width, open_picture(files.width, contents[2])))
-            if width.shape != size or width.dtype.itemsize < 2:
-                raise DataError(f"{files.width} is {width.shape}, its image {size}: a width map "
-                                "has one 16-bit number a pixel.")
-            width = width.astype(np.float32) / WIDTH_UNIT
-        return Sample(files.name, image, mask, width)
-    except (DataError, MemoryError):
-        raise
-    except Exception as error:  # damaged files fail in many ways, deep in the decoders
-        raise DataError(f"{files.image} or {files.mask} can't be read ({type(error).__name__}: "
-                        f"{error}): replace or remove the pair.") from error
+    if files.width is None:
+        return Sample(files.name, image, mask, None)
+    width = np.asarray(upright(files.width, open_picture(files.width, contents[2])))
+    if width.shape != size or width.dtype.itemsize < 2:
+        raise DataError(f"{files.width} is {width.shape}, its image {size}: a width map has one "
+                        "16-bit number a pixel.")
+    return Sample(files.name, image, mask, width.astype(np.float32) / WIDTH_UNIT)
 
 
 def decode_mask(path: Path, content: bytes, layout: Layout, protocol: Protocol,
@@ -165,21 +168,15 @@ def class_labels(path: Path, labels: np.ndarray, layout: Layout, classes: str) -
     if labels.ndim != 2:
         raise DataError(f"{path} has colours: {layout.name} has one label a pixel "
                         f"({min(layout.labels)} to {max(layout.labels)}).")
-    lowest, highest = int(labels.min()), int(labels.max())
-    if lowest >= 0 and highest < 256:
-        labels = labels.astype(np.uint8, copy=False)
-        present = np.flatnonzero(cv2.calcHist([labels], [0], None, [256], [0, 256])).tolist()
-    else:
-        present = [lowest, highest]
-    unknown = sorted(set(present) - set(layout.labels))
+    unknown = [label for label in (labels.min(), labels.max()) if label not in layout.labels]
     if unknown:
         raise DataError(f"{path} has the label {unknown[0]}: {layout.name} has only "
                         f"{', '.join(map(str, layout.labels))}.")
-    numbers = {"binary": (1, 1), "direct": (1, 0), "three": (1, 2)}[classes]
     table = np.zeros(256, np.uint8)
+    numbers = {"binary": (1, 1), "direct": (1, 0), "three": (1, 2)}[classes]
     for label, number in zip(layout.positive, numbers):
         table[label] = number
-    return cv2.LUT(labels, table)
+    return cv2.LUT(labels.astype(np.uint8, copy=False), table)
 
 
 def stored_values(path: Path, content: bytes, protocol: Protocol) -> Values:
@@ -189,12 +186,33 @@ def stored_values(path: Path, content: bytes, protocol: Protocol) -> Values:
 
 
 def describe_masks(folder: Path, files: list[Files], protocol: Protocol, first: str) -> str:
-    """What the masks of a data set hold, after the sentence on the first one that was refused."""
-    values = []
+    """The values in the masks of a data set, how often each occurs, and what the user can add,
+    after the sentence on the first mask that was refused."""
+    pixels, in_masks, total = Counter(), Counter(), 0
     for pair in files[:MASKS_DESCRIBED]:
         with suppress(Exception):  # a damaged mask has an error of its own
-            values.append(stored_values(pair.mask, pair.mask.read_bytes(), protocol))
-    return describe(folder, values, protocol, first)
+            values = stored_values(pair.mask, pair.mask.read_bytes(), protocol)
+            numbers, counts = np.unique(values.array, return_counts=True)
+            named = dict(zip(map(values.name, numbers.tolist()), counts.tolist()))
+            pixels.update(named)
+            in_masks.update(named.keys())
+            total += 1
+    if not pixels:
+        return f"{first} None of the masks of {folder} can be read."
+    common = [name for name, _ in pixels.most_common(VALUES_SHOWN)]
+    shown = [f"{name} in {in_masks[name]} masks, {pixels[name] / pixels.total():.2%} of the pixels"
+             for name in common]
+    if len(pixels) > len(common):
+        shown.append(f"{len(pixels) - len(common)} more values")
+    what = "road" if protocol.task == "roads" else "crack"
+    # which value is meant can't be known: one that is rare, as cracks are, is only an example
+    example = common[-1] if what == "crack" else common[min(1, len(common) - 1)]
+    example = example.split(maxsplit=1)[1].split(" (")[0]
+    return (f"{first} It isn't known which pixels of the {total} masks of {folder} are {what}: "
+            f"they hold {'; '.join(shown)}. Expected: 0 for background and 255 for {what}. Say "
+            f"which value is {what}, for example -y 'overrides: {{positive: {example}}}'; a second "
+            "entry, ignore: VALUE, leaves out the pixels of an uncertain value. If the masks were "
+            "saved as JPEG, use their originals: JPEG mixes neighbouring numbers.")
 
 
 def eight_bits(path: Path, picture: Image.Image,
@@ -204,7 +222,7 @@ def eight_bits(path: Path, picture: Image.Image,
 
     Raises `DataError` for levels below 0, above 65535 or not finite.
     """
-    if not (picture.mode.startswith("I") or picture.mode == "F"):
+    if not is_deep(picture):
         return picture
     levels = np.asarray(picture).astype(np.float64)
     if not np.isfinite(levels).all() or levels.min() < 0 or levels.max() > 65535:
@@ -218,13 +236,8 @@ def eight_bits(path: Path, picture: Image.Image,
 
 
 def segmentation(path: Path, content: bytes) -> np.ndarray:
-    """The label map `groundTruth.Segmentation` of a MATLAB file."""
-    check_mat(path, content)
-    return scipy.io.loadmat(io.BytesIO(content))["groundTruth"]["Segmentation"][0, 0]
-
-
-def check_mat(path: Path, content: bytes) -> None:
-    """Refuse a MATLAB file that would take too much memory: it may be compressed a thousandfold."""
+    """The label map `groundTruth.Segmentation` of a MATLAB file. `DataError` for a file that would
+    take too much memory, since it may be compressed a thousandfold."""
     for name, shape, _ in scipy.io.whosmat(io.BytesIO(content)):
         if math.prod(shape) > MOST_PIXELS:
             raise DataError(f"{path} declares {name} as {shape}: at most {MOST_PIXELS:,} elements "
@@ -240,17 +253,32 @@ def check_mat(path: Path, content: bytes) -> None:
     if unpacked > LARGEST_MAT:
         raise DataError(f"{path} has more than {LARGEST_MAT:,} bytes when it is unpacked: a label "
                         "map is smaller. Replace or remove it.")
+    return scipy.io.loadmat(io.BytesIO(content))["groundTruth"]["Segmentation"][0, 0]
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn whatever a decoder raises into a `DataError`: damaged files fail in many ways."""
+    try:
+        yield
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:
+        reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
+        raise DataError(f"{path} can't be read as a picture ({reason}): replace or remove it."
+                        ) from error
 
 
 def open_picture(path: Path, content: bytes) -> Image.Image:
     """A picture of which only the header has been read; `DataError` if it has too many pixels."""
-    try:
-        picture = Image.open(io.BytesIO(content))
-    except Exception as error:
-        if content[4:8] == b"ftyp":
+    with reading(path):
+        try:
+            picture = Image.open(io.BytesIO(content))
+        except Exception as error:
+            if content[4:8] != b"ftyp":
+                raise
             raise DataError(f"{path} is a HEIC or AVIF picture that can't be read: save it as JPEG "
                             "or PNG.") from error
-        raise unreadable(path, error) from error
     if math.prod(picture.size) > MOST_PIXELS:
         raise DataError(f"{path} has {math.prod(picture.size) / 1e6:,.0f} million pixels: at most "
                         f"{MOST_PIXELS / 1e6:,.0f} million are read. Cut picture and mask into "
@@ -260,18 +288,8 @@ def open_picture(path: Path, content: bytes) -> Image.Image:
 
 def upright(path: Path, picture: Image.Image) -> Image.Image:
     """A picture, decoded, and turned as its EXIF orientation says."""
-    try:
+    with reading(path):
         return ImageOps.exif_transpose(picture)
-    except Exception as error:  # a damaged file fails in many ways, deep in the decoders
-        raise unreadable(path, error) from error
-
-
-def unreadable(path: Path, error: Exception) -> DataError:
-    """The error for a picture that Pillow can't read."""
-    reason = error
-    if isinstance(error, UnidentifiedImageError):
-        reason = "its format is unknown"
-    return DataError(f"{path} can't be read as a picture ({reason}): replace or remove it.")
 
 
 def framed(sample: Sample, protocol: Protocol) -> Sample:

@@ -1,6 +1,7 @@
 """Which pixels of a mask are positive: decided here, and never guessed.
 
-A mask says it in one of these ways; everything else is refused.
+A mask says it in one of these ways; everything else (numbers of classes or instances, values for
+uncertain pixels, colours) is refused, because it means different things in different data sets.
 
 - The user says it: `positive` and `ignore` of the protocol are a grey level, an index of a palette,
   or a colour. All other pixels are background.
@@ -10,13 +11,8 @@ A mask says it in one of these ways; everything else is refused.
   black and white counts as the levels 0 and 255.)
 - It is soft: many levels between 0 and 255, as blurring and resizing leave them; the protocol's
   `mask_threshold` cuts it.
-
-Class or instance numbers, values for uncertain pixels and colours are not guessed at, because the
-same value means different things in different data sets.
 """
 
-from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,11 +30,10 @@ MANY_LEVELS = 64  # numbers of classes are fewer
 SOFT_ENDS = 15  # levels
 MOST_BETWEEN = 0.5  # of a soft mask's pixels lie between 0 and 255
 DEPTHS = (8, 10, 12, 14, 16)  # bits of a channel in which cameras and scanners write
-VALUES_SHOWN = 6  # in a message
 
 
 class MaskValuesError(DataError):
-    """It isn't known which values of a mask are positive; `describe` says what the set holds."""
+    """It isn't known which values of a mask are positive."""
 
 
 class Values(NamedTuple):
@@ -77,10 +72,14 @@ def values_of(picture: Image.Image, file_format: str | None, protocol: Protocol)
     named = protocol.positive is not None or protocol.ignore is not None
     if picture.mode.startswith("I") or picture.mode == "F":
         return Values("level", deep_levels(np.asarray(picture), named), lossy)
-    if picture.mode == "P" and "transparency" in picture.info:
-        pixels = np.asarray(picture.convert("RGBA"))
-        if np.ptp(pixels[..., 3]) and not np.ptp(pixels[..., :3], axis=(0, 1)).any():
+    if picture.has_transparency_data:
+        with_opacity = picture.convert("RGBA")
+        pixels = np.asarray(with_opacity)
+        if np.ptp(pixels[..., 3]) and (pixels[..., :3] == pixels[0, 0, :3]).all():
             return Values("level", pixels[..., 3], lossy)
+        if np.ptp(pixels[..., 3]) and picture.mode != "P":
+            black = Image.new("RGBA", picture.size, "black")
+            picture = Image.alpha_composite(black, with_opacity)
     if picture.mode == "P":
         indices = np.asarray(picture)
         palette = np.zeros((256, 3), np.uint8)
@@ -90,14 +89,6 @@ def values_of(picture: Image.Image, file_format: str | None, protocol: Protocol)
         if colours <= {0, 0xFFFFFF} and not named:
             return Values("level", palette[indices][..., 0], lossy)
         return Values("index", indices, lossy, palette)
-    if picture.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        pixels = np.asarray(picture)
-        opacity = pixels[..., 3]
-        if opacity.min() != opacity.max() and (pixels[..., :3] == pixels[0, 0, :3]).all():
-            return Values("level", opacity, lossy)
-        if opacity.min() != opacity.max():
-            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
     if picture.mode in ("1", "L"):
         return Values("level", np.asarray(picture.convert("L")), lossy)
     pixels = np.asarray(picture.convert("RGB"))
@@ -160,8 +151,8 @@ def is_value(path: Path, values: Values, wanted: int | tuple, field: str) -> np.
             colours = values.array.astype(np.uint32) * 0x010101
         difference = np.zeros(colours.shape, np.int32)
         for shift, channel in zip((16, 8, 0), wanted):
-            part = (colours >> shift & 255).astype(np.int32)
-            difference = np.maximum(difference, np.abs(part - channel))
+            level = (colours >> shift & 255).astype(np.int32)
+            difference = np.maximum(difference, np.abs(level - channel))
         return difference <= 2 * noise  # JPEG keeps colours less well than brightness
     if values.kind == "colour":
         raise MaskValuesError(f"{path} holds colours, and {field}: {wanted} is a number.")
@@ -205,41 +196,10 @@ def is_soft(values: Values, ignored: np.ndarray) -> bool:
     between = (values.array > noise) & (values.array < 255 - noise) & ~ignored
     if not between.any():
         return True
-    array = np.pad(values.array.astype(np.int32), 1, constant_values=-999)
-    middle = array[1:-1, 1:-1]
-    in_row = [np.abs(middle - other) <= tolerance for other in (array[1:-1, :-2], array[1:-1, 2:])]
-    below_above = (array[:-2, 1:-1], array[2:, 1:-1])
-    in_column = [np.abs(middle - other) <= tolerance for other in below_above]
-    flat = between & (in_row[0] | in_row[1]) & (in_column[0] | in_column[1])
+    flat = between.copy()
+    for axis in (0, 1):
+        alike = np.abs(np.diff(values.array.astype(np.int32), axis=axis)) <= tolerance
+        before, after = [(0, 0), (0, 0)], [(0, 0), (0, 0)]
+        before[axis], after[axis] = (1, 0), (0, 1)
+        flat &= np.pad(alike, before) | np.pad(alike, after)
     return flat.sum() <= between.sum() / 2 and between.mean() < MOST_BETWEEN
-
-
-def describe(folder: Path, masks: Iterable[Values], protocol: Protocol, first: str) -> str:
-    """The values in the masks of a data set, how often each occurs, and what the user can add.
-
-    `first` is the sentence on the first mask that was refused.
-    """
-    pixels, in_masks, total = Counter(), Counter(), 0
-    for values in masks:
-        total += 1
-        numbers, counts = np.unique(values.array, return_counts=True)
-        for number, count in zip(numbers.tolist(), counts.tolist()):
-            name = values.name(number)
-            pixels[name] += count
-            in_masks[name] += 1
-    if not pixels:
-        return f"{first} None of the masks of {folder} can be read."
-    common = [name for name, _ in pixels.most_common(VALUES_SHOWN)]
-    shown = [f"{name} in {in_masks[name]} masks, {pixels[name] / pixels.total():.2%} of the pixels"
-             for name in common]
-    if len(pixels) > len(common):
-        shown.append(f"{len(pixels) - len(common)} more values")
-    what = "road" if protocol.task == "roads" else "crack"
-    # which value is meant can't be known: one that is rare, as cracks are, is only an example
-    example = common[-1] if what == "crack" else common[min(1, len(common) - 1)]
-    example = example.split(maxsplit=1)[1].split(" (")[0]
-    return (f"{first} It isn't known which pixels of the {total} masks of {folder} are {what}: "
-            f"they hold {'; '.join(shown)}. Expected: 0 for background and 255 for {what}. Say "
-            f"which value is {what}, for example -y 'overrides: {{positive: {example}}}'; a second "
-            "entry, ignore: VALUE, leaves out the pixels of an uncertain value. If the masks were "
-            "saved as JPEG, use their originals: JPEG mixes neighbouring numbers.")

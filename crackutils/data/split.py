@@ -21,7 +21,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import combinations
+from itertools import chain, combinations, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,8 +33,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from crackutils.data.decoding import eight_bits, memory_of, open_picture, unreadable, upright
-from crackutils.data.folders import PART_OF, UNDIVIDED, first_names
+from crackutils.data.decoding import eight_bits, memory_of, open_picture, reading, upright
+from crackutils.data.folders import LISTS, PART_OF, UNDIVIDED, first_names
 from crackutils.data.layouts import recognise
 from crackutils.data.picture_cache import decode_in_order
 from crackutils.data.samples import DataError, Files, note
@@ -99,15 +99,11 @@ class Appearance(NamedTuple):
 def appearance(path: Path, content: bytes, with_details: bool = True) -> Appearance:
     """The appearance of a picture from its file's bytes; a JPEG is decoded at a reduced size.
     Raises `DataError` if the picture can't be read."""
-    picture = open_picture(path, content)
-    try:
+    with reading(path):
+        picture = open_picture(path, content)
         side = DETAIL_SIDE if with_details else 2 * THUMBNAIL_SIDE
         picture.draft("L", (side, side))
         grey = np.asarray(eight_bits(path, upright(path, picture)).convert("L"))
-    except DataError:
-        raise
-    except Exception as error:  # damaged files fail in many ways
-        raise unreadable(path, error) from error
     return Appearance(thumbnail(grey), find_details(grey) if with_details else None)
 
 
@@ -133,9 +129,13 @@ def eight_positions(picture: np.ndarray) -> list[np.ndarray]:
 def spectrum(picture: np.ndarray) -> np.ndarray:
     """The Fourier transform of a thumbnail's fine structure, scaled to norm 1. Light and shade are
     similar in many photographs; their grain is not."""
-    fine = picture - cv2.GaussianBlur(picture, (0, 0), 4)
-    fine -= fine.mean()
-    return scipy.fft.rfft2(fine / max(float(np.linalg.norm(fine)), 1e-6))
+    return scipy.fft.rfft2(normalised(picture - cv2.GaussianBlur(picture, (0, 0), 4)))
+
+
+def normalised(picture: np.ndarray) -> np.ndarray:
+    """The picture shifted and scaled to mean 0 and norm 1."""
+    picture = picture - picture.mean()
+    return picture / max(float(np.linalg.norm(picture)), 1e-6)
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
@@ -183,13 +183,11 @@ def find_details(grey: np.ndarray) -> Details:
     keypoints, descriptors = sift.detectAndCompute(grey, None)
     at_pixel = {}
     for index in sorted(range(len(keypoints)), key=lambda index: -keypoints[index].response):
-        x, y = keypoints[index].pt
-        at_pixel.setdefault((round(x), round(y)), index)
+        at_pixel.setdefault(tuple(map(round, keypoints[index].pt)), index)
+    if not keypoints:
+        descriptors = np.zeros((0, 128), np.float32)
     kept = list(at_pixel.values())
-    if not kept:
-        return Details(np.zeros(0, np.complex64), np.zeros(0, np.complex64),
-                       np.zeros((0, 128), np.uint8))
-    points = np.array([complex(*keypoints[index].pt) for index in kept])
+    points = np.array([complex(*keypoints[index].pt) for index in kept], complex)
     angles = np.radians([keypoints[index].angle for index in kept])
     frames = [keypoints[index].size for index in kept] * np.exp(1j * angles)
     shares = descriptors[kept] / np.maximum(descriptors[kept].sum(axis=1, keepdims=True), 1)
@@ -198,25 +196,21 @@ def find_details(grey: np.ndarray) -> Details:
                    (255 * np.sqrt(shares)).round().astype(np.uint8))
 
 
-def matching_details(first: Details, second: Details) -> tuple[np.ndarray, np.ndarray]:
-    """The indices, in both pictures, of the details that are each other's nearest neighbours."""
-    similarity = first.descriptors.astype(np.float32) @ second.descriptors.astype(np.float32).T
-    nearest = similarity.argmax(axis=1)
-    everyone = np.arange(len(nearest))
-    mutual = np.flatnonzero(similarity[everyone, nearest] == similarity.max(axis=0)[nearest])
-    return mutual, nearest[mutual]
-
-
 def agreeing_details(first: Details, second: Details, enough: int) -> int:
     """The largest number of matching details that one shift, rotation and scale maps onto another.
 
-    Every two matches whose sizes and orientations fit give such a mapping. All of these are tried,
-    until `enough` details agree; nothing is random. A match at the same place in both pictures does
-    not count: it may be a date that the camera wrote.
+    Details match that are each other's nearest neighbours. Every two matches whose sizes and
+    orientations fit give such a mapping. All of these are tried, until `enough` details agree;
+    nothing is random. A match at the same place in both pictures does not count: it may be a date
+    that the camera wrote.
     """
     if min(len(first.points), len(second.points)) < 2:
         return 0
-    indices, partners = matching_details(first, second)
+    similarity = first.descriptors.astype(np.float32) @ second.descriptors.astype(np.float32).T
+    nearest = similarity.argmax(axis=1)
+    largest = similarity[np.arange(len(nearest)), nearest]
+    indices = np.flatnonzero(largest == similarity.max(axis=0)[nearest])
+    partners = nearest[indices]
     here, there = first.points[indices], second.points[partners]
     moved = np.abs(here - there) > TOLERANCE
     turn = (second.frames[partners] / first.frames[indices])[moved]  # scale and rotation
@@ -257,8 +251,8 @@ def overlapping_pairs(details: Sequence[Details]) -> list[tuple[int, int]]:
     every = len(details) <= ALL_PAIRS_UP_TO
     pairs = list(combinations(range(len(details)), 2)) if every else promising_pairs(details)
     with ThreadPoolExecutor(usable_cores()) as pool:  # matrix products have threads of their own
-        found = pool.map(lambda pair: overlap(details[pair[0]], details[pair[1]]), pairs)
-        bar = tqdm(found, "comparing photographs", len(pairs), unit="pair", file=sys.stdout,
+        compared = pool.map(lambda pair: overlap(details[pair[0]], details[pair[1]]), pairs)
+        bar = tqdm(compared, "comparing photographs", len(pairs), unit="pair", file=sys.stdout,
                    mininterval=2, delay=2)
         return [pair for pair, is_overlap in zip(pairs, bar) if is_overlap]
 
@@ -268,22 +262,21 @@ def promising_pairs(details: Sequence[Details]) -> list[tuple[int, int]]:
     come from randomized k-d trees (Muja and Lowe, VISAPP 2009) over all pictures."""
     strongest = [picture.strongest(INDEXED_DETAILS).descriptors for picture in details]
     owner = np.repeat(np.arange(len(details)), [len(rows) for rows in strongest])
-    cv2.setRNGSeed(0)  # the trees are drawn
-    kd_trees = 1  # FLANN's number for them
     if len(owner) < NEIGHBOURS:
         return []
+    cv2.setRNGSeed(0)  # the trees are drawn
+    kd_trees = 1  # FLANN's number for them
     index = cv2.flann.Index(np.concatenate(strongest).astype(np.float32),
                             {"algorithm": kd_trees, "trees": 4})
     pairs = set()
     for picture, rows in enumerate(strongest):
-        if len(rows) == 0:
-            continue
-        neighbours, _ = index.knnSearch(rows.astype(np.float32), NEIGHBOURS, params={"checks": 64})
-        votes = np.bincount(owner[neighbours.reshape(-1)], minlength=len(details))
-        votes[picture] = 0
-        for partner in np.argsort(-votes, kind="stable")[:PROMISING].tolist():
-            if votes[partner] > 0:
-                pairs.add((min(picture, partner), max(picture, partner)))
+        if len(rows):
+            nearest, _ = index.knnSearch(rows.astype(np.float32), NEIGHBOURS, params={"checks": 64})
+            votes = np.bincount(owner[nearest.reshape(-1)], minlength=len(details))
+            votes[picture] = 0
+            partners = np.argsort(-votes, kind="stable")[:PROMISING]
+            pairs |= {(min(picture, partner), max(picture, partner))
+                      for partner in partners[votes[partners] > 0].tolist()}
     return sorted(pairs)
 
 
@@ -354,17 +347,12 @@ def videos_in(names: Sequence[str], thumbnails: Sequence[np.ndarray]) -> list[li
     """
     numbered = defaultdict(list)
     for index, name in enumerate(names):
-        video_frame = video_and_frame(name)
-        if video_frame is not None:
-            numbered[video_frame[0]].append((video_frame[1], index))
-    short, videos = [], []
-    for _, frames in sorted(numbered.items()):
-        indices = [index for _, index in sorted(frames)]
-        if len(indices) < LEAST_FRAMES:
-            short.append(indices)
-        elif neighbours_look_alike([indices], thumbnails):
-            videos.append(indices)
-    short = [indices for indices in short if len(indices) > 3]
+        video, number = video_and_frame(name) or (None, 0)
+        numbered[video].append((number, index))
+    numbered.pop(None, None)
+    in_order = [[index for _, index in sorted(frames)] for _, frames in sorted(numbered.items())]
+    videos = [frames for frames in in_order if neighbours_look_alike([frames], thumbnails)]
+    short = [frames for frames in in_order if 3 < len(frames) < LEAST_FRAMES]
     return videos + (short if neighbours_look_alike(short, thumbnails) else [])
 
 
@@ -396,7 +384,7 @@ def without_chance_links(pairs: Sequence[tuple[int, int]],
 
 def neighbours(videos: Sequence[list[int]]) -> list[tuple[int, int]]:
     """Each frame with the one after it."""
-    return [pair for video in videos for pair in zip(video, video[1:])]
+    return [pair for video in videos for pair in pairwise(video)]
 
 
 def parts_of(folder: Path, protocol: Protocol, runs: Path,
@@ -427,22 +415,17 @@ def parts_of(folder: Path, protocol: Protocol, runs: Path,
         if held_out >= len(train):
             raise DataError(f"{folder} holds {len(train)} train images: too few to hold some out "
                             "for validation. Give 2 or more.")
-    kept_train = train[held_out:][:most_train]
-    kept_test = in_hash_order(parts["test"], protocol.subset_seed)[:most_test]
-    if len(kept_train) < most_train and protocol.subset or len(kept_test) < most_test:
+    kept = {"train": train[held_out:][:most_train],
+            "test": in_hash_order(parts["test"], protocol.subset_seed)[:most_test]}
+    if len(kept["train"]) < most_train and protocol.subset or len(kept["test"]) < most_test:
         note(f"subset asks for {most_train:,} training and {most_test:,} test images; {folder} has "
-             f"{len(kept_train):,} and {len(kept_test):,} for them, and no more are used.")
+             f"{len(kept['train']):,} and {len(kept['test']):,} for them, and no more are used.")
     if held_out:
-        return {"train": kept_train, "validation": train[:held_out],
-                "test": in_order_of(parts["test"], kept_test)}
-    return parts | {"train": in_order_of(parts["train"], kept_train),
-                    "test": in_order_of(parts["test"], kept_test)}
-
-
-def in_order_of(files: Sequence[Files], kept: Sequence[Files]) -> list[Files]:
-    """The kept files, in the order of `files`."""
-    names = {one.name for one in kept}
-    return [one for one in files if one.name in names]
+        parts |= {"train": kept["train"], "validation": train[:held_out]}
+    for part, members in kept.items():
+        used = set(members)
+        parts[part] = [files for files in parts[part] if files in used]
+    return {part: parts[part] for part in LISTS}
 
 
 def divide(folder: Path, files: Sequence[Files], groups: Sequence[int],
@@ -455,35 +438,35 @@ def divide(folder: Path, files: Sequence[Files], groups: Sequence[int],
     A video that is a group by itself and half of the set or more is cut: its first frames are for
     train, its last for test, and between these lie those for validation.
     """
-    members, parts = {}, {"test": [], "validation": [], "train": []}
+    members, parts = defaultdict(list), {"test": [], "validation": [], "train": []}
     for one, group in zip(files, groups, strict=True):
-        members.setdefault(group, []).append(one)
+        members[group].append(one)
     for video in videos:
         group = groups[video[0]]
         if 2 * len(video) >= len(files) and len(members[group]) == len(video):
-            test, held_out = (round(share * len(video)) for share in (TEST_SHARE, VALIDATION_SHARE))
+            first_test = len(video) - round(TEST_SHARE * len(video))
+            first_held_out = first_test - round(VALIDATION_SHARE * len(video))
             frames = [files[index] for index in video]
-            parts["test"] += frames[-test:]
-            parts["validation"] += frames[-test - held_out:-test]
-            parts["train"] += frames[:-test - held_out]
+            parts["train"] += frames[:first_held_out]
+            parts["validation"] += frames[first_held_out:first_test]
+            parts["test"] += frames[first_test:]
             del members[group]
-    ordered = sorted((in_hash_order(group) for group in members.values()),
+    ordered = sorted(map(in_hash_order, members.values()),
                      key=lambda group: hash_of_name(group[0].name))
     room = {"test": round(TEST_SHARE * len(files)),
             "validation": round(VALIDATION_SHARE * len(files))}
     for_train = []
     for group in ordered:
-        for name, most in room.items():
-            if len(parts[name]) + len(group) <= most:
-                parts[name] += group
-                break
+        fitting = [part for part, most in room.items() if len(parts[part]) + len(group) <= most]
+        if fitting:
+            parts[fitting[0]] += group
         else:
             for_train.append(group)
-    for name in room:
-        if not parts[name] and len(for_train) > 1 and len(files) >= LEAST_PICTURES:
-            parts[name] = min(for_train, key=len)
-            for_train.remove(parts[name])
-    parts["train"] += [one for group in for_train for one in group]
+    for part in room:
+        if not parts[part] and len(for_train) > 1 and len(files) >= LEAST_PICTURES:
+            parts[part] = min(for_train, key=len)
+            for_train.remove(parts[part])
+    parts["train"] += chain(*for_train)
     if not all(parts.values()):
         raise DataError(f"{folder} holds {len(files)} pairs in {len(ordered)} content groups "
                         "(pictures that show the same): too few to hold some out for validation "
