@@ -40,6 +40,14 @@ NOTEBOOKS = {"01_data": "What do the networks see, and is it a real task?",
              "06_fine_cracks": "Which loss finds the fine cracks, at equal precision?",
              "07_drivable_area": "Paper B's IoU table: which loss, and for which IoU?",
              "08_figures": "The papers' figures, loss curves, precision–recall curves"}
+KOREAN_VERDICTS = {"holds": "성립", "does not hold": "성립하지 않음",
+                   "not distinguishable": "구별되지 않음"}
+KOREAN_CLAIMS = dict(zip([claim for claim, *_ in claims.CLAIMS], [
+    "MSE로 학습한 U-Net은 미세 균열을 놓친다",
+    "제곱 오차에 가중치를 주면 미세 균열을 더 많이 찾는다",
+    "네 함수 중 ReLU 가중이 가장 좋다", "ReLU 0.97의 F1이 MSE보다 높다",
+    "Squared & Balanced Step은 성능이 낮다", "Balanced Step과 Step은 배경을 균열로 표시한다",
+    "함수마다 알맞은 임계값이 다르다"], strict=True))
 PEERS = {"pytorch channels_first": "PyTorch, channels first", "keras channels_last": "Keras 3",
          "pytorch channels_last": "PyTorch, channels last"}
 MARKER = re.compile(r"<!-- (/?)([\w-]+) -->")
@@ -131,31 +139,64 @@ def study_source(steps: int | None = None) -> Source:
     return replace(study, protocol=replace(study.protocol, steps=steps))
 
 
-def fine_cracks_found() -> str:
-    """Which losses find more fine cracks than MSE after a short training; all after a long one."""
+def fine_cracks_compared() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The recall of fine cracks by loss: after a short and after a long training; and of the short
+    one the losses that find significantly more than MSE, and the others."""
     after_short, after_long = (claims.rows_of(fine_cracks.recall_table(origin, claims.PRECISION),
                                               claims.FINE)
                                for origin in (study_source(SHORT_STEPS), study_source()))
     compared = after_short.dropna(subset="difference_low").sort_values("recall", ascending=False)
-    named = {name: f"{name} ({row['recall']:.0%})" for name, row in compared.iterrows()}
-    more = compared.index[compared["difference_low"] > 0]
-    rest = compared.drop(more)
-    if (rest["difference_high"] < 0).any():
-        raise ValueError("a loss finds fewer fine cracks than MSE: this sentence is out of date")
+    if (compared["difference_high"] < 0).any():
+        raise ValueError("a loss finds fewer fine cracks than MSE: the sentences are out of date")
+    better = compared["difference_low"] > 0
+    return after_short, after_long, compared[better], compared[~better]
+
+
+def with_recalls(rows: pd.DataFrame) -> str:
+    """The names of losses, each with its recall."""
+    return ", ".join(f"{name} ({row['recall']:.0%})" for name, row in rows.iterrows())
+
+
+def fine_cracks_found() -> str:
+    """Which losses find more fine cracks than MSE after a short training; all after a long one."""
+    after_short, after_long, better, rest = fine_cracks_compared()
     [seeds] = after_short["seeds"].unique()
     long_seeds = int(after_long["seeds"].min())
     return (f"After a short training on synthetic concrete ({SHORT_STEPS} steps, {seeds} seeds, "
             f"compared at a precision of {claims.PRECISION}), MSE finds "
             f"{after_short['recall']['MSE']:.0%} of the crack pixels 1 to 2 px wide. "
-            f"{len(more)} of {len(compared)} other losses find significantly more: "
-            f"{', '.join(named[name] for name in more)}. Not distinguishable from MSE are "
-            f"{', '.join(named[name] for name in rest.index)}; the difference that could have been "
-            f"seen is {rest['smallest_detectable'].min():.2f} to "
+            f"{len(better)} of {len(better) + len(rest)} other losses find significantly more: "
+            f"{with_recalls(better)}. Not distinguishable from MSE are {with_recalls(rest)}; the "
+            f"difference that could have been seen is {rest['smallest_detectable'].min():.2f} to "
             f"{rest['smallest_detectable'].max():.2f}. After {study_source().protocol.steps:,} "
             f"steps ({long_seeds} {'seed' if long_seeds == 1 else 'seeds'}) all {len(after_long)} "
             f"losses find {after_long['recall'].min():.0%} to {after_long['recall'].max():.0%}: "
             "most of the difference is training time "
             "([notebook 06](notebooks/06_fine_cracks.ipynb)).")
+
+
+def answer_in_korean() -> str:
+    """The answer on fine cracks and the verdicts on paper A's claims, in Korean."""
+    after_short, after_long, better, rest = fine_cracks_compared()
+    [seeds] = after_short["seeds"].unique()
+    lines = [f"- **짧은 학습**(합성 콘크리트 영상, {SHORT_STEPS} 스텝, 시드 {seeds}개, 정밀도 "
+             f"{claims.PRECISION}에서 비교): MSE는 폭 1~2 픽셀 균열 화소의 "
+             f"{after_short['recall']['MSE']:.0%}를 찾는다. 유의하게 더 많이 찾는 손실 함수는 "
+             f"{len(better) + len(rest)}개 중 {len(better)}개이다: {with_recalls(better)}.",
+             f"- MSE와 구별되지 않는 손실 함수: {with_recalls(rest)}.",
+             f"- **긴 학습**({study_source().protocol.steps:,} 스텝, 시드 "
+             f"{int(after_long['seeds'].min())}개): {len(after_long)}개 손실 함수 모두 "
+             f"{after_long['recall'].min():.0%}~{after_long['recall'].max():.0%}를 찾는다. 차이의 "
+             "대부분은 학습 시간에서 온다."]
+    return "\n".join(lines)
+
+
+def claims_in_korean() -> str:
+    """Paper A's claims with our figures and the verdicts, in Korean."""
+    rows = claims.table(study_source(SHORT_STEPS))
+    cells = [[KOREAN_CLAIMS[row["claim"]], row["ours"], f"**{KOREAN_VERDICTS[row['verdict']]}**"]
+             for row in rows.to_dict("records")]
+    return markdown(["논문의 주장", "이 저장소의 결과(95 % 신뢰 구간)", "판정"], "lll", cells)
 
 
 def claims_of_paper_a() -> str:
@@ -366,7 +407,8 @@ def markdown(header: list[str], alignment: str, rows: list[list[str]]) -> str:
     return "\n".join(lines)
 
 
-BLOCKS = {"answer": answer, "claims": claims_of_paper_a, "table8": table8, "blending": blending,
+BLOCKS = {"answer": answer, "claims": claims_of_paper_a, "answer-ko": answer_in_korean,
+          "claims-ko": claims_in_korean, "table8": table8, "blending": blending,
           "known-faults": known_faults_of_cracks, "known-faults-camvid": known_faults_of_camvid,
           "camvid": camvid_iou, "verdicts": camvid_verdicts,
           "pairs": camvid_pairs, "notebooks": notebook_minutes, "speed": speed}
