@@ -8,6 +8,7 @@ weight is out of range. Training calls `loss_from_logits`, which also has the th
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -24,6 +25,8 @@ PAIR_WEIGHTED = ("tversky", "bce_dice")
 UNWEIGHTED = ("mse", "bce", "dice", "jaccard", "cross_entropy")
 SURELY_BACKGROUND = -100.0  # a logit whose probability is 0 in float32
 SKELETON_ITERATIONS = 5  # clDice's soft skeleton then reaches the middle of cracks 10 px wide
+CLASS_WEIGHTED = ("mse", "balanced_step", "squared_balanced_step", "step")
+PIXELWISE = (*CLASS_WEIGHTED, "relu", "bce")  # their best prediction is known, see `posterior`
 THREE_CLASS = ("dice", "tversky", "bce_dice", "jaccard", "focal", "cross_entropy")
 
 
@@ -253,6 +256,44 @@ LOSSES = {loss.__name__: loss for loss in (mse, balanced_step, squared_balanced_
                                            bce, dice, tversky, bce_dice, jaccard, focal,
                                            weighted_bce, dice_cldice)}
 
+
+# From a prediction to the crack probability, and back
+
+def posterior(loss: str, prediction, weight: float | None = None) -> np.ndarray:
+    """The crack probability q at which the prediction p has the lowest expected loss.
+
+    There the slope of the expected loss q L(p, 1) + (1 - q) L(p, 0) is 0, so q = L0' / (L0' - L1').
+    L1' and L0', the slopes for crack and background, come from automatic differentiation. For class
+    weights of ratio k this is q = p / (p + k (1 - p)), for ReLU q = 2 p / (2 + 3 w (1 - p)^2), for
+    BCE q = p. `ValueError` for a loss that is no mean over pixels.
+    """
+    if loss not in PIXELWISE:
+        raise ValueError(f"{loss!r} has no best prediction of one pixel: expected one of "
+                         f"{', '.join(PIXELWISE)}.")
+    crack, background = (_slope(loss, prediction, label, weight) for label in (1.0, 0.0))
+    return background / (background - crack)
+
+
+def optimal_prediction(loss: str, q, weight: float | None = None) -> np.ndarray:
+    """p*(q): the prediction with the lowest expected loss if a crack has the probability q. The
+    inverse of `posterior`, by bisection; k q / (k q + 1 - q) for class weights of ratio k."""
+    q = np.asarray(q, dtype=float)
+    low, high = np.zeros_like(q), np.ones_like(q)
+    for _ in range(40):
+        middle = (low + high) / 2
+        below = posterior(loss, middle, weight) < q
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return (low + high) / 2
+
+
+def _slope(loss: str, prediction, label: float, weight) -> np.ndarray:
+    """dL/dp at every prediction, for one label (0 or 1)."""
+    values = torch.tensor(np.asarray(prediction, dtype=float), requires_grad=True)
+    LOSSES[loss](values, torch.full_like(values, label), weight=weight).backward()
+    return values.grad.numpy() * values.numel()
+
+
+# Training calls the losses with logits
 
 def _three_class_loss(loss: str, logits: Tensor, target: Tensor, weight,
                       smoothing: float) -> Tensor:

@@ -14,13 +14,18 @@ import pandas as pd
 import torch
 
 from crackutils.files import ROOT
-from crackutils.losses import LOSSES, loss_from_logits
+from crackutils.losses import (  # noqa: F401, since notebooks take some of them from here
+    CLASS_WEIGHTED,
+    LOSSES,
+    PIXELWISE,
+    loss_from_logits,
+    optimal_prediction,
+    posterior,
+)
 
 PUBLISHED = ROOT / "data" / "published"
 TABLES = (1, 4, 5, 6, 7, 8)
 ROUNDING = 0.0005  # a figure printed to three decimals is that far from the true one at most
-CLASS_WEIGHTED = ("mse", "balanced_step", "squared_balanced_step", "step")
-PIXELWISE = (*CLASS_WEIGHTED, "relu", "bce")
 Interval = tuple[float, float]
 
 
@@ -163,33 +168,6 @@ def as_balanced_step(loss: str, weight: float | None = None) -> tuple[float, flo
     return (crack + background) / 2, (crack - background) / (crack + background)
 
 
-def posterior(loss: str, prediction, weight: float | None = None) -> np.ndarray:
-    """The crack probability q at which the prediction p has the lowest expected loss.
-
-    There the slope of the expected loss q L(p, 1) + (1 - q) L(p, 0) is 0, so q = L0' / (L0' - L1').
-    L1' and L0', the slopes for crack and background, come from automatic differentiation. For class
-    weights of ratio k this is q = p / (p + k (1 - p)), for ReLU q = 2 p / (2 + 3 w (1 - p)^2), for
-    BCE q = p. `ValueError` for a loss that is no mean over pixels.
-    """
-    if loss not in PIXELWISE:
-        raise ValueError(f"{loss!r} has no best prediction of one pixel: expected one of "
-                         f"{', '.join(PIXELWISE)}.")
-    crack, background = (_slope(loss, prediction, label, weight) for label in (1.0, 0.0))
-    return background / (background - crack)
-
-
-def optimal_prediction(loss: str, q, weight: float | None = None) -> np.ndarray:
-    """p*(q): the prediction with the lowest expected loss if a crack has the probability q. The
-    inverse of `posterior`, by bisection; k q / (k q + 1 - q) for class weights of ratio k."""
-    q = np.asarray(q, dtype=float)
-    low, high = np.zeros_like(q), np.ones_like(q)
-    for _ in range(40):
-        middle = (low + high) / 2
-        below = posterior(loss, middle, weight) < q
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return (low + high) / 2
-
-
 def best_threshold(loss: str, best_f1: float, weight: float | None = None) -> float:
     """The threshold t* with the best F1, F*, if the network predicts p*(q): t* = p*(F* / 2).
 
@@ -205,13 +183,6 @@ def logit_gradient(loss: str, prediction: float, label: float, weight=None) -> f
     logits = torch.logit(probability).requires_grad_()
     loss_from_logits(loss, logits, torch.full_like(logits, label), weight=weight).backward()
     return abs(logits.grad.item())
-
-
-def _slope(loss: str, prediction, label: float, weight) -> np.ndarray:
-    """dL/dp at every prediction, for one label (0 or 1)."""
-    values = torch.tensor(np.asarray(prediction, dtype=float), requires_grad=True)
-    LOSSES[loss](values, torch.full_like(values, label), weight=weight).backward()
-    return values.grad.numpy() * values.numel()
 
 
 # Paper B
