@@ -1,4 +1,7 @@
-"""Train a network, evaluate it and record the run, unless it has a complete record already."""
+"""Train a network, evaluate it and record the run, unless it has a complete record already.
+
+`open_record` gives the trained network of a record, or of a model in `models/`.
+"""
 
 import dataclasses
 import functools
@@ -16,6 +19,9 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.fabric import Fabric
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import nn
 
 from crackutils import files, metrics, records
 from crackutils.batches import Sampler
@@ -92,6 +98,67 @@ def complete_all(runs: list[Protocol], *args, **kwargs) -> list[Path]:
     if failures:
         raise RuntimeError(f"{len(failures)} of {len(runs)} runs failed: {'; '.join(failures)}")
     return made
+
+
+def open_record(folder: Path) -> tuple[nn.Module, Protocol]:
+    """The trained network of a record, or of a model in `models/`, and its protocol.
+
+    Both folders hold `config.json` and `model.safetensors`, which holds numbers and no code. The
+    network is on the CPU and in evaluation mode. `RecordError` unless the folder is a complete
+    record of this format whose files are as they were written and whose weights are finite numbers
+    of the shapes that its protocol needs.
+    """
+    retrain = "Train it again, or choose another record or model."
+    if not (folder / records.CONFIG).is_file():
+        raise records.RecordError(f"{folder} is no record and no model: expected a folder with "
+                                  f"{records.CONFIG} and {records.MODEL}, as crackutils train "
+                                  "prints it.")
+    if not records.is_complete(folder):
+        raise records.RecordError(f"{folder} has no {records.COMPLETE}: its training has not come "
+                                  "to its end. Start the same training again; it is resumed.")
+    if names := records.damaged(folder):
+        raise records.RecordError(f"{folder} is damaged ({', '.join(names)} missing or not as "
+                                  f"written). {retrain}")
+    try:
+        config = records.read_json(folder / records.CONFIG)
+        if config["format"] != records.FORMAT:
+            raise ValueError(f"it has format {config['format']}, expected {records.FORMAT}")
+        protocol = Protocol.from_dict(config["protocol"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise records.RecordError(f"{folder / records.CONFIG} can't be used ({error}). "
+                                  f"{retrain}") from error
+    if not (folder / records.MODEL).is_file():
+        raise records.RecordError(f"{folder} has no {records.MODEL}: the committed records of "
+                                  f"results/ are kept without weights. {retrain}")
+    model = build(dataclasses.replace(protocol, encoder_weights=None))  # all weights are replaced
+    try:
+        weights = load((folder / records.MODEL).read_bytes())
+        model.load_state_dict(weights)
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise records.RecordError(f"{folder / records.MODEL} does not hold the network that "
+                                  f"{records.CONFIG} describes ({reason}). {retrain}") from error
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+        raise records.RecordError(f"{folder / records.MODEL} holds weights that are no finite "
+                                  f"numbers. {retrain}")
+    return model.eval(), protocol
+
+
+def model_folder(name: str | Path) -> Path:
+    """The folder of a model: that of `models/<name>` if there is one, else the folder `name`.
+
+    `RecordError` if there is neither, with the models that there are.
+    """
+    models = files.ROOT / "models"
+    if str(name) == Path(name).name and (models / name / records.CONFIG).is_file():
+        return models / name
+    folder = files.resolve(name)
+    if not folder.is_dir():
+        shipped = sorted(path.parent.name for path in models.glob(f"*/{records.MODEL}"))
+        raise records.RecordError(f"There is no model {name}: expected one of "
+                                  f"{', '.join(shipped) or 'none that ship'}, or the folder of a "
+                                  f"record ({folder} is no folder).")
+    return folder
 
 
 def make(fabric: Fabric, protocol: Protocol, dataset: Dataset, hardware: Hardware,
