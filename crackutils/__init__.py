@@ -4,7 +4,8 @@ The modules of a run, in the order of its steps: `protocol` (every choice of a r
 `losses`, `models`, `batches` (which pixels make up a step), `training`, `evaluation` (tiles, counts
 at all thresholds), `metrics`, `records`; `experiment` calls them, and `files` writes files safely.
 The package `data` reads, checks and divides data sets, `papers` makes the papers' tables and
-figures, and `cli` is the command line. To train one network and read its scores:
+figures, `cracks` measures the cracks in photographs, and `cli` is the command line. To train one
+network and read its scores:
 
     protocol = preset("quick").with_run("relu", 0.97, seed=0)
     record = complete(protocol, load("synthetic", protocol, runs), runs, results=None)

@@ -1,4 +1,4 @@
-"""The command `crackutils`: examine a data folder, fetch a data set, train a network.
+"""The command `crackutils`: examine a data folder, fetch a data set, train a network, find cracks.
 
 The exit status is 0 if the command did what it says, 1 if it could not (a sentence on standard
 error says why and what to do; `doctor` prints the errors that it found instead), 2 if it was called
@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 
 from crackutils.files import resolve
+
+DEFAULT_MODEL = "balanced_step"  # of models/
 
 # Each command imports what it needs itself: the imports take seconds, and --help should not.
 
@@ -77,10 +79,38 @@ def parser() -> argparse.ArgumentParser:
                        help="the preset: smoke, quick (default), cpu or paper")
     train.add_argument("--runs", metavar="FOLDER",
                        help="where the record is written (default: runs of the repository)")
-    train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
-                       help="where the network computes (default: cuda if there is one)")
+    device = dict(choices=("auto", "cpu", "cuda"), default="auto",
+                  help="where the network computes (default: cuda if there is one)")
+    train.add_argument("--device", **device)
     train.add_argument("--strategy", default="auto", help="how several processes share the run: "
                        "one of Lightning Fabric's strategies (default: ddp)")
+
+    predict = commands.add_parser("predict", description=run_predict.__doc__,
+                                  help="find and measure the cracks in photographs")
+    predict.set_defaults(run=run_predict)
+    predict.add_argument("photographs", nargs="+", help="photographs, or folders with photographs")
+    predict.add_argument("out", type=Path, help="the folder of the results, made if missing")
+    predict.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|FOLDER",
+                         help=f"a model of models/, or a record (default: {DEFAULT_MODEL})")
+    choice = predict.add_mutually_exclusive_group()
+    choice.add_argument("--threshold", type=float, metavar="T", help="least prediction of a crack "
+                        "pixel, above 0 and below 1 (default: the model's own)")
+    choice.add_argument("--missed-costs", type=float, metavar="K", help="choose the threshold so "
+                        "that a missed crack pixel costs K times a false alarm")
+    predict.add_argument("--probabilities", action="store_true",
+                         help="write the predictions too, as PNG of 16 bits")
+    size = predict.add_mutually_exclusive_group()
+    size.add_argument("--mm-per-pixel", type=float, metavar="X",
+                      help="size of a pixel on the wall, to measure in mm")
+    size.add_argument("--scale", metavar="100mm=842px",
+                      help="a known length in mm and in px, to measure in mm")
+    predict.add_argument("--device", **device)
+
+    export = commands.add_parser("export", description=run_export.__doc__,
+                                 help="write a network as an ONNX file")
+    export.set_defaults(run=run_export)
+    export.add_argument("model", metavar="NAME|FOLDER", help="a model of models/, or a record")
+    export.add_argument("file", type=Path, help="the file to write, such as model.onnx")
     return top
 
 
@@ -157,6 +187,70 @@ def run_train(arguments: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     protocol, runs = with_available_weights(protocol), resolve(arguments.runs, "runs")
     print(complete(protocol, load(arguments.data, protocol, runs), runs, None, *hardware))
+    return 0
+
+
+def run_predict(arguments: argparse.Namespace) -> int:
+    """Find the cracks in photographs, measure them, and print the path of the page that shows them.
+
+    For each photograph there is a mask (PNG) and an overlay (JPEG), for all of them cracks.csv,
+    cracks.geojson and index.html. Photographs that are finished are not done again, unless the
+    model, the threshold or the scale changed. A photograph that can't be read is named, and the
+    others go on; the exit status is then 1.
+    """
+    from crackutils.cracks.measurement import Scale
+    from crackutils.cracks.photographs import PAGE, Settings, predict_photographs
+    from crackutils.cracks.prediction import checked_threshold
+    from crackutils.experiment import model_folder
+
+    scale = None
+    try:
+        if arguments.threshold is not None:
+            checked_threshold(arguments.threshold)  # before the network is loaded
+        if arguments.mm_per_pixel is not None:
+            scale = Scale.of_pixel(arguments.mm_per_pixel)
+        if arguments.scale is not None:
+            scale = Scale.parse(arguments.scale)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    model = opened(model_folder(arguments.model), arguments.device)
+    threshold = arguments.threshold or model.default_threshold()
+    if arguments.missed_costs is not None:
+        try:
+            threshold = model.threshold_for(arguments.missed_costs)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    out = resolve(arguments.out)
+    failures = predict_photographs(
+        arguments.photographs, out, Settings(model, threshold, scale, arguments.probabilities))
+    print(out / PAGE)
+    return int(failures > 0)
+
+
+def opened(folder: Path, device: str):
+    """A `CrackModel`; `UsageError` for a device that is not there."""
+    from crackutils.cracks.prediction import CrackModel
+    from crackutils.records import RecordError
+
+    try:
+        return CrackModel(folder, device)
+    except RecordError:
+        raise
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def run_export(arguments: argparse.Namespace) -> int:
+    """Write a network as an ONNX file, which runs without PyTorch on pictures of any size.
+
+    The file is checked: its probabilities differ by less than 1e-4 from PyTorch's.
+    """
+    from crackutils.cracks.export import export
+    from crackutils.experiment import model_folder
+
+    path = resolve(arguments.file)
+    difference = export(opened(model_folder(arguments.model), "cpu"), path)
+    print(f"{path}: differs by at most {difference:.1g} from PyTorch")
     return 0
 
 

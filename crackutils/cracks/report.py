@@ -1,0 +1,154 @@
+"""The files that show the cracks of photographs: overlay, table, centre lines, and a page."""
+
+import csv
+import html
+import io
+import json
+import os
+from urllib.parse import quote
+
+import cv2
+import numpy as np
+
+from crackutils.cracks.measurement import Crack
+from crackutils.data.samples import printable
+
+COLOUR = (255, 40, 0)  # of the cracks, in RGB
+OPACITY = 0.6
+LARGEST_JPEG = 65_500  # px, a limit of the format
+THUMBNAIL = 480  # px, the longer side
+QUALITY = 90  # of JPEG
+STYLE = """
+body { font: 16px/1.45 system-ui, sans-serif; margin: 1rem auto; max-width: 75rem; padding: 0 1rem;
+       color: #222; background: #fff }
+ol { list-style: none; padding: 0; display: grid; gap: 1.5rem;
+     grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)) }
+img { width: 100%; height: auto; display: block }
+h2 { font-size: 1rem; margin: .5rem 0 .2rem; overflow-wrap: anywhere }
+p { margin: .2rem 0 }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+td, th { padding: .1rem .8rem .1rem 0; text-align: right; font-weight: normal }
+th { color: #555 }
+@media (prefers-color-scheme: dark) { body { color: #ddd; background: #111 } a { color: #8cf }
+  th { color: #aaa } }
+"""
+
+
+def encoded(suffix: str, picture: np.ndarray) -> bytes:
+    """A picture as the bytes of a `.png` or `.jpg` file: uint8 or uint16, grey or RGB."""
+    if picture.ndim == 3:
+        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY] if suffix == ".jpg" else []
+    return cv2.imencode(suffix, picture, options)[1].tobytes()
+
+
+def mark_cracks(image: np.ndarray, mask: np.ndarray) -> None:
+    """Colour the cracks of a photograph (uint8 H x W x 3) where `mask` is true, in place."""
+    colour = OPACITY * np.array(COLOUR)
+    image[mask] = ((1 - OPACITY) * image[mask] + colour).astype(np.uint8)
+
+
+def reduced(image: np.ndarray, longest: int) -> np.ndarray:
+    """The picture with a longer side of at most `longest` px, each pixel the mean of its area."""
+    scale = longest / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = [max(1, round(scale * side)) for side in image.shape[1::-1]]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def thumbnail(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The photograph at `THUMBNAIL` px; a pixel is coloured if there is any crack in its area."""
+    small = reduced(image, THUMBNAIL).copy()
+    share = reduced(mask.astype(np.uint8) * 255, THUMBNAIL)
+    mark_cracks(small, share > 0)
+    return small
+
+
+def table(rows: list[dict]) -> bytes:
+    """The content of `cracks.csv`: a line for each crack, of all photographs."""
+    names = list(dict.fromkeys(name for row in rows for name in row)) or ["photograph", "crack"]
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def feature(crack: Crack, row: dict) -> dict:
+    """A crack as a GeoJSON feature: the centre lines of its branches and the table's columns.
+
+    The coordinates are x to the right and y downwards, in px from the picture's upper left corner.
+    """
+    lines = [np.round(line, 1).tolist() for line in crack.lines]
+    return {"type": "Feature", "properties": row,
+            "geometry": {"type": "MultiLineString", "coordinates": lines}}
+
+
+def geojson(features: list[dict]) -> bytes:
+    """The content of `cracks.geojson`."""
+    return json.dumps({"type": "FeatureCollection", "features": features}).encode()
+
+
+def link(path: str) -> str:
+    """A path below the page's folder as the address of a link, whatever its bytes are."""
+    return html.escape(quote(os.fsencode(path)))
+
+
+def page(done: list[dict], failed: dict[str, str], facts: str) -> bytes:
+    """The content of `index.html`: the photographs, that with the largest area of cracks first.
+
+    `done` has for each photograph `photograph` (its name), `files` (`overlay`, `mask`, `thumbnail`:
+    paths below the page's folder), `size` (width, height), `note` and `cracks` (rows of the table).
+    """
+    items = []
+    for entry in sorted(done, key=lambda entry: -crack_area(entry)):
+        name, files = html.escape(printable(entry["photograph"])), entry["files"]
+        width, height = entry["size"]
+        items.append(
+            f'<li><a href="{link(files["overlay"])}"><img loading="lazy" '
+            f'src="{link(files["thumbnail"])}" alt="{name}, cracks marked" width="{width}" '
+            f'height="{height}"></a>\n<h2>{name}</h2>\n{summary(entry)}\n'
+            f'<p><a href="{link(files["overlay"])}">overlay</a> · '
+            f'<a href="{link(files["mask"])}">mask</a> · {width} × {height} px</p></li>')
+    problems = "".join(f"<li>{html.escape(printable(sentence))}</li>"
+                       for sentence in failed.values())
+    unread = f"<h2>Not read</h2>\n<ul>{problems}</ul>\n" if failed else ""
+    text = f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Cracks in {len(done)} photographs</title><style>{STYLE}</style></head><body>
+<h1>Cracks in {len(done)} photographs</h1>
+<p>{html.escape(facts)}</p>
+<p>The photograph with the largest area of cracks comes first. All cracks:
+<a href="cracks.csv">cracks.csv</a>, <a href="cracks.geojson">cracks.geojson</a>.</p>
+{unread}<ol>
+{chr(10).join(items)}
+</ol></body></html>
+"""
+    return text.encode(errors="backslashreplace")
+
+
+def crack_area(entry: dict) -> int:
+    """The pixels of a photograph that belong to cracks."""
+    return sum(row["area_px"] for row in entry["cracks"])
+
+
+def summary(entry: dict) -> str:
+    """What a photograph's cracks are together, as HTML."""
+    rows = entry["cracks"]
+    if entry["note"]:
+        return f"<p>{html.escape(entry['note'])}</p>"
+    if not rows:
+        return "<p>No crack was found.</p>"
+    unit = "mm" if "length_mm" in rows[0] else "px"
+    length = sum(row[f"length_{unit}"] for row in rows)
+    widest = max(rows, key=lambda row: row["greatest_width_px"])
+    width = f"{widest[f'greatest_width_{unit}']:g}"
+    if unit == "mm":
+        width += f" ± {widest['greatest_width_uncertainty_mm']:g}"
+    share = crack_area(entry) / (entry["size"][0] * entry["size"][1])
+    cells = [("cracks", f"{len(rows)}"), ("total length", f"{length:,.0f} {unit}"),
+             ("greatest width", f"{width} {unit}"), ("share of the area", f"{share:.2%}")]
+    lines = "".join(f"<tr><th>{title}</th><td>{value}</td></tr>" for title, value in cells)
+    return f"<table>{lines}</table>"
