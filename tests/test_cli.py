@@ -47,7 +47,8 @@ def pictures(tmp_path):
 
 @pytest.mark.parametrize("words, expected", [
     ([], "examine a data folder, fetch a data set, train"), (["doctor"], "it is not changed"),
-    (["download"], "name of the data set"), (["train"], "torchrun --nproc-per-node 2")])
+    (["download"], "name of the data set"), (["train"], "torchrun --nproc-per-node 2"),
+    (["predict"], "cracks.geojson and index.html"), (["export"], "differ by less than 1e-4")])
 def test_help_explains_each_command(capsys, words, expected):
     assert status_of(*words, "--help") == 0
     assert expected in " ".join(capsys.readouterr().out.split())

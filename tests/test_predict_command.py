@@ -19,12 +19,12 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
+from tiny_records import THRESHOLD, write_record
 
 from crackutils import cli
 from crackutils.cracks import export, photographs
 from crackutils.cracks.prediction import CrackModel
 from crackutils.data.samples import DataError
-from tiny_records import THRESHOLD, write_record
 
 SIZE = (40, 56)  # height, width
 ORIENTATION = 0x0112

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from tiny_records import THRESHOLD, tiny_protocol, write_record
 
 from crackutils import evaluation, losses, records
 from crackutils.cracks import prediction
@@ -13,7 +14,6 @@ from crackutils.cracks.prediction import CrackModel, checked_threshold, tile_sta
 from crackutils.experiment import model_folder, open_record
 from crackutils.models import probability
 from crackutils.records import RecordError
-from tiny_records import THRESHOLD, tiny_protocol, write_record
 
 
 @pytest.fixture(scope="module")

@@ -144,7 +144,7 @@ def summary(entry: dict) -> str:
     unit = "mm" if "length_mm" in rows[0] else "px"
     length = sum(row[f"length_{unit}"] for row in rows)
     widest = max(rows, key=lambda row: row["greatest_width_px"])
-    width = f"{widest[f'greatest_width_{unit}']:g}"
+    width = f"{widest[f'greatest_width_{unit}']:.3g}"
     if unit == "mm":
         width += f" ± {widest['greatest_width_uncertainty_mm']:g}"
     share = crack_area(entry) / (entry["size"][0] * entry["size"][1])
