@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from crackutils import files, records
+from crackutils import files, metrics, records
 from crackutils.losses import NAMES
 from crackutils.papers import claims, crack_tables, fine_cracks, published, road_tables, verdicts
 from crackutils.papers.source import Source
@@ -48,6 +48,7 @@ KOREAN_CLAIMS = dict(zip([claim for claim, *_ in claims.CLAIMS], [
     "네 함수 중 ReLU 가중이 가장 좋다", "ReLU 0.97의 F1이 MSE보다 높다",
     "Squared & Balanced Step은 성능이 낮다", "Balanced Step과 Step은 배경을 균열로 표시한다",
     "함수마다 알맞은 임계값이 다르다"], strict=True))
+MODEL_PARTS = {"test": "test part", "cfd": "CrackForest", "metu_preview": "METU's preview"}
 PEERS = {"pytorch channels_first": "PyTorch, channels first", "keras channels_last": "Keras 3",
          "pytorch channels_last": "PyTorch, channels last"}
 MARKER = re.compile(r"<!-- (/?)([\w-]+) -->")
@@ -207,6 +208,24 @@ def claims_of_paper_a() -> str:
              for row in rows.to_dict("records")]
     return markdown(["claim of paper A", "the paper's figure", "ours, with 95 % interval",
                      "verdict", "notebook"], "lllll", cells)
+
+
+def shipped_models() -> str:
+    """How good the networks in models/ are, on their test part and on pictures never seen."""
+    strata, cells = fine_cracks.strata_names(), []
+    for folder in sorted(path.parent for path in (files.ROOT / "models").glob("*/counts.npz")):
+        counts = records.read_arrays(folder / "counts.npz")
+        index = int(metrics.scores(counts, "validation")["f1_score"].argmax())
+        for part, name in MODEL_PARTS.items():
+            found = fine_cracks.found_at_threshold(counts, part, index)
+            scores = fine_cracks.tolerant_scores(counts, part)
+            recalls = [figure(fine_cracks.recall_of(found, strata.index(stratum)))
+                       for stratum in ("1-2 px", "2-3 px", "3-5 px", ">= 5 px", "F1")]
+            cells.append([f"`{folder.name}`", f"{found.threshold:g}", name,
+                          figure(found.precision), *recalls, figure(scores["F1, 2 px"])])
+    header = ["model", "threshold", "pictures", "precision", "recall, 1–2 px", "2–3 px", "3–5 px",
+              "≥ 5 px", "F1", "F1, 2 px"]
+    return markdown(header, "lrlrrrrrrr", cells)
 
 
 def known_faults_of_cracks() -> str:
@@ -408,7 +427,8 @@ def markdown(header: list[str], alignment: str, rows: list[list[str]]) -> str:
 
 
 BLOCKS = {"answer": answer, "claims": claims_of_paper_a, "answer-ko": answer_in_korean,
-          "claims-ko": claims_in_korean, "table8": table8, "blending": blending,
+          "claims-ko": claims_in_korean, "models": shipped_models,
+          "table8": table8, "blending": blending,
           "known-faults": known_faults_of_cracks, "known-faults-camvid": known_faults_of_camvid,
           "camvid": camvid_iou, "verdicts": camvid_verdicts,
           "pairs": camvid_pairs, "notebooks": notebook_minutes, "speed": speed}
@@ -432,7 +452,8 @@ def camvid_tables() -> dict[Path, str]:
 
 def pages() -> list[Path]:
     """The files that may have blocks."""
-    return [*sorted(files.ROOT.glob("README*.md")), *sorted(files.ROOT.glob("docs/*.md"))]
+    return [path for pattern in ("README*.md", "docs/*.md", "models/*.md")
+            for path in sorted(files.ROOT.glob(pattern))]
 
 
 def fill(page: Path) -> tuple[str, list[str]]:

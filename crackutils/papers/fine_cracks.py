@@ -15,7 +15,7 @@ import pandas as pd
 
 from crackutils import metrics
 from crackutils.evaluation import WIDTH_EDGES
-from crackutils.losses import label
+from crackutils.losses import label, posterior
 from crackutils.papers import bootstrap, published
 from crackutils.papers.crack_tables import none_if_missing, seeds_used, width_labels
 from crackutils.papers.source import Counts, Source, warn_of_mixed_environments
@@ -301,7 +301,7 @@ def reliability(counts: Counts, loss: str, weight, part: str = "test") -> pd.Dat
     """How often the pixels with a prediction are cracks: a row for each bin between thresholds.
 
     `prediction` is the middle of the bin, `posterior` the crack probability at which the loss is
-    lowest for that prediction (`published.posterior`), `observed` the share of cracks among the
+    lowest for that prediction (`losses.posterior`), `observed` the share of cracks among the
     bin's `pixels`. A network that has learned the probabilities, and only them, has
     `observed` = `posterior`. Pixels below the first threshold are left out.
     """
@@ -312,7 +312,7 @@ def reliability(counts: Counts, loss: str, weight, part: str = "test") -> pd.Dat
     table = pd.DataFrame({"prediction": (limits[:-1] + limits[1:]) / 2,
                           "pixels": -np.diff(claimed, append=0),
                           "cracks": -np.diff(positives, append=0)})
-    table["posterior"] = published.posterior(loss, table["prediction"].to_numpy(), weight)
+    table["posterior"] = posterior(loss, table["prediction"].to_numpy(), weight)
     table["observed"] = metrics.ratio(table["cracks"], table["pixels"])
     return table
 
