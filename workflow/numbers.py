@@ -39,7 +39,8 @@ NOTEBOOKS = {"01_data": "What do the networks see, and is it a real task?",
              "05_threshold_sweeps": "Tables 1 and 4 to 8: do weighted losses find fine cracks?",
              "06_fine_cracks": "Which loss finds the fine cracks, at equal precision?",
              "07_drivable_area": "Paper B's IoU table: which loss, and for which IoU?",
-             "08_figures": "The papers' figures, loss curves, precision–recall curves"}
+             "08_figures": "The papers' figures, loss curves, precision–recall curves",
+             "09_your_photographs": "What does a trained network find in your photographs?"}
 KOREAN_VERDICTS = {"holds": "성립", "does not hold": "성립하지 않음",
                    "not distinguishable": "구별되지 않음"}
 KOREAN_CLAIMS = dict(zip([claim for claim, *_ in claims.CLAIMS], [
@@ -337,13 +338,13 @@ def notebook_minutes() -> str:
         seconds = executions.groupby("precision")["seconds"].sum()
         rows.append([f"[`{name}`](notebooks/{name}.ipynb)", title, *minutes(seconds)])
     ended = (stages["begun"] + stages["seconds"]).groupby(stages["precision"]).max()
-    rows.append(["`make reproduce`", "all of them but 06, two at a time", *minutes(ended)])
+    rows.append(["`make reproduce`", "all of them but 06 and 09, two at a time", *minutes(ended)])
     table = markdown(["notebook", "question", "minutes, float32", "minutes, bfloat16"], "llrr",
                      rows)
     return "\n".join([
         table, "", f"Minutes of `make reproduce`, after set-up, on {cores} cores of {processor}. A "
         "processor without bfloat16 units computes in float32; an older or busy one takes longer. "
-        "Notebook 06 reads the records of the study and takes less than a minute."])
+        "Notebooks 06 and 09 train nothing and take less than a minute."])
 
 
 def minutes(seconds: pd.Series) -> list[str]:
