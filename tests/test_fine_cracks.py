@@ -32,6 +32,7 @@ def counts_of(quality: float, seed: int) -> dict[str, np.ndarray]:
         false = np.floor(300 * falling**2 * np.ones((PICTURES, 1))).astype(np.int64)
         near = found.sum(axis=1) + false // 2  # half of what is wrong lies close to a crack
         detail = np.isin(THRESHOLDS, DETAIL_THRESHOLDS)
+        shape = PICTURES, len(DETAIL_THRESHOLDS)
         arrays |= {f"{part}_{name}": value for name, value in {
             "names": np.array([f"p{index}" for index in range(PICTURES)]),
             "pixels": np.full(PICTURES, 9_000), "true_positives": found.sum(axis=1),
@@ -39,7 +40,10 @@ def counts_of(quality: float, seed: int) -> dict[str, np.ndarray]:
             "false_negatives": present.sum(axis=1)[:, None] - found.sum(axis=1),
             "true_positives_by_width": found, "positives_by_width": present,
             "claimed_near": np.repeat(near[:, None, detail], 3, 1),
-            "found_near_by_width": np.repeat(found[:, None, :, detail], 3, 1)}.items()}
+            "found_near_by_width": np.repeat(found[:, None, :, detail], 3, 1),
+            # of skeletons, half of what is predicted is right, and a quarter of the crack is met
+            "claimed_skeleton": np.full(shape, 40), "claimed_skeleton_right": np.full(shape, 20),
+            "skeleton": np.full(PICTURES, 80), "skeleton_found": np.full(shape, 20)}.items()}
     return arrays
 
 
@@ -184,17 +188,8 @@ def test_the_figure_has_a_panel_for_each_table_and_a_row_for_each_loss(tmp_path)
     assert [line.get_xdata()[0] for line in dots] == pytest.approx(expected)
 
 
-def with_skeletons(counts: dict, part: str) -> None:
-    """Skeletons of which half of what is predicted is right, and a quarter of the crack is met."""
-    shape = PICTURES, len(DETAIL_THRESHOLDS)
-    counts |= {f"{part}_claimed_skeleton": np.full(shape, 40), f"{part}_skeleton": np.full(40, 80),
-               f"{part}_claimed_skeleton_right": np.full(shape, 20),
-               f"{part}_skeleton_found": np.full(shape, 20)}
-
-
 def test_scores_with_a_tolerance_by_hand():
     counts = counts_of(0.5, 0)
-    with_skeletons(counts, "test")
     scores = fine_cracks.tolerant_scores(counts, "test")
     # precision 1/2 and recall 1/4: 2 * 1/2 * 1/4 / (3/4)
     assert scores["clDice"] == pytest.approx(1 / 3)
@@ -207,6 +202,15 @@ def test_scores_with_a_tolerance_by_hand():
     near = (true + (false // 2).sum()) / (true + false.sum())  # as `counts_of` makes them
     recall = plain["recall"][index]
     assert scores["F1, 2 px"] == pytest.approx(2 * near * recall / (near + recall))
+
+
+def test_the_tolerance_table_has_means_over_the_seeds(tmp_path):
+    source = source_with(tmp_path, {("mse", None): 0.2, ("dice", None): 0.6}, seeds=(0, 1))
+    table = fine_cracks.tolerance_table(source)
+    assert table.index.tolist() == ["MSE", "Dice"] and (table["seeds"] == 2).all()
+    each = [fine_cracks.tolerant_scores(counts, "test")["F1, 1 px"]
+            for counts in source.counts("mse", None).values()]
+    assert table.loc["MSE", "F1, 1 px"] == pytest.approx(np.mean(each))
 
 
 def test_open_choices_are_ordered_by_how_far_they_move_f1(tmp_path):

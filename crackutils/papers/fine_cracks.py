@@ -209,8 +209,8 @@ def tolerance_table(source: Source, part: str = "test") -> pd.DataFrame:
         values = [tolerant_scores(counts, part) for counts in source.counts(loss, weight).values()
                   if f"{part}_claimed_near" in counts]
         if values:
-            rows[label(loss, weight)] = pd.DataFrame(values).mean() | {"seeds": len(values)}
-    return pd.DataFrame(rows).T
+            rows[label(loss, weight)] = {**pd.DataFrame(values).mean(), "seeds": len(values)}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def tolerant_scores(counts: Counts, part: str) -> dict[str, float]:
