@@ -51,6 +51,23 @@ def test_a_blended_prediction_is_the_weighted_mean_over_all_tiles(model, size):
     assert model.predict(image) == pytest.approx(expected, abs=1e-5)
 
 
+def test_fused_batch_norm_changes_no_prediction(record):
+    """Against the network as it was saved, with statistics as a training leaves them."""
+    network, _ = open_record(record)
+    torch.manual_seed(0)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            for tensor in (layer.running_mean, layer.bias, layer.weight):
+                tensor.data.normal_()
+            layer.running_var.uniform_(0.5, 2)
+    images = torch.rand(2, 3, 40, 56)
+    with torch.no_grad():
+        expected = network(images)
+        prediction.fuse_batch_norm(network)
+        assert not [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+        assert network(images).numpy() == pytest.approx(expected.numpy(), rel=1e-4, abs=1e-4)
+
+
 def test_bands_cover_the_picture_from_top_to_bottom(model):
     image = noise(150, 70)
     rows = [(place.start, place.stop, len(band)) for place, band in model.bands(image)]

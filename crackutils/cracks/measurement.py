@@ -137,27 +137,22 @@ def measure(mask: np.ndarray) -> list[Crack]:
     width is area / length, exact for a band of constant width, straight or curved.
     """
     mask = (mask != 0).astype(np.uint8)
+    found = paths(pruned(mask))  # before the labels take memory
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    longest = np.maximum(boxes[:, cv2.CC_STAT_WIDTH], boxes[:, cv2.CC_STAT_HEIGHT])
-    listed = longest >= LEAST_LENGTH
+    listed = boxes[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1) >= LEAST_LENGTH
     listed[0] = False  # the background
-    if not listed.any():
-        return []
-    mask = listed[labels]
-    rows, columns = np.nonzero(mask)
-    pixels = np.column_stack([rows, columns])
-    label_of_pixel = labels[rows, columns]
-    branches = {label: [] for label in np.flatnonzero(listed).tolist()}
-    skeleton = pruned(mask)
-    for points, ends_free in paths(skeleton):
-        branches[int(labels[tuple(points[0])])].append((points, ends_free))
+    pixels = np.argwhere(listed[labels])
+    label_of_pixel = labels[tuple(pixels.T)]
+    paths_of = {label: [] for label in np.flatnonzero(listed).tolist()}
+    for points, free in found:
+        label = int(labels[tuple(points[0])])
+        if listed[label]:
+            paths_of[label].append((points, free))
     del labels
     order = np.argsort(label_of_pixel, kind="stable")
     limits = np.searchsorted(label_of_pixel[order], np.arange(count + 1))
-    cracks = []
-    for label, found in branches.items():
-        own = pixels[order[limits[label]:limits[label + 1]]]
-        cracks.append(crack_of(own, found, boxes[label]))
+    cracks = [crack_of(pixels[order[limits[label]:limits[label + 1]]], of_crack, boxes[label])
+              for label, of_crack in paths_of.items()]
     cracks.sort(key=lambda crack: (-crack.area, crack.top, crack.left))
     return [dataclasses.replace(crack, number=number) for number, crack in enumerate(cracks, 1)]
 
@@ -165,9 +160,9 @@ def measure(mask: np.ndarray) -> list[Crack]:
 def pruned(mask: np.ndarray) -> Skeleton | None:
     """The skeleton of a mask without the short branches that lead to a corner of a crack's end, or
     to a bump of its edge: those shorter than `SPUR` half widths. None if it has no path."""
-    thin = skeletonize(mask)
-    half_width = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    thin = skeletonize(mask > 0)
     skeleton = skeleton_of(thin)
+    half_width = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     for _ in range(ROUNDS_OF_PRUNING):
         if skeleton is None:
             return None

@@ -24,6 +24,9 @@ from crackutils.evaluation import MOST_CLAIMED
 from crackutils.files import absolute, locked, write_atomically
 
 FORMAT = 1  # raised whenever the same photograph begins to give other numbers or files
+# Pillow's memory in pieces of 64 MiB, which go back to the system when they are freed: `device` has
+# smaller pieces kept, and a decoded picture of 100 megapixels takes 1.2 GB for a moment
+Image.core.set_block_size(2**26)
 TABLE, LINES, PAGE = "cracks.csv", "cracks.geojson", "index.html"
 
 
@@ -118,10 +121,11 @@ def decoded(path: Path, content: bytes) -> np.ndarray:
                         "remove it.") from error
 
 
-def predict_photograph(name: str, image: np.ndarray, out: Path, settings: Settings,
+def predict_photograph(name: str, path: Path, content: bytes, out: Path, settings: Settings,
                        advance: Callable[[int], object]) -> dict:
-    """Predict and measure one photograph (uint8 H x W x 3, which is changed), write its pictures,
-    and return what its JSON file holds. `advance` is told how many pixels are done."""
+    """Predict and measure one photograph from the bytes of its file, write its pictures, and return
+    what its JSON file holds. `advance` is told how many pixels are done."""
+    image = decoded(path, content)
     mask = np.zeros(image.shape[:2], bool)
     levels = np.zeros(image.shape[:2], np.uint16) if settings.probabilities else None
     for rows, band in settings.model.bands(image):
@@ -131,7 +135,7 @@ def predict_photograph(name: str, image: np.ndarray, out: Path, settings: Settin
         advance(band.size)
     size = image.shape[1::-1]
     written = write_pictures(name, image, mask, levels, out)
-    del image, levels
+    del image, levels  # measuring takes memory too
     note, cracks = "", []
     if mask.mean() > MOST_CLAIMED:
         note = (f"{mask.mean():.0%} of the picture is marked, which is no crack: nothing was "
@@ -195,9 +199,7 @@ def predict_photographs(given: Iterable[str | Path], out: Path, settings: Settin
                 fingerprint = settings.fingerprint(content)
                 entry = earlier_result(out, name, fingerprint)
                 if entry is None:
-                    image = decoded(path, content)
-                    entry = predict_photograph(name, image, out, settings, bar.update)
-                    del image
+                    entry = predict_photograph(name, path, content, out, settings, bar.update)
                     entry["fingerprint"] = fingerprint
                     write_atomically(out / f"{name}.json", json.dumps(entry).encode())
                 else:
