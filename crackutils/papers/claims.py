@@ -74,10 +74,13 @@ def misses_fine_cracks(found: Evidence) -> tuple[str, str]:
 def weighting_helps(found: Evidence) -> tuple[str, str]:
     """Weighting finds more fine cracks: how many of the paper's functions do."""
     rows = paper_losses(found.fine)
-    better = rows[rows.apply(sign, axis=1) > 0]
+    signs = rows.apply(sign, axis=1)
     best = rows.loc[rows["difference"].idxmax()]
-    return (f"{len(better)} of {len(rows)} settings find more; the most {best.name}: "
-            f"{with_interval(best, 'recall')}", verdict(len(better) > 0, False))
+    judged = verdict((signs > 0).all(), (signs < 0).any())
+    if 0 < (signs > 0).sum() < len(rows):
+        judged = "holds in part"
+    return (f"{(signs > 0).sum()} of {len(rows)} settings find more; the most {best.name}: "
+            f"{with_interval(best, 'recall')}", judged)
 
 
 def relu_is_best(found: Evidence) -> tuple[str, str]:
@@ -85,7 +88,7 @@ def relu_is_best(found: Evidence) -> tuple[str, str]:
     rows = paper_losses(found.less_relu).dropna(subset="difference")
     best = rows.loc[rows["difference_low"].idxmax()]
     signs = rows.apply(sign, axis=1)
-    return (f"{best.name} less ReLU 0.97: {with_interval(best, 'recall')}",
+    return (f"{best.name} minus ReLU 0.97: {with_interval(best, 'recall')}",
             verdict((signs < 0).all(), (signs > 0).any()))
 
 
@@ -98,17 +101,15 @@ def relu_has_higher_f1(found: Evidence) -> tuple[str, str]:
 def squared_is_poor(found: Evidence) -> tuple[str, str]:
     """Squared & Balanced Step is below MSE in F1."""
     squared = found.f1.loc["Squared & Balanced Step 0.5"]
-    fine = found.fine.loc[squared.name]
-    return (f"{with_interval(squared, 'F1')}; {with_interval(fine, 'recall')}",
-            verdict(sign(squared) < 0, sign(squared) > 0))
+    return with_interval(squared, "F1"), verdict(sign(squared) < 0, sign(squared) > 0)
 
 
 def others_add_noise(found: Evidence) -> tuple[str, str]:
-    """The step functions add noise: F1 of Balanced Step and Step against MSE's."""
+    """Balanced Step and Step have a lower F1 than MSE."""
     rows = found.f1[found.f1["loss"].isin(("balanced_step", "step"))]
     signs = rows.apply(sign, axis=1)
-    texts = [f"{name} {row['difference']:+.3f}" for name, row in rows.iterrows()]
-    return f"F1 less MSE's: {', '.join(texts)}", verdict((signs < 0).all(), (signs > 0).any())
+    texts = [f"{name}: {with_interval(row, 'F1')}" for name, row in rows.iterrows()]
+    return "; ".join(texts), verdict((signs < 0).all(), (signs > 0).any())
 
 
 def thresholds_move(found: Evidence) -> tuple[str, str]:
@@ -126,20 +127,20 @@ def thresholds_move(found: Evidence) -> tuple[str, str]:
 
 # the claim, the figure that the paper gives for it, what computes ours, and where to read on
 CLAIMS = (
-    ("A U-Net trained with MSE misses fine cracks", "none, pictures only", misses_fine_cracks,
+    ("A U-Net trained with MSE misses fine cracks", "no figure, pictures", misses_fine_cracks,
      "06_fine_cracks"),
-    ("Weighting the squared error finds more of them", "none, pictures only", weighting_helps,
+    ("Weighting the squared error finds more of them", "no figure, pictures", weighting_helps,
      "06_fine_cracks"),
-    ("ReLU weighting is the best of the four functions", "F1 .928, others at most .909",
-     relu_is_best, "06_fine_cracks"),
+    ("ReLU weighting finds the most of the four functions",
+     "pictures; F1 .928, others at most .909", relu_is_best, "06_fine_cracks"),
     ("ReLU 0.97 has a higher F1 than MSE", "+.018 (.928, .910)", relu_has_higher_f1,
      "06_fine_cracks"),
     ("Squared & Balanced Step does poorly", "F1 .892, MSE .910", squared_is_poor,
      "06_fine_cracks"),
-    ("Balanced Step and Step mark background as crack", "F1 .909 and .900, MSE .910",
-     others_add_noise, "06_fine_cracks"),
-    ("Each function needs a threshold of its own", "MSE .4, Balanced Step .9, Squared .75, "
-     "Step .5, ReLU .5", thresholds_move, "03_audit"),
+    ("Balanced Step and Step add noise, so that F1 is lower than MSE's",
+     "F1 .909 and .900, MSE .910", others_add_noise, "06_fine_cracks"),
+    ("The best thresholds of the functions stand in the order of Table 8",
+     "MSE .4, Step .5, ReLU .5, Squared .75, Balanced Step .9", thresholds_move, "03_audit"),
 )
 
 
