@@ -34,7 +34,7 @@ def test_a_better_loss_is_found(tmp_path, better, best, f1):
 
 def test_a_worse_loss_is_found(tmp_path):
     found = verdicts(tmp_path, squared_balanced_step=0.0, mse=0.5, relu=0.5)
-    assert found["Squared"] == "holds" and found["Weighting"] == "not distinguishable"
+    assert found["Squared"] == "holds" and found["Weighting"] == "does not hold"
 
 
 def test_one_seed_gives_no_verdict(tmp_path):

@@ -86,7 +86,7 @@ def weighting_helps(found: Evidence) -> tuple[str, str]:
 def relu_is_best(found: Evidence) -> tuple[str, str]:
     """ReLU finds the most fine cracks of the paper's functions."""
     rows = paper_losses(found.less_relu).dropna(subset="difference")
-    best = rows.loc[rows["difference_low"].idxmax()]
+    best = rows.loc[rows["difference_low"].fillna(-1).idxmax()]
     signs = rows.apply(sign, axis=1)
     return (f"{best.name} minus ReLU 0.97: {with_interval(best, 'recall')}",
             verdict((signs < 0).all(), (signs > 0).any()))
