@@ -2,10 +2,12 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 
 import miniatures
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -96,3 +98,37 @@ def test_the_first_steps_of_runs_have_their_gradient_and_logits(tmp_path):
     starts = first_steps(tmp_path / "starts", "--starts", "2")
     assert starts["seed"].tolist() == [0, 0, 0, 1, 1, 1] and (starts["step"] == 1).all()
     assert not starts["dead"].any() and (starts["gradient"] > 0.01).all()
+
+
+def script(name: str) -> dict:
+    """What a script of benchmarks/ defines."""
+    return runpy.run_path(str(files.ROOT / "benchmarks" / f"{name}.py"))
+
+
+def test_the_tiles_of_a_metu_photograph():
+    metu = script("metu_tiles")
+    mask = np.zeros((336, 448), bool)  # a ninth of 3024 x 4032: a tile at full size has 57 px
+    mask[0, 0] = True
+    assert [metu["tiles_of"](mask, reduction)[:2] for reduction in (1, 2, 3)] == [
+        (48, 1), (12, 1), (6, 1)]
+    count, with_crack, shares = metu["tiles_of"](np.ones((336, 448), bool), 2)
+    assert (count, with_crack, shares) == (12, 12, 12.0)
+
+
+def test_photographs_are_weighted_to_a_wanted_mean():
+    metu = script("metu_tiles")
+    shares = np.array([0.01, 0.02, 0.04])
+    weights = metu["weights_for"](shares, 0.016)
+    assert weights.mean() == pytest.approx(1) and weights @ shares / 3 == pytest.approx(0.016)
+    assert (np.diff(weights) < 0).all()
+    assert np.isnan(metu["weights_for"](shares, 0.05)).all()
+
+
+def test_the_simulated_recall_is_the_true_one_in_the_mean():
+    simulation = script("coverage")
+    generator = np.random.default_rng(0)
+    present = np.full(200_000, 1)
+    effects = simulation["OF_PICTURES"] * generator.standard_normal(len(present))
+    runs = simulation["runs_of"](0.4, effects, present, 40, 0.4, generator)
+    recall = np.mean([run.found.mean() for run in runs])
+    assert recall == pytest.approx(simulation["true_recall"](0.4, 0.4), abs=0.02)

@@ -40,3 +40,8 @@ def test_a_worse_loss_is_found(tmp_path):
 def test_one_seed_gives_no_verdict(tmp_path):
     assert claims.table(source_with(tmp_path, PAPER, seeds=(0,))).empty
     assert claims.table(source_with(tmp_path / "none", {})).empty
+
+
+def test_records_of_some_of_the_losses_give_no_verdict(tmp_path):
+    few = {setting: PAPER[setting] for setting in (("mse", None), ("relu", 0.97), ("dice", None))}
+    assert claims.table(source_with(tmp_path, few)).empty

@@ -204,6 +204,15 @@ def test_scores_with_a_tolerance_by_hand():
     assert scores["F1, 2 px"] == pytest.approx(2 * near * recall / (near + recall))
 
 
+def test_a_network_that_predicts_nothing_scores_0_with_every_tolerance():
+    counts = counts_of(0.5, 0)
+    for name in ("true_positives", "claimed_near", "found_near_by_width", "claimed_skeleton",
+                 "true_positives_by_width", "claimed_skeleton_right", "skeleton_found",
+                 "false_positives"):
+        counts[f"test_{name}"] = np.zeros_like(counts[f"test_{name}"])
+    assert set(fine_cracks.tolerant_scores(counts, "test").values()) == {0}
+
+
 def test_the_tolerance_table_has_means_over_the_seeds(tmp_path):
     source = source_with(tmp_path, {("mse", None): 0.2, ("dice", None): 0.6}, seeds=(0, 1))
     table = fine_cracks.tolerance_table(source)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from crackutils.losses import LOSSES, loss_from_logits
+from crackutils.losses import LOSSES, loss_from_logits, optimal_prediction, posterior
 from crackutils.papers import published
 
 COLUMNS = "loss,weight,threshold,precision,recall,accuracy,f1_score"
@@ -198,19 +198,19 @@ def test_the_optimal_prediction_minimises_the_expected_loss(chosen, q):
                    for share, label in ((q, 1.0), (1 - q, 0.0)))
 
     best = minimize_scalar(expected, bounds=(0, 1), method="bounded", options={"xatol": 1e-7}).x
-    optimal = float(published.optimal_prediction(loss, q, weight))
+    optimal = float(optimal_prediction(loss, q, weight))
     assert optimal == pytest.approx(best, abs=2e-5)
-    assert float(published.posterior(loss, optimal, weight)) == pytest.approx(q, abs=1e-7)
+    assert float(posterior(loss, optimal, weight)) == pytest.approx(q, abs=1e-7)
 
 
 @steady
 @given(INSIDE, st.floats(0, 3))
 def test_closed_forms_of_the_optimal_prediction(p, weight):
-    assert published.posterior("relu", p, weight) == pytest.approx(
+    assert posterior("relu", p, weight) == pytest.approx(
         2 * p / (2 + 3 * weight * (1 - p) ** 2))
     k = published.class_ratio("step", weight)
     assert k == pytest.approx(1 + weight)
-    assert published.optimal_prediction("step", p, weight) == pytest.approx(
+    assert optimal_prediction("step", p, weight) == pytest.approx(
         k * p / (k * p + 1 - p))
 
 
@@ -223,7 +223,7 @@ def test_the_best_cut_of_the_posterior_is_half_the_best_f1(masses, chosen):
               for kept in (q >= cut for cut in q)]
     best = max(scores)
     loss, weight = chosen
-    outputs = published.optimal_prediction(loss, q, weight)
+    outputs = optimal_prediction(loss, q, weight)
     for levels, threshold in ((q, best / 2),
                               (outputs, published.best_threshold(loss, best, weight))):
         kept = levels >= threshold - 1e-9
@@ -233,7 +233,7 @@ def test_the_best_cut_of_the_posterior_is_half_the_best_f1(masses, chosen):
 
 def test_losses_without_a_best_prediction_of_one_pixel_are_refused():
     with pytest.raises(ValueError, match="'dice' has no best prediction"):
-        published.posterior("dice", 0.5)
+        posterior("dice", 0.5)
 
 
 def test_mixing_two_thresholds_gives_the_f1_of_the_pooled_counts():

@@ -139,7 +139,8 @@ def answer() -> str:
         "difference on synthetic cracks. Choose the threshold on a validation part. Three of paper "
         "A's four weightings would only move the best threshold if the network fitted its data "
         "perfectly ([audit](notebooks/03_audit.ipynb)); after a short training it does not, and "
-        "they help. Train several seeds before you rank losses."])
+        f"{' and '.join(claims.paper_losses(better).index)} find more. Train several "
+        "seeds before you rank losses."])
 
 
 def study_source(steps: int | None = None) -> Source:
@@ -177,8 +178,8 @@ def fine_cracks_found() -> str:
             f"thresholds with a precision of {claims.PRECISION} on the validation part), MSE finds "
             f"{after_short['recall']['MSE']:.0%} of the crack pixels 1 to 2 px wide. "
             f"{len(better)} of {len(better) + len(rest)} other losses find significantly more: "
-            f"{with_recalls(better)}. Not distinguishable from MSE are {with_recalls(rest)}; only "
-            f"differences above {rest['smallest_detectable'].min():.2f} to "
+            f"{with_recalls(better)}. Not distinguishable from MSE are {with_recalls(rest)}; for "
+            f"these only differences above {rest['smallest_detectable'].min():.2f} to "
             f"{rest['smallest_detectable'].max():.2f} could have been detected. After "
             f"{study_source().protocol.steps:,} steps ({long_seeds} "
             f"{'seed' if long_seeds == 1 else 'seeds'}) all {len(after_long)} losses find "
@@ -194,14 +195,14 @@ def unseen_photographs() -> str:
     best = {part: claims.rows_of(fine_cracks.recall_table(origin, None, part, chosen_on=part), "F1")
             for part in ("metu_preview", "cfd")}
     walls, streets = best["metu_preview"].sort_values("recall"), best["cfd"]
-    figures = ", ".join(f"{name} {row['recall']:.2f} and {streets['recall'][name]:.2f}"
+    figures = ", ".join(f"{name} {row['recall']:.2f} / {streets['recall'][name]:.2f}"
                         for name, row in walls.iterrows())
     seeds = int(walls["seeds"].min())
     hint = " With one seed this is a hint, no ranking." if seeds == 1 else ""
-    return (f"Trained on photographs of pavement ({seeds} {'seed' if seeds == 1 else 'seeds'}) and "
-            "counted on photographs of places that they have never seen, the networks reach a best "
-            f"F1 on concrete walls (METU's preview) and on other pavement (CrackForest) of: "
-            f"{figures}.{hint}")
+    return (f"The networks that were trained on photographs of pavement ({seeds} "
+            f"{'seed' if seeds == 1 else 'seeds'}) were also counted on photographs of places that "
+            "they had never seen. Their best F1 on concrete walls (METU's preview) / on other "
+            f"pavement (CrackForest) is: {figures}.{hint}")
 
 
 def answer_in_korean() -> str:

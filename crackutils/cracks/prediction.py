@@ -153,7 +153,7 @@ def extended(rows: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def predicted(model: nn.Module, rows: Tensor, lefts: list[int], width: int, protocol: Protocol,
               hardware: Hardware) -> Iterator[tuple[int, Tensor]]:
-    """The left edge and the probabilities of each tile in a row of tiles."""
+    """Predict the tiles of one row: yields the left edge of each tile, and its probabilities."""
     per_pass = max(1, PIXELS_PER_PASS[hardware.device] // math.prod(protocol.tile))
     for first in range(0, len(lefts), per_pass):
         chunk = lefts[first:first + per_pass]

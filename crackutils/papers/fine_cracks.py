@@ -16,7 +16,7 @@ import pandas as pd
 from crackutils import metrics
 from crackutils.evaluation import WIDTH_EDGES
 from crackutils.losses import label, posterior
-from crackutils.papers import bootstrap, published
+from crackutils.papers import bootstrap
 from crackutils.papers.crack_tables import none_if_missing, seeds_used, width_labels
 from crackutils.papers.source import Counts, Source, warn_of_mixed_environments
 
@@ -221,12 +221,17 @@ def tolerant_scores(counts: Counts, part: str) -> dict[str, float]:
     scores["F1, 0 px"] = metrics.scores(counts, part)["f1_score"][index]
     for tolerance in counts["tolerances"].tolist():
         found = found_at_threshold(counts, part, index, detail, tolerance)
-        scores[f"F1, {tolerance} px"] = published.f1(found.precision, recall_of(found, 0))
+        scores[f"F1, {tolerance} px"] = harmonic_mean(found.precision, recall_of(found, 0))
     right, claimed, met, present = (counts[f"{part}_{name}"].astype(np.int64).sum(axis=0) for name
                                     in ("claimed_skeleton_right", "claimed_skeleton",
                                         "skeleton_found", "skeleton"))
-    scores["clDice"] = published.f1(right[detail] / claimed[detail], met[detail] / present)
+    scores["clDice"] = harmonic_mean(metrics.ratio(right, claimed)[detail], met[detail] / present)
     return scores
+
+
+def harmonic_mean(precision: float, recall: float) -> float:
+    """2 P R / (P + R); 0 where nothing is predicted."""
+    return float(metrics.ratio(2 * precision * recall, precision + recall)) if recall > 0 else 0.0
 
 
 def open_choices(source: Source, precision: float = 0.8) -> pd.DataFrame:

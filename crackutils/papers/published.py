@@ -14,14 +14,7 @@ import pandas as pd
 import torch
 
 from crackutils.files import ROOT
-from crackutils.losses import (  # noqa: F401, since notebooks take some of them from here
-    CLASS_WEIGHTED,
-    LOSSES,
-    PIXELWISE,
-    loss_from_logits,
-    optimal_prediction,
-    posterior,
-)
+from crackutils.losses import CLASS_WEIGHTED, LOSSES, loss_from_logits, optimal_prediction
 
 PUBLISHED = ROOT / "data" / "published"
 TABLES = (1, 4, 5, 6, 7, 8)

@@ -5,6 +5,7 @@ up: nothing complete is lost, and the next call ends as an uninterrupted one.
 them.
 """
 
+import contextlib
 import csv
 import os
 import random
@@ -99,7 +100,8 @@ def kill(snakemake: subprocess.Popen, chance: random.Random) -> tuple[str, list[
         victims.setdefault(kind_of(process), []).append(process)
     victims.pop("other", None)
     kind = chance.choice(sorted(victims))
-    chance.choice(victims[kind]).send_signal(signal.SIGKILL)
+    with contextlib.suppress(psutil.NoSuchProcess):  # it ended by itself meanwhile
+        chance.choice(victims[kind]).send_signal(signal.SIGKILL)
     return kind, below
 
 
