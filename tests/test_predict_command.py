@@ -344,6 +344,16 @@ def test_a_picture_that_is_marked_all_over_is_not_measured(model, tmp_path):
     assert html.escape(entry["note"]) in (tmp_path / "out" / "index.html").read_text()
 
 
+def test_a_pixel_at_the_threshold_is_marked(model, tmp_path):
+    Image.fromarray(picture()).save(tmp_path / "p.png")
+    prediction = model.predict(picture())
+    threshold = float(np.sort(prediction.ravel())[-50])  # some pixel's own prediction
+    photographs.predict_photographs([tmp_path / "p.png"], tmp_path / "out",
+                                    settings(model, threshold))
+    mask = np.asarray(Image.open(tmp_path / "out" / "p.png.mask.png")) > 0
+    assert np.array_equal(mask, prediction >= np.float32(threshold)) and mask.sum() >= 50
+
+
 def test_a_name_that_is_no_text_is_read(model, tmp_path):
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))
     Image.fromarray(picture()).save(path)
