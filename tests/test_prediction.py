@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -49,6 +51,24 @@ def test_a_blended_prediction_is_the_weighted_mean_over_all_tiles(model, size):
             weight[place] += weights
     expected = (total / np.where(weight, weight, 1))[:size[0], :size[1]]
     assert model.predict(image) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_picture_that_is_read_only_is_predicted_alike_without_a_warning(record):
+    """As the pictures of a data set are, which lie in mapped files. PyTorch warns once a process."""
+    script = """
+import sys, warnings
+from pathlib import Path
+import numpy as np
+from crackutils.cracks.prediction import CrackModel
+warnings.simplefilter("ignore")
+model = CrackModel(Path(sys.argv[1]), "cpu")
+warnings.simplefilter("error")
+image = np.random.default_rng(0).integers(256, size=(64, 64, 3), dtype=np.uint8)
+before = model.predict(image)
+image.flags.writeable = False
+assert np.array_equal(model.predict(image), before)
+"""
+    subprocess.run([sys.executable, "-c", script, record], check=True)
 
 
 def test_the_overlap_hides_the_seams(model, monkeypatch):

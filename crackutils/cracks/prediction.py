@@ -144,10 +144,9 @@ def bands(model: nn.Module, image: np.ndarray, protocol: Protocol, hardware: Har
 
 
 def extended(rows: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Rows of a picture, continued to the right and below with the pixels of their edge."""
+    """A copy of rows of a picture, which may be read-only, continued to the right and below with
+    the pixels of their edge."""
     missing = height - rows.shape[0], width - rows.shape[1]
-    if not any(missing):
-        return rows
     return np.pad(rows, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
 
 
