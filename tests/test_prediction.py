@@ -54,7 +54,7 @@ def test_a_blended_prediction_is_the_weighted_mean_over_all_tiles(model, size):
 
 
 def test_a_picture_that_is_read_only_is_predicted_alike_without_a_warning(record):
-    """As the pictures of a data set are, which lie in mapped files. PyTorch warns once a process."""
+    """Pictures of a data set are read-only: they lie in mapped files. PyTorch warns once."""
     script = """
 import sys, warnings
 from pathlib import Path
