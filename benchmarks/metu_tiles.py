@@ -1,4 +1,7 @@
-"""Which way of cutting METU's photographs gives paper A's figures: metu_tiles.py MASKS_FOLDER
+"""Which way of cutting METU's photographs gives paper A's figures?
+
+    python benchmarks/metu_tiles.py MASKS_FOLDER
+    python benchmarks/metu_tiles.py METU_FOLDER --write TILES_FOLDER
 
 Paper A trained on 2,924 images of 512 x 512 pixels, "adjusted" from METU's 458 photographs: 6.4 a
 photograph. Its printed figures imply that 4.06 to 4.16 % of the evaluated pixels are cracks. This
@@ -9,17 +12,27 @@ that show a crack, and counts them and their crack pixels.
 The few photographs at hand have more crack than METU's 458 (1.615 % in the mean), so each quantity
 is also given with the photographs weighted such that their mean is METU's. The intervals are 95 %
 bootstrap intervals over the photographs; they can't tell how the photographs were chosen.
+
+With `--write` the tiles of METU themselves are written, at half the size and with a crack in each:
+the set that comes closest to paper A's. It is a data folder like any other, divided into three
+parts so that the tiles of a photograph, and of its turned copies, stay in one part.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 from PIL import Image
 from scipy.optimize import brentq
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from crackutils import data as datasets
 from crackutils import files
+from crackutils.data.synthetic import PARTS
+from crackutils.protocol import preset
 
 LONG, SHORT, TILE = 4032, 3024, 512
 METU_SHARE = 0.01615  # dataset-ninja/concrete-crack-segmentation-dataset, classes_per_image.json
@@ -63,9 +76,43 @@ def figures(tiles: np.ndarray, shares: np.ndarray, weighted: bool) -> tuple[floa
     return weights @ tiles[:, 1] / weights.sum(), weights @ tiles[:, 2] / (weights @ tiles[:, 1])
 
 
+def write_tiles(folder: Path, out: Path, runs: Path, reduction: int = 2, side: int = TILE) -> None:
+    """Write the reduced tiles of a data folder that show a crack, a folder for each part."""
+    dataset = datasets.load(folder, preset("paper"), runs)
+    for part in PARTS:
+        for kind in ("images", "masks"):
+            (out / part / kind).mkdir(parents=True)
+        for sample in getattr(dataset, part):
+            size = tuple(length // reduction for length in sample.mask.shape[::-1])
+            image = cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA)
+            share = cv2.resize((sample.mask == 1).astype(np.float32), size,
+                               interpolation=cv2.INTER_AREA)
+            mask = np.where(share >= 0.5, 255, 0).astype(np.uint8)
+            for top in starts(size[1], side).astype(int):
+                for left in starts(size[0], side).astype(int):
+                    tile = np.s_[top:top + side, left:left + side]
+                    if mask[tile].any():
+                        name = f"{Path(sample.name).stem}_{top}_{left}.png"
+                        Image.fromarray(image[tile]).save(out / part / "images" / name)
+                        Image.fromarray(mask[tile]).save(out / part / "masks" / name)
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--write", type=Path, metavar="TILES_FOLDER")
+    given = parser.parse_args()
+    if given.write:
+        write_tiles(given.folder, given.write, files.ROOT / "runs")
+    else:
+        compare(given.folder)
+
+
+def compare(folder: Path) -> None:
+    """Write results/benchmarks/metu_tiles.csv from a folder of masks."""
     masks = [np.asarray(Image.open(path).convert("L")) > 127
-             for path in sorted(Path(sys.argv[1]).iterdir())]
+             for path in sorted(folder.iterdir())]
     whole = [mask for mask in masks
              if abs(min(mask.shape) / max(mask.shape) - SHORT / LONG) < 0.015]
     shares = np.array([mask.mean() for mask in whole])

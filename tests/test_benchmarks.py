@@ -11,7 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from crackutils import data as datasets
 from crackutils import files, records
+from crackutils.data.synthetic import PARTS
+from crackutils.protocol import preset
 
 
 def run_gpu_benchmark(folder, *words):
@@ -115,6 +118,24 @@ def test_the_tiles_of_a_metu_photograph():
     assert (count, with_crack, shares) == (12, 12, 12.0)
 
 
+def test_the_written_tiles_of_metu_are_halved_and_cracked_and_parts_share_no_photograph(tmp_path):
+    photographs = miniatures.metu(tmp_path / "metu")
+    script("metu_tiles")["write_tiles"](tmp_path / "metu", tmp_path / "tiles", tmp_path, side=8)
+    protocol = preset("smoke", "cracks")
+    tiles = datasets.load(tmp_path / "tiles", protocol, tmp_path)
+    whole = datasets.load(tmp_path / "metu", preset("paper"), tmp_path)
+    assert photographs and sum(len(getattr(tiles, part)) for part in PARTS) > 0
+    for part in PARTS:
+        names = {sample.name for sample in getattr(whole, part)}
+        for tile in getattr(tiles, part):
+            assert tile.mask.shape == (8, 8) and tile.mask.any()
+            photograph, top, left = tile.name.rsplit("_", 2)
+            [sample] = [one for one in getattr(whole, part) if one.name == photograph]
+            halved = sample.image[2 * int(top):, 2 * int(left):][:16, :16].reshape(8, 2, 8, 2, 3)
+            assert photograph in names
+            assert np.abs(halved.mean(axis=(1, 3)) - tile.image).max() <= 0.5
+
+
 def test_photographs_are_weighted_to_a_wanted_mean():
     metu = script("metu_tiles")
     shares = np.array([0.01, 0.02, 0.04])
@@ -132,3 +153,20 @@ def test_the_simulated_recall_is_the_true_one_in_the_mean():
     runs = simulation["runs_of"](0.4, effects, present, 40, 0.4, generator)
     recall = np.mean([run.found.mean() for run in runs])
     assert recall == pytest.approx(simulation["true_recall"](0.4, 0.4), abs=0.02)
+
+
+def test_only_the_leaking_divisions_share_photographs_with_the_test_part(tmp_path):
+    miniatures.plain(tmp_path / "photographs")
+    dataset = datasets.load(tmp_path / "photographs", preset("cpu"), tmp_path)
+    divisions = script("leaks")["divisions"](dataset)
+    tested = {name: tile.tobytes() for name, tile, _ in divisions["grouped"]["test"]}
+    assert len(tested) == 2 * len(dataset.test)
+    for name, leaks in (("grouped", 0), ("random", len(tested)), ("in sample", len(tested))):
+        train = divisions[name]["train"]
+        assert [tile[0] for tile in divisions[name]["test"]] == list(tested)
+        assert len(train) == len(divisions["grouped"]["train"])
+        photographs = [tile[0].removeprefix("copy_").rsplit("_", 1)[0] for tile in train]
+        assert sum(photograph in {one.rsplit("_", 1)[0] for one in tested}
+                   for photograph in photographs) == leaks
+        same = sum(tile.tobytes() in tested.values() for _, tile, _ in train)
+        assert same == (len(tested) if name == "in sample" else 0)

@@ -16,12 +16,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from crackutils import files, metrics, records
 from crackutils.losses import NAMES
-from crackutils.papers import claims, crack_tables, fine_cracks, published, road_tables, verdicts
+from crackutils.papers import claims, crack_tables, fine_cracks, road_tables, verdicts
 from crackutils.papers.source import Source
 from crackutils.protocol import preset
 
@@ -51,6 +50,13 @@ KOREAN_CLAIMS = dict(zip([claim for claim, *_ in claims.CLAIMS], [
     "Squared & Balanced Step은 성능이 낮다",
     "Balanced Step과 Step은 잡음을 더해 F1이 MSE보다 낮다",
     "함수들의 최적 임계값은 표 8의 순서를 따른다"], strict=True))
+# the sentences of paper B that the README judges, as `verdicts` has them, and in the README's words
+CLAIMS_OF_B = {
+    "Tversky(α, β = 0.3) has the highest IoU":
+        "Tversky(α, β = 0.3) has the highest IoU (its lead over the best other loss)",
+    "… about 2.47 % from BCE": "it is better than BCE",
+    "the higher the share of Dice in BCE-Dice, the better (on the whole)":
+        "the more Dice in BCE-Dice, the better (from 1:1 to 0.25:1)"}
 # the pictures on which models/ are counted: the part of the record, how their names begin
 MODEL_PARTS = {"SUT-Crack, test part": ("test", ("whole", "half")),
                "synthetic, test part": ("test", ("drawn",)), "CrackForest": ("cfd", ("",)),
@@ -103,44 +109,88 @@ def table8_f1(origin: Source) -> pd.DataFrame:
 
 
 def answer() -> str:
-    """The results for cracks and for roads, and what to use: a sentence or two on each."""
-    _, _, better, _ = fine_cracks_compared()
-    f1 = {}
-    for name, origin in (("synthetic", source("quick", "cracks", "synthetic")),
-                         ("photographs", source(PHOTOGRAPHS[0], "cracks", PHOTOGRAPHS[1]))):
-        chosen = crack_tables.at_validation_thresholds(origin)
-        rows = published.table(8)[["loss", "weight"]].merge(chosen, on=["loss", "weight"])
-        f1[name] = rows.set_index("loss")["f1_score"]
+    """What was found on cracks and on roads, and what to use: a paragraph on each."""
+    after_short, after_long, better, _ = fine_cracks_compared()
+    [seeds] = after_short["seeds"].unique()
+    of_paper, relu = claims.paper_losses(better), after_short.loc["ReLU 0.97"]
+    found = " and ".join(f"{name} finds {row['recall']:.0%}" for name, row in of_paper.iterrows())
+    relu_differs = "" if relu.name in better.index else ", which can't be told from MSE"
     table = road_tables.iou_table(camvid_source())
     paper = table[table["iou_published"].notna()]
-    spread = 100 * (paper["iou"].max() - paper["iou"].min())
     pairs = verdicts.pairs(camvid_source())
     pairs = pairs[pairs["first"].isin(paper["label"]) & pairs["second"].isin(paper["label"])]
-    apart = pairs[pairs["distinguishable"]]
-    collapsed = [f"{row.label} with {row.collapsed:.0f} of {row.seeds:.0f} seeds"
-                 for row in paper[paper["collapsed"] > 0].itertuples()]
-    losses = ", ".join(f"{NAMES[loss]} {f1['synthetic'][loss]:.3f} and "
-                       f"{f1['photographs'][loss]:.3f}" for loss in ("mse", "relu"))
-    failed = ", ".join(collapsed) or "none"
-    between = {name: f"{np.ptp(values):.3f}" for name, values in f1.items()}
+    failed = [f"{row.label} ({row.collapsed:.0f} of {row.seeds:.0f})"
+              for row in paper[paper["collapsed"] > 0].itertuples()]
+    best = ", ".join(better.index[:3])
     return "\n".join([
-        f"- **Fine cracks.** {fine_cracks_found()}",
-        f"- **Other places.** {unseen_photographs()}",
-        "- **All cracks.** At thresholds chosen on the validation part, F1 of MSE and of paper A's "
-        f"four weightings lies within {between['synthetic']} on synthetic concrete and "
-        f"within {between['photographs']} on photographs of pavement ({losses}). With one training "
-        "each, that is no evidence for any of them; the paper's gain is .018.",
-        "- **Roads.** On CamVid's frames, with five seeds, the means of paper B's seven losses "
-        f"over the trainings that converged lie within {spread:.1f} IoU points; {len(apart)} of "
-        f"their {len(pairs)} pairs can be distinguished. Did not converge: {failed} "
+        f"- **Cracks.** After a short training ({SHORT_STEPS} steps on synthetic concrete, {seeds} "
+        f"seeds) MSE finds {after_short['recall']['MSE']:.0%} of the crack pixels 1 to 2 px wide "
+        f"at a precision of {claims.PRECISION}. Weighting helps: of paper A's functions {found}. "
+        f"Its best one, ReLU 0.97, finds {relu['recall']:.0%}{relu_differs}. {best} find the most: "
+        f"{better['recall'].iloc[:3].min():.0%} to {better['recall'].max():.0%}. After "
+        f"{study_source().protocol.steps:,} steps ({seeds_text(after_long)}) the "
+        f"{len(after_long)} losses find {after_long['recall'].min():.0%} to "
+        f"{after_long['recall'].max():.0%}: most of the difference seems to be "
+        "training time "
+        "([notebook 06](notebooks/06_fine_cracks.ipynb)).",
+        f"- **Roads.** On CamVid's frames {pairs['distinguishable'].sum()} of the {len(pairs)} "
+        f"pairs of paper B's seven losses can be told apart with {len(CAMVID_SEEDS)} seeds. Some "
+        f"trainings predict road everywhere: {', '.join(failed) or 'none'} "
         "([details](docs/roads.md)).",
-        f"- **What to use.** For a short training {', '.join(better.index[:3])} or, of paper A's "
-        f"functions, {claims.paper_losses(better).index[0]}; for a long one we saw little "
-        "difference on synthetic cracks. Choose the threshold on a validation part. Three of paper "
-        "A's four weightings would only move the best threshold if the network fitted its data "
-        "perfectly ([audit](notebooks/03_audit.ipynb)); after a short training it does not, and "
-        f"{' and '.join(claims.paper_losses(better).index)} find more. Train several "
-        "seeds before you rank losses."])
+        f"- **What to use.** Train for long before you choose a loss. If you can't, use {best} or, "
+        f"of paper A's functions, {of_paper.index[0]}. Choose the threshold on a validation part, "
+        "and train several seeds before you call one loss better than another."])
+
+
+def seeds_text(rows: pd.DataFrame) -> str:
+    """How many seeds the rows of a table have, such as `1 to 3 seeds`."""
+    fewest, most = int(rows["seeds"].min()), int(rows["seeds"].max())
+    return (f"{fewest} to {most}" if fewest < most else f"{most}") + \
+        (" seed" if most == 1 else " seeds")
+
+
+def caption() -> str:
+    """The finding that the README's figure shows."""
+    after_short, after_long, better, rest = fine_cracks_compared()
+    return (f"*Which share of the crack pixels 1 to 2 px wide each loss finds at a precision of "
+            f"{claims.PRECISION}. After {SHORT_STEPS} steps {len(better)} of "
+            f"{len(better) + len(rest)} losses find significantly more than MSE (black); after "
+            f"{study_source().protocol.steps:,} steps all find {after_long['recall'].min():.0%} or "
+            "more. Dots are means over the seeds, crosses single seeds, bars 95 % intervals; paper "
+            "A's functions are blue; the tick to the right is the recall of cracks 3 to 5 px "
+            "wide.*")
+
+
+def results() -> str:
+    """Every loss: its recall of fine cracks after a short and a long training, and its F1."""
+    after_short, after_long, _, _ = fine_cracks_compared()
+    f1 = {name: claims.rows_of(fine_cracks.recall_table(origin, None, part, chosen_on=chosen), "F1")
+          for name, origin, part, chosen in (
+              ("short", study_source(SHORT_STEPS), "test", "validation"),
+              ("photographs", photographs_source(), "test", "validation"),
+              ("walls", photographs_source(), "metu_preview", "metu_preview"))}
+    rows = []
+    for name in f1["short"].sort_values("recall", ascending=False).index:
+        fine = after_short.loc[name] if name in after_short.index else None
+        interval = "never reaches the precision" if fine is None else \
+            f"{fine['recall']:.3f} ({fine['low']:.3f} to {fine['high']:.3f})"
+        difference = "–" if fine is None else difference_to_mse(fine)
+        others = [figure(table["recall"].get(name, math.nan)) for table in (
+            after_long, f1["short"], f1["photographs"], f1["walls"])]
+        rows.append([name, interval, difference, *others])
+    shown = markdown(["loss", f"fine cracks, {SHORT_STEPS} steps (95 %)", "minus MSE (95 %, joint)",
+                      f"fine cracks, {study_source().protocol.steps:,} steps",
+                      f"F1, {SHORT_STEPS} steps", "F1, photographs", "F1, other walls"],
+                     "lrrrrrr", rows)
+    return "\n".join([shown, "", f"Seeds: {seeds_text(after_short)} after {SHORT_STEPS} steps, "
+                      f"{seeds_text(after_long)} after {study_source().protocol.steps:,}, "
+                      f"{seeds_text(f1['photographs'])} on photographs."])
+
+
+def photographs_source() -> Source:
+    """The records of the networks that were trained on photographs of pavement (SUT-Crack)."""
+    return Source(preset(PHOTOGRAPHS[0]), PHOTOGRAPHS[1], {"results": RESULTS / "photographs"},
+                  STUDY_SEEDS)
 
 
 def study_source(steps: int | None = None) -> Source:
@@ -169,40 +219,26 @@ def with_recalls(rows: pd.DataFrame) -> str:
     return ", ".join(f"{name} ({row['recall']:.0%})" for name, row in rows.iterrows())
 
 
-def fine_cracks_found() -> str:
-    """Which losses find more fine cracks than MSE after a short training; all after a long one."""
-    after_short, after_long, better, rest = fine_cracks_compared()
-    [seeds] = after_short["seeds"].unique()
-    long_seeds = int(after_long["seeds"].min())
-    return (f"After a short training on synthetic concrete ({SHORT_STEPS} steps, {seeds} seeds, "
-            f"thresholds with a precision of {claims.PRECISION} on the validation part), MSE finds "
-            f"{after_short['recall']['MSE']:.0%} of the crack pixels 1 to 2 px wide. "
-            f"{len(better)} of {len(better) + len(rest)} other losses find significantly more: "
-            f"{with_recalls(better)}. Not distinguishable from MSE are {with_recalls(rest)}; for "
-            f"these only differences above {rest['smallest_detectable'].min():.2f} to "
-            f"{rest['smallest_detectable'].max():.2f} could have been detected. After "
-            f"{study_source().protocol.steps:,} steps ({long_seeds} "
-            f"{'seed' if long_seeds == 1 else 'seeds'}) all {len(after_long)} losses find "
-            f"{after_long['recall'].min():.0%} to {after_long['recall'].max():.0%}: "
-            "most of the difference seems to be training time "
-            "([notebook 06](notebooks/06_fine_cracks.ipynb)).")
-
-
 def unseen_photographs() -> str:
     """The best F1 on photographs of other places than those of the training, by loss."""
-    origin = Source(preset("cpu"), "sut_crack_512", {"results": RESULTS / "photographs"},
-                    STUDY_SEEDS)
-    best = {part: claims.rows_of(fine_cracks.recall_table(origin, None, part, chosen_on=part), "F1")
+    best = {part: claims.rows_of(fine_cracks.recall_table(photographs_source(), None, part,
+                                                          chosen_on=part), "F1")
             for part in ("metu_preview", "cfd")}
-    walls, streets = best["metu_preview"].sort_values("recall"), best["cfd"]
-    figures = ", ".join(f"{name} {row['recall']:.2f} / {streets['recall'][name]:.2f}"
-                        for name, row in walls.iterrows())
-    seeds = int(walls["seeds"].min())
-    hint = " With one seed this is a hint, no ranking." if seeds == 1 else ""
-    return (f"The networks that were trained on photographs of pavement ({seeds} "
-            f"{'seed' if seeds == 1 else 'seeds'}) were also counted on photographs of places that "
-            "they had never seen. Their best F1 on concrete walls (METU's preview) / on other "
-            f"pavement (CrackForest) is: {figures}.{hint}")
+    walls, streets = best["metu_preview"].sort_values("recall", ascending=False), best["cfd"]
+    rows = [[name, f"{row['seeds']}", figure(row["recall"]), figure(streets["recall"][name]),
+             *(difference_to_mse(table.loc[name]) for table in (walls, streets))]
+            for name, row in walls.iterrows()]
+    return markdown(["loss", "seeds", "F1, concrete walls (METU's preview)",
+                     "F1, other pavement (CrackForest)", "walls, minus MSE (95 %)",
+                     "pavement, minus MSE (95 %)"], "lrrrrr", rows)
+
+
+def difference_to_mse(row: pd.Series) -> str:
+    """A row's difference to MSE with its interval, which takes several seeds; else a dash."""
+    if pd.isna(row.get("difference_low", math.nan)):
+        return "–"
+    return (f"{row['difference']:+.3f} ({row['difference_low']:+.3f} to "
+            f"{row['difference_high']:+.3f})")
 
 
 def answer_in_korean() -> str:
@@ -229,14 +265,20 @@ def claims_in_korean() -> str:
     return markdown(["논문의 주장", "이 저장소의 결과(95 % 신뢰 구간)", "판정"], "lll", cells)
 
 
-def claims_of_paper_a() -> str:
-    """The table of paper A's claims, from the short trainings of the study."""
-    rows = claims.table(study_source(SHORT_STEPS))
-    cells = [[row["claim"], row["paper"], row["ours"], f"**{row['verdict']}**",
+def claims_of_the_papers() -> str:
+    """Paper A's claims, judged by the short trainings of the study, and paper B's main ones."""
+    cells = [[f"A: {row['claim']}", row["paper"], row["ours"], f"**{row['verdict']}**",
               f"[{row['read'][:2]}](notebooks/{row['read']}.ipynb)"]
-             for row in rows.to_dict("records")]
-    return markdown(["claim of paper A", "the paper's figure", "ours",
-                     "verdict", "notebook"], "lllll", cells)
+             for row in claims.table(study_source(SHORT_STEPS)).to_dict("records")]
+    roads = verdicts.verdicts(camvid_source(), converged=True)
+    for row in roads[roads["sentence"].isin(CLAIMS_OF_B)].to_dict("records"):
+        interval = "" if pd.isna(row["low"]) else f" ({row['low']:+.2f} to {row['high']:+.2f})"
+        cells.append([f"B: {CLAIMS_OF_B[row['sentence']]}", f"{row['paper']:+g} IoU points",
+                      f"{row['ours']:+.2f}{interval}",
+                      f"**{row['verdict'].replace('within the noise', 'not distinguishable')}**",
+                      "[07](notebooks/07_drivable_area.ipynb)"])
+    return markdown(["claim", "the paper's figure", "ours (95 %)", "verdict", "notebook"], "lllll",
+                    cells)
 
 
 def shipped_models() -> str:
@@ -458,8 +500,9 @@ def markdown(header: list[str], alignment: str, rows: list[list[str]]) -> str:
     return "\n".join(lines)
 
 
-BLOCKS = {"answer": answer, "claims": claims_of_paper_a, "answer-ko": answer_in_korean,
-          "claims-ko": claims_in_korean, "models": shipped_models,
+BLOCKS = {"answer": answer, "caption": caption, "claims": claims_of_the_papers,
+          "results": results, "answer-ko": answer_in_korean,
+          "claims-ko": claims_in_korean, "models": shipped_models, "unseen": unseen_photographs,
           "table8": table8, "blending": blending,
           "known-faults": known_faults_of_cracks, "known-faults-camvid": known_faults_of_camvid,
           "camvid": camvid_iou, "verdicts": camvid_verdicts,

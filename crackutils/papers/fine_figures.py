@@ -5,6 +5,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from crackutils.losses import WEIGHTED
 from crackutils.papers.crack_figures import BLUE, WIDTH, house_style, write_not_run
@@ -22,10 +23,9 @@ def colour(loss: str) -> str:
 def recall_figure(tables: dict[str, pd.DataFrame], stratum: str = "1-2 px") -> Figure:
     """One panel for each `recall_table`, with its title: the recall of a stratum for each loss.
 
-    The losses are ordered by the recall in the first table. A dot is the mean over the seeds, the
-    bar its 95 % interval, a small cross one seed, a tick the recall of cracks 3 to 5 px wide.
+    The losses are ordered by the recall in the first table. The legend says what is drawn.
     """
-    figure, axes = pyplot.subplots(1, len(tables), figsize=(WIDTH, 0.5 + 0.25 * len(SETTINGS)),
+    figure, axes = pyplot.subplots(1, len(tables), figsize=(WIDTH, 0.9 + 0.25 * len(SETTINGS)),
                                    sharey=True, sharex=True, squeeze=False, layout="constrained")
     first = next(iter(tables.values()))
     order = {}
@@ -33,12 +33,21 @@ def recall_figure(tables: dict[str, pd.DataFrame], stratum: str = "1-2 px") -> F
         ranked = first[first["stratum"] == stratum].sort_values("recall")
         order = {name_of(row): place for place, row in enumerate(ranked.to_dict("records"))}
     for axis, (title, table) in zip(axes.flat, tables.items()):
-        axis.set(title=title, xlabel=f"recall, cracks of {stratum.replace('-', ' to ')}")
+        axis.set(title=title, xlabel=f"recall, cracks of {stratum.replace('-', ' to ')}",
+                 xlim=(0, 1.03), xticks=[0, 0.25, 0.5, 0.75, 1])
+        axis.xaxis.set_major_formatter("{x:.0%}")
         if table.empty or not order:
             write_not_run(axis)
             continue
         draw_recalls(axis, table, stratum, order)
     axes[0, 0].set_yticks(list(order.values()), list(order))
+    marks = [("o", "black", "MSE"), ("o", BLUE, "paper A's functions"), ("o", "0.55", "others"),
+             ("x", "0.4", "one seed"), ("|", "0.4", "cracks of 3 to 5 px")]
+    handles = [Line2D([], [], marker=marker, color=tint, linestyle="", label=text, markersize=4.5)
+               for marker, tint, text in marks]
+    handles.insert(3, Line2D([], [], color="0.4", linewidth=1.5, label="95 % interval"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=7,
+                  handlelength=1.2, columnspacing=1.2)
     sns.despine(figure)
     return figure
 
