@@ -6,6 +6,7 @@
 # A job executes one of the notebooks by papermill (workflow/execute.py); workflow/plan.py says which
 # jobs there are and on which files each depends. All paths below lie in the folder of the runs.
 import os
+import shlex
 import sys
 
 from snakemake.utils import min_version
@@ -168,9 +169,23 @@ rule networks:
         "workflow/networks.py"
 
 
+# pages with the docstrings of the package
+rule reference:
+    input:
+        [os.path.relpath(path, chosen.runs) for path in sorted(plan.PACKAGE.rglob("*.py"))],
+    output:
+        f"{chosen.protocol}/report/{report.REFERENCE}",
+    params:
+        folder=f"{chosen.protocol}/report/reference",
+    localrule: True
+    shell:
+        f"{shlex.quote(sys.executable)} -m pdoc crackutils --no-show-source -o {{params.folder:q}}"
+
+
 rule report:
     input:
         sources("report.py"),
+        f"{chosen.protocol}/report/{report.REFERENCE}",
         notebooks=executed(None, *PAPERS),
     output:
         f"{chosen.protocol}/report/index.html",

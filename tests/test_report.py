@@ -62,7 +62,8 @@ def test_the_index_links_every_page_and_shows_tables_and_figures(tmp_path):
     index = report.write_report(tmp_path / "report", "A & B", notebooks, tables, figures)
     page = Elements(index.read_text(encoding="utf-8"))
     pages = [index.parent / f"{path.stem}.html" for path in notebooks]
-    assert page.links("a", "href", index.parent) == [*pages, *figures]
+    assert page.links("a", "href", index.parent) == [
+        *pages, *figures, index.parent / report.REFERENCE]
     assert page.links("img", "src", index.parent) == figures
     for path, converted in zip(notebooks, pages):
         assert f"Title of {path.stem}" in converted.read_text(encoding="utf-8")
@@ -81,6 +82,6 @@ def test_any_name_of_a_data_folder_keeps_its_figures_and_injects_nothing(tmp_pat
     index = report.write_report(tmp_path / "report", "title", notebooks[:1], tables, figures)
     page = Elements(index.read_text(encoding="utf-8"))
     assert page.links("img", "src", index.parent) == figures
-    assert page.links("a", "href", index.parent)[1:] == figures
+    assert page.links("a", "href", index.parent)[1:-1] == figures
     assert "script" not in [tag for tag, _ in page.tags]
     assert not [attributes for _, attributes in page.tags if "onerror" in attributes]

@@ -36,7 +36,7 @@ from crackutils.protocol import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = ROOT / "notebooks"
+NOTEBOOKS, PACKAGE = ROOT / "notebooks", ROOT / "crackutils"
 # the networks that Fig. 8 of paper A compares, and that the grid trains
 NETWORKS = [{"levels": levels, "kernel": kernel} for levels in (4, 5) for kernel in (5, 7)]
 # what a user may set, by `--config name=value` or by an environment variable of that name in

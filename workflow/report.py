@@ -15,6 +15,7 @@ from crackutils.papers.crack_tables import paper_beside_ours
 # the tables that a notebook writes
 TABLES = {"05_threshold_sweeps": "table*.csv", "07_drivable_area": "iou_table*.csv"}
 
+REFERENCE = "reference/crackutils.html"  # which pdoc writes
 STYLE = """body {font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem}
 table {border-collapse: collapse; margin: 1rem 0} th, td {padding: .2rem .7rem; text-align: right}
 th {border-bottom: 1px solid #999} td:first-child, th:first-child {text-align: left}
@@ -49,6 +50,7 @@ columns: the weight and threshold chosen on the validation part, and the source 
 {shown_tables}
 <h2>Figures</h2>
 {shown_figures}
+<h2>Reference</h2><p><a href="{REFERENCE}">The functions that the notebooks call.</a></p>
 </body></html>
 """, encoding="utf-8", errors="replace")  # a folder's name need not be text
     return index
