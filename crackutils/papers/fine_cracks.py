@@ -44,6 +44,7 @@ OPEN_CHOICES = {
     "flips, rotation, brightness": {"augmentation": "full"},
 }
 PRECISIONS = (0.7, 0.8, 0.9)
+ABOVE = 0.02  # by how much a precision may exceed the wanted one at the lowest threshold
 DRAWS = 10_000
 
 
@@ -80,15 +81,17 @@ def precisions(counts: Counts, part: str, tolerance: int = 0) -> np.ndarray:
 def found_at_precision(counts: Counts, part: str, precision: float | None, tolerance: int = 0,
                        chosen_on: str = "validation") -> Found | None:
     """What a network finds at the lowest threshold at which its precision on the part `chosen_on`
-    is at least `precision`; None if it never is. If `precision` is None, the threshold of the best
-    F1 on `chosen_on` is used."""
+    is at least `precision`. None if no threshold has this precision: it is lower at all of them, or
+    higher by more than `ABOVE` even at the lowest. If `precision` is None, the threshold of the
+    best F1 on `chosen_on` is used."""
     thresholds = counts["detail_thresholds"] if tolerance else counts["thresholds"]
     if precision is None:
         scores = metrics.scores(counts, chosen_on)["f1_score"]
         index = int(scores[np.isin(counts["thresholds"], thresholds)].argmax())
     else:
-        reached = precisions(counts, chosen_on, tolerance) >= precision
-        if not reached.any():
+        of_thresholds = precisions(counts, chosen_on, tolerance)
+        reached = of_thresholds >= precision
+        if not reached.any() or of_thresholds[0] > precision + ABOVE:
             return None
         index = int(reached.argmax())
     detail = index if tolerance else -1
