@@ -72,6 +72,9 @@ def test_the_threshold_is_the_lowest_that_reaches_the_precision_on_the_validatio
     expected = true.sum() / (true.sum() + counts["test_false_positives"][:, index].sum())
     assert found.precision == pytest.approx(expected)
     assert fine_cracks.found_at_precision(counts, "test", 1.1) is None
+    lowest = fine_cracks.precisions(counts, "validation")[0]  # at a lower one no loss is compared
+    assert fine_cracks.found_at_precision(counts, "test", lowest - 0.9 * fine_cracks.ABOVE)
+    assert fine_cracks.found_at_precision(counts, "test", lowest - 1.1 * fine_cracks.ABOVE) is None
 
 
 def test_the_best_f1_takes_the_place_of_a_precision():
