@@ -290,6 +290,17 @@ def blending() -> str:
                      "mean difference", "best F1"], "llrrrrr", rows)
 
 
+def slider_times() -> str:
+    """How long a move of the threshold slider takes."""
+    rows = pd.read_csv(BENCHMARKS / "slider.csv").set_index("measured")
+    whole, kernel = rows.loc["the whole move"], rows.loc["in the kernel"]
+    return (f"On a photograph of {whole['side']}×{whole['side']} pixels a move takes "
+            f"{whole['median_ms']:.0f} ms (median of {whole['moves']}; the slowest "
+            f"{whole['slowest_ms']:.0f} ms) from the key to the new picture, "
+            f"{kernel['median_ms']:.0f} ms of them in Python, on {whole['cores']} cores\n"
+            "([slider.csv](../results/benchmarks/slider.csv), `benchmarks/slider.py`).")
+
+
 def camvid_iou() -> str:
     """Paper B's rows and the added ones on CamVid's roads, with intervals."""
     table = road_tables.iou_table(camvid_source())
@@ -460,7 +471,7 @@ def markdown(header: list[str], alignment: str, rows: list[list[str]]) -> str:
 
 BLOCKS = {"answer": answer, "claims": claims_of_paper_a, "answer-ko": answer_in_korean,
           "claims-ko": claims_in_korean, "models": shipped_models,
-          "table8": table8, "blending": blending,
+          "table8": table8, "blending": blending, "slider": slider_times,
           "known-faults": known_faults_of_cracks, "known-faults-camvid": known_faults_of_camvid,
           "camvid": camvid_iou, "verdicts": camvid_verdicts,
           "pairs": camvid_pairs, "notebooks": notebook_minutes, "speed": speed}
