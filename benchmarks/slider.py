@@ -22,12 +22,20 @@ import pandas as pd
 from nbformat.v4 import new_code_cell, new_notebook
 
 from crackutils import files
-from crackutils.cracks.slider import threshold_slider
 
-sys.path.append(str(files.ROOT / "tests"))
-from browser import CHROMIUM, chromium, jupyter_lab, open_notebook, run_all_cells  # noqa: E402
+# in place of this folder, whose coverage.py hides the package of that name from numba
+sys.path[0] = str(files.ROOT / "tests")
+from browser import (  # noqa: E402
+    CHROMIUM,
+    chromium,
+    jupyter_lab,
+    open_notebook,
+    run_all_cells,
+)
 
-SIDE, MOVES = 512, 40
+from crackutils.cracks.slider import threshold_slider  # noqa: E402
+
+SIDE = 512
 CELL = """import runpy
 runpy.run_path({script!r})["slider"]()"""
 WATCH = """(() => {
@@ -57,17 +65,17 @@ def slider():
     return threshold_slider(image, crack, probabilities, dict.fromkeys(probabilities, 0.5))
 
 
-def kernel_moves() -> list[float]:
+def kernel_moves(number: int) -> list[float]:
     """Milliseconds of each move in Python."""
     moved, times = slider().children[1], []
-    for threshold in np.linspace(0.2, 0.8, MOVES):
+    for threshold in np.linspace(0.2, 0.8, number):
         begun = time.perf_counter()
         moved.value = threshold
         times.append(1000 * (time.perf_counter() - begun))
     return times
 
 
-def browser_moves() -> list[float]:
+def browser_moves(number: int) -> list[float]:
     """Milliseconds of each move in JupyterLab."""
     with tempfile.TemporaryDirectory() as name:
         folder, notebooks = Path(name), Path(name) / "notebooks"
@@ -79,7 +87,7 @@ def browser_moves() -> list[float]:
             run_all_cells(page)
             page.wait_for("document.querySelector('img.widget-image')?.naturalWidth")
             page.evaluate(WATCH)
-            for move in range(MOVES):
+            for move in range(number):
                 page.press("ArrowRight" if move % 20 < 10 else "ArrowLeft")
                 page.wait_for(f"moves.length > {move}", 20)
             return page.evaluate("moves")
@@ -89,17 +97,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=files.ROOT / "results" / "benchmarks")
-    out = parser.parse_args().out
+    parser.add_argument("--moves", type=int, default=40)
+    given = parser.parse_args()
     if CHROMIUM is None:
         parser.error("Chromium is needed for this, and there is none on this machine.")
     rows = []
     for title, moves in (("in the kernel", kernel_moves), ("the whole move", browser_moves)):
-        times = moves()
+        times = moves(given.moves)
         rows.append({"measured": title, "side": SIDE, "moves": len(times),
                      "median_ms": round(np.median(times), 1), "slowest_ms": round(max(times), 1),
                      "cores": os.cpu_count()})
         print(rows[-1], flush=True)
-    pd.DataFrame(rows).to_csv(out / "slider.csv", index=False)
+    pd.DataFrame(rows).to_csv(given.out / "slider.csv", index=False)
 
 
 if __name__ == "__main__":

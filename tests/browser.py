@@ -70,6 +70,7 @@ class Page:
         self.number = 0
         for domain in ("Page", "Runtime"):
             self.send(f"{domain}.enable")
+        self.send("Emulation.setFocusEmulationEnabled", enabled=True)
 
     def send(self, method: str, **parameters) -> dict:
         self.number += 1
@@ -90,14 +91,15 @@ class Page:
             raise RuntimeError(f"{script}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
-    def wait_for(self, script: str, seconds: float = 60):
-        """Wait until an expression is true, and return its value."""
-        return waited(lambda: self.evaluate(script), seconds, script)
+    def wait_for(self, script: str, seconds: float = 60) -> None:
+        """Wait until an expression, or what it promises, is true."""
+        truth = f"(async () => Boolean(await ({script})))()"
+        waited(lambda: self.evaluate(truth), seconds, script)
 
-    def resize(self, width: int, height: int) -> None:
-        """Give the page a size in px."""
+    def resize(self, width: int, height: int, phone: bool = False) -> None:
+        """Give the page a size in px; a phone shows pages that do not say otherwise reduced."""
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height,
-                  deviceScaleFactor=1, mobile=False)
+                  deviceScaleFactor=1, mobile=phone)
 
     def open(self, address: str) -> None:
         self.send("Page.navigate", url=address)
@@ -181,11 +183,14 @@ def jupyter_lab(folder: Path, notebooks: Path, dark: bool = False) -> Iterator[C
 def open_notebook(page: Page, address: str) -> None:
     """Open a notebook in JupyterLab, without those opened before, and wait for its kernel."""
     page.open(address)
-    page.wait_for("window.jupyterapp?.shell?.currentWidget?.sessionContext")
+    page.wait_for("window.jupyterapp?.shell?.widgets && "
+                  "[...jupyterapp.shell.widgets('main')].some(widget => widget.sessionContext)")
     page.evaluate("""(async () => {
-        const panel = jupyterapp.shell.currentWidget;
+        const panel = [...jupyterapp.shell.widgets('main')].find(widget => widget.sessionContext);
         await panel.revealed; await panel.context.ready; await panel.sessionContext.ready;
-        await panel.sessionContext.session.kernel.info })()""")
+        await panel.sessionContext.session.kernel.info;
+        jupyterapp.shell.activateById(panel.id) })()""")
+    page.wait_for("jupyterapp.shell.currentWidget?.sessionContext")
 
 
 def run_all_cells(page: Page) -> None:

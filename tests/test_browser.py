@@ -1,7 +1,11 @@
-"""Notebook 09 in JupyterLab in a real browser: a move of the slider changes what is shown."""
+"""In a real browser: the slider of notebook 09 in JupyterLab, and the pages on a phone."""
 
 import re
 
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
 from browser import (
     chromium,
     copy_notebook,
@@ -10,8 +14,12 @@ from browser import (
     open_notebook,
     run_all_cells,
 )
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
+from crackutils.cracks import report as cracks_report
 from crackutils.files import ROOT
+from workflow import report
 
 NOTEBOOK = ROOT / "notebooks" / "09_your_photographs.ipynb"
 # the slider's picture as a hash of its bytes, and the text above it
@@ -61,3 +69,54 @@ def test_a_move_of_the_slider_changes_mask_precision_and_recall(tmp_path):
         assert reading == "0.390"  # the network's own threshold
         assert page.evaluate("document.querySelectorAll('.jp-mod-error, "
                              "[data-mime-type=\"application/vnd.jupyter.stderr\"]').length") == 0
+
+
+LONG = "a_name_that_has_no_place_to_break_" * 4
+
+
+def report_pages(folder) -> list:
+    """The report of a table, a figure and a notebook that are all wider than a phone."""
+    figure = folder / "synthetic" / "figures" / "curve.png"
+    table = folder / LONG / "tables" / "table1.csv"
+    notebook = folder / "synthetic" / "notebooks" / "01_data.ipynb"
+    for path in (figure, table, notebook):
+        path.parent.mkdir(parents=True)
+    Image.fromarray(np.zeros((900, 1400), np.uint8)).save(figure)
+    columns = ["loss", "weight", "threshold", "precision", "precision_published", "recall",
+               "recall_published", "accuracy", "accuracy_published", "f1_score"]
+    frame = pd.DataFrame([["squared_balanced_step", *[0.123] * 9]], columns=columns)
+    frame.to_csv(table, index=False)
+    outputs = [new_output("stream", name="stdout", text="a sentence of many words " * 9),
+               new_output("execute_result", {"text/html": frame.to_html(), "text/plain": ""},
+                          execution_count=1)]
+    cells = [new_markdown_cell("# Title\n\n|" + " a word |" * 12 + "\n|" + "--|" * 12),
+             new_code_cell("number = 1  # " + "word " * 17, outputs=outputs, execution_count=1)]
+    nbformat.write(new_notebook(cells=cells), notebook)
+    index = report.write_report(folder / "report", "Both papers", [notebook], [table], [figure])
+    return [index, index.parent / "01_data.html"]
+
+
+def photographs_page(folder) -> list:
+    """The page of one photograph with cracks and one that can't be read, in a long folder."""
+    crack = {"area_px": 123, "length_mm": 1234.5, "greatest_width_px": 12.3,
+             "greatest_width_mm": 1.23, "greatest_width_uncertainty_mm": 0.1234}
+    entry = {"photograph": f"{LONG}.jpg", "size": [4032, 3024], "note": "", "cracks": [crack],
+             "files": {"overlay": "a.jpg", "mask": "a.png", "thumbnail": "t.jpg"}}
+    page = folder / "index.html"
+    page.write_bytes(cracks_report.page(
+        [entry, entry | {"cracks": []}], {"b": f"{LONG}/b.jpg can't be read: replace it."},
+        f"Model {LONG}, threshold 0.88."))
+    return [page]
+
+
+@needs_chromium
+@pytest.mark.parametrize("pages", [report_pages, photographs_page])
+def test_pages_fit_a_phone_and_a_desk(tmp_path, pages):
+    with chromium(tmp_path / "profile") as page:
+        for path in pages(tmp_path):
+            for width, phone in ((390, True), (1280, False)):
+                page.resize(width, 844, phone)
+                page.open(path.as_uri())
+                page.wait_for("document.readyState == 'complete'")
+                widths = page.evaluate("[innerWidth, document.documentElement.scrollWidth]")
+                assert widths[0] == width and widths[1] <= width, path

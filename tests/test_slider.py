@@ -79,7 +79,7 @@ def test_a_move_and_another_network_change_picture_and_scores(picture):
 
 def test_another_network_with_the_same_threshold_is_drawn_too(picture):
     image, crack, probabilities = picture
-    slider = threshold_slider(image, crack, probabilities, {"mse": 0.5, "bce": 0.5})
+    slider = threshold_slider(image, crack, probabilities, {"mse": 0.8, "bce": 0.8})
     before = shown(slider)
     slider.children[0].value = "bce"
     assert not np.array_equal(before, shown(slider))

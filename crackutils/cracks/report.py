@@ -20,7 +20,7 @@ THUMBNAIL = 480  # px, the longer side
 QUALITY = 90  # of JPEG
 STYLE = """
 body { font: 16px/1.45 system-ui, sans-serif; margin: 1rem auto; max-width: 75rem; padding: 0 1rem;
-       color: #222; background: #fff }
+       color: #222; background: #fff; overflow-wrap: break-word }
 ol { list-style: none; padding: 0; display: grid; gap: 1.5rem;
      grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)) }
 img { width: 100%; height: auto; display: block }
