@@ -1,5 +1,6 @@
 """A slider for the threshold: the mask, what it finds and misses, precision and recall at once."""
 
+import cv2
 import ipywidgets
 import numpy as np
 
@@ -18,14 +19,15 @@ def outcome(image: np.ndarray, crack: np.ndarray | None, marked: np.ndarray) -> 
     `image` is uint8 H x W x 3, as is the result; `marked` and the mask `crack` are bool H x W.
     Without a mask (None) all that is marked has the colour of what was found.
     """
-    picture = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2) * 0.5 + 120
+    pale = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) // 2 + 120
+    picture = np.repeat(pale[..., None], 3, axis=2)
     if crack is None:
         picture[marked] = COLOURS["found"]
     else:
         picture[crack & marked] = COLOURS["found"]
         picture[crack & ~marked] = COLOURS["missed"]
         picture[~crack & marked] = COLOURS["false alarm"]
-    return picture.astype(np.uint8)
+    return picture
 
 
 def scores(cracks: list[np.ndarray], marked: list[np.ndarray]) -> dict[str, float]:

@@ -26,12 +26,12 @@ NOT_RUN = """jupyterapp.shell.currentWidget.content.widgets.filter(cell =>
     cell.model.type == "code" && cell.model.sharedModel.source.trim()
     && !cell.model.executionCount).map(cell => cell.model.sharedModel.source)"""
 OUTPUTS = "[...document.querySelectorAll('.jp-NotebookPanel .jp-OutputArea-output')]"
-# what needs more room sideways than it has: outputs, what is in them, and text cells
+# what scrolls sideways: outputs and text cells, and boxes within them that can
 TOO_WIDE = """[...document.querySelectorAll(
     '.jp-NotebookPanel .jp-OutputArea-output, .jp-NotebookPanel .jp-MarkdownOutput')]
-    .flatMap(area => [area, ...area.querySelectorAll('div')])
-    .filter(area => area.scrollWidth > area.clientWidth && area.clientWidth
-            && getComputedStyle(area).display != 'inline')
+    .flatMap(area => [area, ...[...area.querySelectorAll('*')].filter(
+        box => ['auto', 'scroll'].includes(getComputedStyle(box).overflowX))])
+    .filter(area => area.scrollWidth > area.clientWidth)
     .map(area => `${area.scrollWidth} > ${area.clientWidth} px: ${area.innerText.slice(0, 200)}`)"""
 
 
