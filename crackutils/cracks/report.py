@@ -28,7 +28,7 @@ h2 { font-size: 1rem; margin: .5rem 0 .2rem; overflow-wrap: anywhere }
 p { margin: .2rem 0 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 td, th { padding: .1rem .8rem .1rem 0; text-align: right; font-weight: normal }
-th { color: #555 }
+th { color: #555; text-align: left }
 @media (prefers-color-scheme: dark) { body { color: #ddd; background: #111 } a { color: #8cf }
   th { color: #aaa } }
 """
