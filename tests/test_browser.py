@@ -71,6 +71,13 @@ def test_a_move_of_the_slider_changes_mask_precision_and_recall(tmp_path):
                              "[data-mime-type=\"application/vnd.jupyter.stderr\"]').length") == 0
 
 
+# code, tables and pictures that reach beyond the window and that nobody can move
+CUT_OFF = """[...document.querySelectorAll("pre, table, img")].filter(box => {
+    let frame = box;
+    while (frame && !["auto", "scroll"].includes(getComputedStyle(frame).overflowX))
+        frame = frame.parentElement;
+    return !frame && box.getBoundingClientRect().left + box.scrollWidth > innerWidth
+}).map(box => box.innerText)"""
 LONG = "a_name_that_has_no_place_to_break_" * 4
 
 
@@ -120,3 +127,4 @@ def test_pages_fit_a_phone_and_a_desk(tmp_path, pages):
                 page.wait_for("document.readyState == 'complete'")
                 widths = page.evaluate("[innerWidth, document.documentElement.scrollWidth]")
                 assert widths[0] == width and widths[1] <= width, path
+                assert page.evaluate(CUT_OFF) == []

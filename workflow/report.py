@@ -20,10 +20,13 @@ STYLE = """:root {color-scheme: light dark}
 body {font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem}
 h1, h3, figcaption {overflow-wrap: anywhere}
 .table {overflow-x: auto} table {border-collapse: collapse; margin: 1rem 0}
-th, td {padding: .2rem .7rem; text-align: right} td:first-child, th:first-child {text-align: left}
-th {border-bottom: 1px solid #999}
+th, td {padding: .2rem .7rem; text-align: right; white-space: nowrap}
+td:first-child, th:first-child {text-align: left} th {border-bottom: 1px solid #999}
 figure {display: inline-block; margin: .5rem 0; vertical-align: top}
 figure img {width: 28rem; max-width: 100%; height: auto; background: #fff}"""
+
+# of a notebook's page: code that is wider than a phone can be moved, nbconvert cuts it off
+CODE_STYLE = "<style>.jp-InputArea-editor {overflow-x: auto}</style>"
 
 
 def write_report(folder: Path, title: str, notebooks: list[Path], tables: list[Path],
@@ -65,7 +68,7 @@ def convert(notebook: Path, folder: Path) -> Path:
     body, _ = HTMLExporter().from_notebook_node(nbformat.read(notebook, as_version=4),
                                                 resources={"metadata": {"name": notebook.stem}})
     page = folder / f"{notebook.stem}.html"
-    page.write_text(body, encoding="utf-8")
+    page.write_text(body.replace("</head>", f"{CODE_STYLE}</head>", 1), encoding="utf-8")
     return page
 
 
