@@ -292,13 +292,13 @@ def blending() -> str:
 
 def slider_times() -> str:
     """How long a move of the threshold slider takes."""
-    rows = pd.read_csv(BENCHMARKS / "slider.csv").set_index("measured")
-    whole, kernel = rows.loc["the whole move"], rows.loc["in the kernel"]
+    kernel, whole = pd.read_csv(BENCHMARKS / "slider.csv").to_dict("records")
     return (f"On a photograph of {whole['side']}×{whole['side']} pixels a move takes "
-            f"{whole['median_ms']:.0f} ms (median of {whole['moves']}; the slowest "
-            f"{whole['slowest_ms']:.0f} ms) from the key to the new picture, "
-            f"{kernel['median_ms']:.0f} ms of them in Python, on {whole['cores']} cores\n"
-            "([slider.csv](../results/benchmarks/slider.csv), `benchmarks/slider.py`).")
+            f"{whole['median_ms']:.0f} ms from the key to the new picture (median of "
+            f"{whole['moves']};\nthe slowest {whole['slowest_ms']:.0f} ms), "
+            f"{kernel['median_ms']:.0f} ms of them in Python, on {whole['cores']} cores beside "
+            f"other programs (load {whole['load']:.0f};\n"
+            "[slider.csv](../results/benchmarks/slider.csv), `benchmarks/slider.py`).")
 
 
 def camvid_iou() -> str:
