@@ -10,7 +10,6 @@ import miniatures
 import numpy as np
 import pandas as pd
 import pytest
-from browser import needs_chromium
 
 from crackutils import files, records
 
@@ -53,15 +52,6 @@ def test_a_benchmark_runs_and_leaves_its_table(tmp_path, name):
                    stdout=subprocess.DEVNULL)
     table = pd.read_csv(tmp_path / f"{name}.csv")
     assert len(table) > 1 and (table["seconds"] > 0).all()
-
-
-@needs_chromium
-def test_the_moves_of_the_slider_are_measured_in_the_kernel_and_in_a_browser(tmp_path):
-    subprocess.run([sys.executable, "benchmarks/slider.py", "--moves", "3", "--out", str(tmp_path)],
-                   cwd=files.ROOT, check=True, stdout=subprocess.DEVNULL)
-    table = pd.read_csv(tmp_path / "slider.csv").set_index("measured")
-    assert (table["moves"] == 3).all()
-    assert 0 < table.loc["in the kernel", "median_ms"] < table.loc["the whole move", "median_ms"]
 
 
 def test_the_road_study_lists_every_run_that_has_no_record(tmp_path):
