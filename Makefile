@@ -50,7 +50,8 @@ test-slurm: setup
 	tests/slurm/one_node.sh start
 	$(BIN)/pytest -v tests/slurm; status=$$?; tests/slurm/one_node.sh stop; exit $$status
 
-# what is too long for `make test`: kill -9, full disks, little memory; KILLS=4 for a short one
+# what is too long for `make test`: kill -9, full disks, little memory, all notebooks in a browser;
+# KILLS=4 for a short one
 stress: setup
 	rm -f runs/stress/kills.csv
 	$(BIN)/pytest -v tests/stress

@@ -371,6 +371,17 @@ def blending() -> str:
                      "mean difference", "best F1"], "llrrrrr", rows)
 
 
+def slider_times() -> str:
+    """How long a move of the threshold slider takes."""
+    kernel, whole = pd.read_csv(BENCHMARKS / "slider.csv").to_dict("records")
+    return (f"On a photograph of {whole['side']}×{whole['side']} pixels a move takes "
+            f"{whole['median_ms']:.0f} ms from the key to the new picture (median of "
+            f"{whole['moves']};\nthe slowest {whole['slowest_ms']:.0f} ms), "
+            f"{kernel['median_ms']:.0f} ms of them in Python, on {whole['cores']} cores beside "
+            f"other programs (load {whole['load']:.0f};\n"
+            "[slider.csv](../results/benchmarks/slider.csv), `benchmarks/slider.py`).")
+
+
 def camvid_iou() -> str:
     """Paper B's rows and the added ones on CamVid's roads, with intervals."""
     table = road_tables.iou_table(camvid_source())
@@ -543,7 +554,7 @@ def markdown(header: list[str], alignment: str, rows: list[list[str]]) -> str:
 BLOCKS = {"answer": answer, "caption": caption, "claims": claims_of_the_papers,
           "results": results, "answer-ko": answer_in_korean,
           "claims-ko": claims_in_korean, "models": shipped_models, "unseen": unseen_photographs,
-          "table8": table8, "blending": blending,
+          "table8": table8, "blending": blending, "slider": slider_times,
           "known-faults": known_faults_of_cracks, "known-faults-camvid": known_faults_of_camvid,
           "camvid": camvid_iou, "verdicts": camvid_verdicts,
           "pairs": camvid_pairs, "notebooks": notebook_minutes, "speed": speed}

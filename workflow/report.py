@@ -16,11 +16,18 @@ from crackutils.papers.crack_tables import paper_beside_ours
 TABLES = {"05_threshold_sweeps": "table*.csv", "07_drivable_area": "iou_table*.csv"}
 
 REFERENCE = "reference/crackutils.html"  # which pdoc writes
-STYLE = """body {font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem}
-table {border-collapse: collapse; margin: 1rem 0} th, td {padding: .2rem .7rem; text-align: right}
-th {border-bottom: 1px solid #999} td:first-child, th:first-child {text-align: left}
-figure {display: inline-block; margin: .5rem; vertical-align: top} figure img {max-width: 28rem}
-figcaption {color: #555}"""
+# a wide table scrolls by itself, so that the page fits a phone
+STYLE = """:root {color-scheme: light dark}
+body {font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem}
+h1, h3, figcaption {overflow-wrap: anywhere}
+.table {overflow-x: auto} table {border-collapse: collapse; margin: 1rem 0}
+th, td {padding: .2rem .7rem; text-align: right; white-space: nowrap}
+td:first-child, th:first-child {text-align: left} th {border-bottom: 1px solid #999}
+figure {display: inline-block; margin: .5rem 0; vertical-align: top}
+figure img {width: 28rem; max-width: 100%; height: auto; background: #fff}"""
+
+# of a notebook's page: code that is wider than a phone can be moved, nbconvert cuts it off
+CODE_STYLE = "<style>.jp-InputArea-editor {overflow-x: auto}</style>"
 
 
 def write_report(folder: Path, title: str, notebooks: list[Path], tables: list[Path],
@@ -39,7 +46,9 @@ def write_report(folder: Path, title: str, notebooks: list[Path], tables: list[P
     shown_figures = "\n".join(figure_html(figure, folder) for figure in figures)
     index = folder / "index.html"
     index.write_text(f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{html.escape(title)}</title>
 <style>{STYLE}</style></head><body>
 <h1>{html.escape(title)}</h1>
 <h2>Notebooks</h2><ol>
@@ -61,7 +70,7 @@ def convert(notebook: Path, folder: Path) -> Path:
     body, _ = HTMLExporter().from_notebook_node(nbformat.read(notebook, as_version=4),
                                                 resources={"metadata": {"name": notebook.stem}})
     page = folder / f"{notebook.stem}.html"
-    page.write_text(body, encoding="utf-8")
+    page.write_text(body.replace("</head>", f"{CODE_STYLE}</head>", 1), encoding="utf-8")
     return page
 
 
@@ -77,7 +86,8 @@ def table_html(path: Path) -> str:
     """A table with its data set's name: the columns for readers."""
     table = paper_beside_ours(pd.read_csv(path)).to_html(index=False, na_rep="", border=0,
                                               float_format="{:.3f}".format)
-    return f"<h3>{html.escape(f'{path.parent.parent.name}: {path.stem}')}</h3>\n{table}"
+    title = html.escape(f"{path.parent.parent.name}: {path.stem}")
+    return f'<h3>{title}</h3>\n<div class="table">{table}</div>'
 
 
 def figure_html(figure: Path, folder: Path) -> str:

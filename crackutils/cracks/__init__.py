@@ -2,7 +2,8 @@
 
 `prediction` gives the crack probabilities of a photograph of any size, `measurement` the length and
 width of each crack of a mask, `report` the files that show them, `photographs` does all three for
-folders of photographs, and `export` writes a network as ONNX. To do it for one picture:
+folders of photographs, `slider` moves the threshold in JupyterLab, and `export` writes a network as
+ONNX. To do it for one picture:
 
     model = CrackModel(model_folder("balanced_step"))
     cracks = measure(model.predict(image) >= model.default_threshold())

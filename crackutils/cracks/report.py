@@ -20,7 +20,7 @@ THUMBNAIL = 480  # px, the longer side
 QUALITY = 90  # of JPEG
 STYLE = """
 body { font: 16px/1.45 system-ui, sans-serif; margin: 1rem auto; max-width: 75rem; padding: 0 1rem;
-       color: #222; background: #fff }
+       color: #222; background: #fff; overflow-wrap: break-word }
 ol { list-style: none; padding: 0; display: grid; gap: 1.5rem;
      grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)) }
 img { width: 100%; height: auto; display: block }
@@ -28,7 +28,7 @@ h2 { font-size: 1rem; margin: .5rem 0 .2rem; overflow-wrap: anywhere }
 p { margin: .2rem 0 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 td, th { padding: .1rem .8rem .1rem 0; text-align: right; font-weight: normal }
-th { color: #555 }
+th { color: #555; text-align: left }
 @media (prefers-color-scheme: dark) { body { color: #ddd; background: #111 } a { color: #8cf }
   th { color: #aaa } }
 """

@@ -1,0 +1,93 @@
+"""The slider's pictures and figures, held to the pixels they show and to scikit-learn."""
+
+import cv2
+import numpy as np
+import pytest
+from sklearn.metrics import precision_recall_fscore_support
+
+from crackutils.cracks.slider import COLOURS, GAP, outcome, scores, threshold_slider, view
+
+GREY = 170  # of the photograph: the pale grey of outcome is half of it and 120
+PALE = (205, 205, 205)
+
+
+@pytest.fixture
+def picture():
+    """A photograph of 40 x 60, its mask, and two networks' predictions."""
+    generator = np.random.default_rng(0)
+    image = np.full((40, 60, 3), GREY, np.uint8)
+    crack = np.zeros((40, 60), bool)
+    crack[18:22] = True
+    probabilities = {name: (0.6 * crack + 0.4 * generator.random((40, 60))).astype(np.float32)
+                     for name in ("mse", "bce")}
+    return image, crack, probabilities
+
+
+def shown(slider) -> np.ndarray:
+    """The picture of the widget, decoded."""
+    encoded = np.frombuffer(slider.children[3].value, np.uint8)
+    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def test_every_pixel_has_the_colour_of_what_became_of_it():
+    image = np.full((2, 2, 3), GREY, np.uint8)
+    crack = np.array([[True, True], [False, False]])
+    marked = np.array([[True, False], [True, False]])
+    expected = [[COLOURS["found"], COLOURS["missed"]], [COLOURS["false alarm"], PALE]]
+    assert outcome(image, crack, marked).tolist() == np.array(expected).tolist()
+    unlabelled = outcome(image, None, marked)
+    assert (unlabelled[:, 0] == COLOURS["found"]).all() and (unlabelled[:, 1] == PALE).all()
+    assert (image == GREY).all()
+
+
+def test_scores_are_those_of_scikit_learn_over_all_pictures():
+    generator = np.random.default_rng(1)
+    cracks, marked = (list(generator.random((3, 8, 9)) < share) for share in (0.2, 0.4))
+    *expected, _ = precision_recall_fscore_support(np.ravel(cracks), np.ravel(marked),
+                                                   average="binary")
+    assert scores(cracks, marked) == pytest.approx(
+        dict(zip(("precision", "recall", "F1"), expected)))
+    with pytest.raises(ValueError):
+        scores(cracks, marked[:2])
+
+
+def test_a_view_has_the_mask_in_black_beside_the_outcome_and_large_ones_are_reduced(picture):
+    image, crack, _ = picture
+    both = view(image, crack, crack)
+    assert both.shape == (40, 60 + GAP + 60, 3)
+    assert np.array_equal(both[:, :60, 0] == 0, crack)
+    assert np.array_equal(both[:, 60 + GAP:], outcome(image, crack, crack))
+    large = np.zeros((100, 3000, 3), np.uint8)
+    assert view(large, None, large[..., 0] == 0).shape == (34, 1024 + GAP + 1024, 3)
+
+
+def test_a_move_and_another_network_change_picture_and_scores(picture):
+    image, crack, probabilities = picture
+    slider = threshold_slider(image, crack, probabilities, {"mse": 0.5, "bce": 0.7})
+    network, threshold, text, _ = slider.children
+    for move, value in ((lambda: None, 0.5), (lambda: setattr(threshold, "value", 0.9), 0.9),
+                        (lambda: setattr(network, "value", "bce"), 0.7)):
+        move()
+        assert threshold.value == value
+        marked = probabilities[network.value] >= value
+        assert np.array_equal(shown(slider), view(image, crack, marked))
+        expected = scores([crack], [marked])
+        assert text.value == (f"{marked.mean():.2%} of the picture is marked, precision "
+                              f"{expected['precision']:.3f}, recall {expected['recall']:.3f}, "
+                              f"F1 {expected['F1']:.3f}")
+
+
+def test_another_network_with_the_same_threshold_is_drawn_too(picture):
+    image, crack, probabilities = picture
+    slider = threshold_slider(image, crack, probabilities, {"mse": 0.8, "bce": 0.8})
+    before = shown(slider)
+    slider.children[0].value = "bce"
+    assert not np.array_equal(before, shown(slider))
+
+
+def test_without_a_mask_there_are_no_scores(picture):
+    image, _, probabilities = picture
+    slider = threshold_slider(image, None, probabilities, {"mse": 0.5, "bce": 0.5})
+    share = (probabilities["mse"] >= 0.5).mean()
+    assert slider.children[2].value == f"{share:.2%} of the picture is marked"
+    assert (shown(slider)[:, 60 + GAP:] == COLOURS["found"]).all(axis=2).mean() == share
