@@ -23,8 +23,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from crackutils import files
 
-# in place of this folder, whose coverage.py hides the package of that name from numba
-sys.path[0] = str(files.ROOT / "tests")
+# where the driver of Chromium is
+sys.path.insert(0, str(files.ROOT / "tests"))
 from browser import (  # noqa: E402
     CHROMIUM,
     chromium,

@@ -146,7 +146,7 @@ def test_photographs_are_weighted_to_a_wanted_mean():
 
 
 def test_the_simulated_recall_is_the_true_one_in_the_mean():
-    simulation = script("coverage")
+    simulation = script("interval_coverage")
     generator = np.random.default_rng(0)
     present = np.full(200_000, 1)
     effects = simulation["OF_PICTURES"] * generator.standard_normal(len(present))

@@ -1,4 +1,4 @@
-"""How often the study's 95 % intervals hold the true value: python benchmarks/coverage.py
+"""How often the study's 95 % intervals hold the true value: python benchmarks/interval_coverage.py
 
 Two losses are simulated, on pictures and with seeds whose effects are known. The pictures have as
 many crack pixels as those of the study. A pixel of picture i is found by the network of seed s with
