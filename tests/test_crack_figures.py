@@ -326,3 +326,30 @@ def test_each_of_several_seeds_is_a_point_on_its_bar(tmp_path):
 def test_the_gradients_of_equal_tversky_weights_have_a_line_each():
     figure = road_figures.tversky_gradients()
     assert len(figure.axes) == 2 and len(figure.axes[1].lines) == 4
+
+
+def test_the_network_is_drawn_as_the_paper_prints_its_filters():
+    """16-32-64-128-64-32-16 (Table 2) are the filters of 4 levels; each level halves the size."""
+    protocol = preset("paper", overrides={"levels": 4, "tile": [64, 96]})
+    filters = [16, 32, 64, 128, 64, 32, 16]
+    sizes = [(64, 96), (32, 48), (16, 24), (8, 12), (16, 24), (32, 48), (64, 96)]
+    assert crack_figures.feature_shapes(protocol) == [(number, *size) for number, size
+                                                      in zip(filters, sizes)]
+    drawn = texts(crack_figures.network_drawing(protocol))
+    boxes = [f"{number}\n{height}×{width}" for number, (height, width) in zip(filters, sizes)]
+    assert [text for text in drawn if text] == ["image\n3 · 64×96", "prediction\n1 · 64×96", *boxes]
+
+
+def test_the_flow_of_the_training_names_the_four_weightings():
+    drawn = " ".join(texts(crack_figures.training_flow())).replace("\n", " ")
+    assert all(NAMES[loss] in drawn for loss in WEIGHTED)
+
+
+def test_three_colours_are_true_positives_misses_and_false_alarms():
+    image = np.full((1, 5, 3), 100, np.uint8)
+    mask, predicted = np.array([[1, 1, 0, 0, 255]]), np.array([[1, 0, 1, 0, 1]])
+    picture = pictures.in_three_colours(image, mask, predicted)
+    colours = [np.round(255 * np.array(colour)) for colour in pictures.OUTCOMES.values()]
+    grey = [170, 170, 170]  # 120 + 100 / 2
+    assert list(pictures.OUTCOMES) == ["true positive", "miss", "false alarm"]
+    assert np.array_equal(picture[0], [*colours, grey, grey])  # the last pixel is ignored
