@@ -343,13 +343,3 @@ def test_the_network_is_drawn_as_the_paper_prints_its_filters():
 def test_the_flow_of_the_training_names_the_four_weightings():
     drawn = " ".join(texts(crack_figures.training_flow())).replace("\n", " ")
     assert all(NAMES[loss] in drawn for loss in WEIGHTED)
-
-
-def test_three_colours_are_true_positives_misses_and_false_alarms():
-    image = np.full((1, 5, 3), 100, np.uint8)
-    mask, predicted = np.array([[1, 1, 0, 0, 255]]), np.array([[1, 0, 1, 0, 1]])
-    picture = pictures.in_three_colours(image, mask, predicted)
-    colours = [np.round(255 * np.array(colour)) for colour in pictures.OUTCOMES.values()]
-    grey = [170, 170, 170]  # 120 + 100 / 2
-    assert list(pictures.OUTCOMES) == ["true positive", "miss", "false alarm"]
-    assert np.array_equal(picture[0], [*colours, grey, grey])  # the last pixel is ignored

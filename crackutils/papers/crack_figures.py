@@ -35,11 +35,10 @@ STYLE = {**sns.axes_style("ticks"), "font.family": "DejaVu Sans", "font.size": 8
          "xtick.major.width": 0.8, "ytick.major.width": 0.8, "lines.linewidth": 1.4,
          "legend.handlelength": 2.6, "legend.frameon": False,
          "figure.constrained_layout.use": True, "pdf.fonttype": 42}
-BLUE, ORANGE, GREEN, RED, PURPLE, *_, SKY = sns.color_palette("colorblind")
+BLUE, _, GREEN, RED, PURPLE, *_, SKY = sns.color_palette("colorblind")
 LOOKS = {"mse": ("0.4", "--", "o"), "balanced_step": (BLUE, "-.", "s"),
          "squared_balanced_step": (PURPLE, (0, (6, 1, 1, 1, 1, 1)), "D"), "step": (GREEN, ":", "^"),
          "relu": (RED, "-", "v"), "bce": ("black", (0, (1, 1)), "X")}
-OUTCOMES = {"true positive": BLUE, "miss": ORANGE, "false alarm": PURPLE}
 WEIGHT_LINES = ("-", "--", "-.", ":")  # for the weights of one loss, with shades of viridis
 FIRST_CURVE = 3  # Figs. 3-6 show the functions in the order of WEIGHTED
 DIAGRAM_WIDTH, DIAGRAM_TEXT = 5.2, 11.6  # inches and points: 7 pt in a column of 8 cm

@@ -18,7 +18,7 @@ from crackutils import files, records
 from crackutils.experiment import KEPT_SAMPLES
 from crackutils.losses import NAMES, WEIGHTED, label
 from crackutils.papers import published
-from crackutils.papers.crack_figures import BLUE, OUTCOMES, RED, WIDTH, house_style, write_not_run
+from crackutils.papers.crack_figures import BLUE, RED, WIDTH, house_style, write_not_run
 from crackutils.papers.crack_tables import chosen_rows
 from crackutils.papers.road_tables import THRESHOLD as ROAD_THRESHOLD
 from crackutils.papers.road_tables import paper_rows
@@ -68,18 +68,6 @@ def _predicted_mask(source: Source, loss: str, weight, threshold: float,
     """1 where the probability is at least the threshold, else 0; None without a record."""
     probability = prediction(source, loss, weight, picture)
     return None if probability is None else (probability >= threshold).astype(np.uint8)
-
-
-def in_three_colours(image: np.ndarray, mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """An image (uint8 H x W x 3) in pale grey with true positives, misses and false alarms in the
-    colours of `OUTCOMES`: uint8 H x W x 3. `mask` has 1 for crack and 0 for background; where it is
-    neither, the pixel is ignored. `predicted` (H x W) is true or 1 for a predicted crack."""
-    predicted = predicted.astype(bool)
-    pixels = (mask == 1) & predicted, (mask == 1) & ~predicted, (mask == 0) & predicted
-    picture = (120 + 0.5 * image.mean(axis=2, keepdims=True).repeat(3, axis=2)).astype(np.uint8)
-    for marked, colour in zip(pixels, OUTCOMES.values()):
-        picture[marked] = np.round(255 * np.array(colour))
-    return picture
 
 
 @house_style
