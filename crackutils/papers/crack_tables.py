@@ -198,9 +198,10 @@ def write(table: pd.DataFrame, source: Source, name: str) -> Path | None:
 # Tables for a reader's eye
 
 def for_readers(table: pd.DataFrame, best: Iterable[str] = ()) -> HTML:
-    """A table as a notebook shows it: without its index, fractions to three digits, and the highest
-    value of each column in `best` in bold."""
+    """A table as a notebook shows it: without its index, fractions to three digits, a dash where
+    there is no figure, and the highest value of each column in `best` in bold."""
     shown = table.map(lambda cell: f"{cell:.3f}" if isinstance(cell, float) else escape(str(cell)))
+    shown = shown.mask(table.isna() | (table == ""), "–")
     for column in best:
         highest = table[column].round(3) == table[column].round(3).max()
         shown.loc[highest, column] = "<b>" + shown.loc[highest, column] + "</b>"
