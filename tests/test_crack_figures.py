@@ -1,5 +1,6 @@
 """Curves, bars and pictures show what the records and the losses say, in the papers' order."""
 
+import itertools
 import re
 import warnings
 from dataclasses import replace
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from skimage.color import rgb2lab
 
 from crackutils import data as datasets
 from crackutils import evaluation, experiment, metrics, records
@@ -249,6 +251,39 @@ def test_iou_bars_are_the_table(tmp_path):
                      "BCE-Dice\n0.25:1", "BCE", "BCE-Dice\n0.43:1", "BCE-Dice\n1:1"]
 
 
+def test_the_three_colours_are_the_four_outcomes_and_ignored_pixels_stay_grey():
+    mask = np.array([[1, 1, 0, 0, 255, 255]], np.uint8)
+    predicted = np.array([[1, 0, 1, 0, 1, 0]])
+    coloured = pictures.in_three_colours(np.full((1, 6, 3), 100, np.uint8), mask, predicted)
+    colours = [np.round(255 * np.array(colour)) for colour in crack_figures.OUTCOMES.values()]
+    grey = (193, 193, 193)  # 0.4 * 100 + 153
+    assert list(crack_figures.OUTCOMES) == ["true positive", "miss", "false alarm"]
+    np.testing.assert_array_equal(coloured[0], [*colours, grey, grey, grey])
+
+
+# linear RGB as protanopes, deuteranopes and tritanopes see it (Machado et al. 2009, severity 1)
+COLOUR_BLIND = {
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+                   [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+                     [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602],
+                   [0.004733, 0.691367, 0.303900]]}
+
+
+@pytest.mark.parametrize("matrix", [np.eye(3), *COLOUR_BLIND.values()],
+                         ids=["normal", *COLOUR_BLIND])
+def test_the_colour_blind_can_tell_the_three_colours_apart(matrix):
+    shown = np.array([*crack_figures.OUTCOMES.values(), (0.6,) * 3, (1,) * 3])  # and the image
+    linear = np.where(shown <= 0.04045, shown / 12.92, ((shown + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.array(matrix).T, 0, 1)
+    srgb = np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)
+    lab = rgb2lab(srgb)
+    for first, second in itertools.combinations(range(len(lab)), 2):
+        if first < 3:  # 2.3 is just noticeable
+            assert np.linalg.norm(lab[first] - lab[second]) > 25
+
+
 def test_saving_twice_gives_the_same_bytes(tmp_path):
     first = crack_figures.save(crack_figures.weighting("relu"), tmp_path / "a", "fig06_relu")
     second = crack_figures.save(crack_figures.weighting("relu"), tmp_path / "b", "fig06_relu")
@@ -326,3 +361,20 @@ def test_each_of_several_seeds_is_a_point_on_its_bar(tmp_path):
 def test_the_gradients_of_equal_tversky_weights_have_a_line_each():
     figure = road_figures.tversky_gradients()
     assert len(figure.axes) == 2 and len(figure.axes[1].lines) == 4
+
+
+def test_the_network_is_drawn_as_the_paper_prints_its_filters():
+    """16-32-64-128-64-32-16 (Table 2) are the filters of 4 levels; each level halves the size."""
+    protocol = preset("paper", overrides={"levels": 4, "tile": [64, 96]})
+    filters = [16, 32, 64, 128, 64, 32, 16]
+    sizes = [(64, 96), (32, 48), (16, 24), (8, 12), (16, 24), (32, 48), (64, 96)]
+    assert crack_figures.feature_shapes(protocol) == [(number, *size) for number, size
+                                                      in zip(filters, sizes)]
+    drawn = texts(crack_figures.network_drawing(protocol))
+    boxes = [f"{number}\n{height}×{width}" for number, (height, width) in zip(filters, sizes)]
+    assert [text for text in drawn if text] == ["image\n3 · 64×96", "prediction\n1 · 64×96", *boxes]
+
+
+def test_the_flow_of_the_training_names_the_four_weightings():
+    drawn = " ".join(texts(crack_figures.training_flow())).replace("\n", " ")
+    assert all(NAMES[loss] in drawn for loss in WEIGHTED)

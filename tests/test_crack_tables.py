@@ -1,6 +1,7 @@
 """Paper A's tables from small made-up records whose figures are worked out here by hand."""
 
 import math
+import re
 import warnings
 from dataclasses import replace
 
@@ -373,3 +374,10 @@ def test_no_folder_means_the_repositorys_and_an_empty_name_no_results(tmp_path, 
     (tmp_path / "others").mkdir()
     source = reading_source("cpu", "cracks", "synthetic", "mine", "./others", [0])
     assert source.roots == {"runs": tmp_path / "mine", "results": tmp_path / "others"}
+
+
+def test_a_table_for_readers_marks_the_best_and_has_no_index():
+    table = pd.DataFrame({"loss": ["MSE", "A & B", "C"], "F1": [0.12345, 0.7, 0.69999]}, [7, 8, 9])
+    page = crack_tables.for_readers(table, best=["F1"]).data
+    cells = re.findall("<t[dh]>(.*)</t[dh]>", page)
+    assert cells == ["loss", "F1", "MSE", "0.123", "A &amp; B", "<b>0.700</b>", "C", "<b>0.700</b>"]

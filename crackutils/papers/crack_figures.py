@@ -7,6 +7,7 @@ import functools
 import math
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
@@ -17,13 +18,15 @@ import torch
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from crackutils import files, metrics, records
+from crackutils import files, metrics, models, records
 from crackutils.losses import LOSSES, NAMES, WEIGHTED, label, weight_label
 from crackutils.papers import crack_tables, published
 from crackutils.papers.crack_tables import chosen_rows
 from crackutils.papers.road_tables import paper_rows
 from crackutils.papers.source import Counts, Source
+from crackutils.protocol import Protocol
 
 WIDTH = 7.2  # inches, as wide as the text of a printed page
 STYLE = {**sns.axes_style("ticks"), "font.family": "DejaVu Sans", "font.size": 8,
@@ -36,8 +39,12 @@ BLUE, _, GREEN, RED, PURPLE, *_, SKY = sns.color_palette("colorblind")
 LOOKS = {"mse": ("0.4", "--", "o"), "balanced_step": (BLUE, "-.", "s"),
          "squared_balanced_step": (PURPLE, (0, (6, 1, 1, 1, 1, 1)), "D"), "step": (GREEN, ":", "^"),
          "relu": (RED, "-", "v"), "bce": ("black", (0, (1, 1)), "X")}
+# a test holds that the colour-blind can tell them from one another and from a pale image
+OUTCOMES = {"true positive": (0, 0.51, 0.784), "miss": (0.941, 0.588, 0),
+            "false alarm": (0.431, 0, 0.314)}
 WEIGHT_LINES = ("-", "--", "-.", ":")  # for the weights of one loss, with shades of viridis
 FIRST_CURVE = 3  # Figs. 3-6 show the functions in the order of WEIGHTED
+DIAGRAM_WIDTH, DIAGRAM_TEXT = 5.2, 11.6  # inches and points: 7 pt in a column of 8 cm
 
 
 def house_style(function: Callable) -> Callable:
@@ -80,6 +87,77 @@ def crack_runs() -> list[tuple[str, float | None]]:
 def write_not_run(axis: Axes, text: str = "not run") -> None:
     """Write in the middle of an axes why it is empty."""
     axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center")
+
+
+def feature_shapes(protocol: Protocol) -> list[tuple[int, int, int]]:
+    """The (filters, height, width) that leave each level of a protocol's U-Net, in the order in
+    which they are computed for one tile: down to the bottleneck, the middle one, and up again."""
+    network, shapes = models.build(protocol).eval(), []
+    for block in (*network.network.encoder, *network.network.decoder):
+        block.register_forward_hook(
+            lambda _block, _inputs, features: shapes.append(tuple(features.shape[1:])))
+    with torch.inference_mode():
+        network(torch.zeros(1, 3, *protocol.tile))
+    return shapes
+
+
+@house_style
+def network_drawing(protocol: Protocol) -> Figure:
+    """Fig. 1 of paper A: the protocol's U-Net with the number of filters and the size in pixels at
+    each level, as the network itself computes them for one tile (`feature_shapes`)."""
+    shapes = feature_shapes(protocol)
+    last, (height, width) = len(shapes) - 1, protocol.tile
+    boxes = {"image": (0, 1, f"image\n3 · {height}×{width}"),
+             "prediction": (last, 1, f"prediction\n1 · {height}×{width}")}
+    for place, (filters, rows, columns) in enumerate(shapes):
+        boxes[place] = place, -min(place, last - place), f"{filters}\n{rows}×{columns}"
+    kinds = {"2×2 max pooling": (RED, "-"), f"2×2 up-sampling, {protocol.upsampling}": (GREEN, "-"),
+             "skip connection": ("0.5", ":"), f"1×1 convolution, {protocol.output}": (BLUE, "-")}
+    down, up, skip, head = kinds.values()
+    arrows = [("image", 0, "black", "-"), (last, "prediction", *head)]
+    for place in range(last // 2):
+        arrows += [(place, place + 1, *down), (last - place - 1, last - place, *up),
+                   (place, last - place, *skip)]
+    figure = _diagram(0.75 * protocol.levels + 1.8, boxes, arrows)
+    handles = [Line2D([], [], color=colour, linestyle=line) for colour, line in kinds.values()]
+    figure.legend(handles, kinds, loc="outside lower center", fontsize=DIAGRAM_TEXT,
+                  title=f"box: filters and size after two {protocol.kernel}×{protocol.kernel} "
+                  "convolutions", title_fontsize=DIAGRAM_TEXT)
+    return figure
+
+
+@house_style
+def training_flow() -> Figure:
+    """Fig. 7 of paper A: one step of the training, from an image to the network's new weights."""
+    functions = "Balanced Step,\nSquared &\nBalanced Step,\nStep or ReLU"
+    boxes = {"image": (0, 2, "crack image"), "label": (2, 0, "label y"),
+             "network": (1, 2, "U-Net: encoder,\nbottleneck,\ndecoder"),
+             "prediction": (2, 2, "prediction p"), "error": (2, 1, "error\ne = y − p"),
+             "weight": (1, 0, f"weight ω(e):\n{functions}"),
+             "loss": (1, 1, "weighted loss\nmean of ω(e) e²"),
+             "update": (0, 1, "gradients,\nnew weights\n(Adam)")}
+    order = ("image", "network", "prediction", "error", "loss", "update", "network")
+    arrows = [*pairwise(order), ("label", "error"), ("weight", "loss")]
+    return _diagram(3.6, boxes, [(*ends, "black", "-") for ends in arrows])
+
+
+def _diagram(height: float, boxes: dict, arrows: list[tuple]) -> Figure:
+    """Draw boxes {name: (x, y, text)}, and arrows (from, to, colour, line style) between them."""
+    figure, axis = pyplot.subplots(figsize=(DIAGRAM_WIDTH, height))
+    patches = {}
+    for name, (x, y, text) in boxes.items():
+        box = axis.text(x, y, text, ha="center", va="center", fontsize=DIAGRAM_TEXT,
+                        bbox={"boxstyle": "round,pad=0.3", "facecolor": "0.95", "edgecolor": "0.4"})
+        patches[name] = box.get_bbox_patch()
+    for start, end, colour, line in arrows:
+        look = {"arrowstyle": "-|>", "color": colour, "linestyle": line, "linewidth": 1.6,
+                "patchA": patches[start], "patchB": patches[end]}
+        axis.annotate("", boxes[end][:2], boxes[start][:2], arrowprops=look)
+    xs, ys, _ = zip(*boxes.values())
+    margin = 0.5 + 0.06 * max(xs)
+    axis.set(xlim=(-margin, max(xs) + margin), ylim=(min(ys) - 0.5, max(ys) + 0.5))
+    axis.set_axis_off()
+    return figure
 
 
 def weighting_curves(loss: str, weight: float | None) -> pd.DataFrame:

@@ -1,10 +1,13 @@
 """Paper A's tables computed from records, the paper's figures beside ours, and what they leave out:
 every loss at its own threshold, and recall by the width of the crack."""
 
+from collections.abc import Iterable
+from html import escape
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from IPython.display import HTML
 from scipy.special import stdtrit
 
 from crackutils import files, metrics, records
@@ -193,6 +196,17 @@ def write(table: pd.DataFrame, source: Source, name: str) -> Path | None:
 
 
 # Tables for a reader's eye
+
+def for_readers(table: pd.DataFrame, best: Iterable[str] = ()) -> HTML:
+    """A table as a notebook shows it: without its index, fractions to three digits, a dash where
+    there is no figure, and the highest value of each column in `best` in bold."""
+    shown = table.map(lambda cell: f"{cell:.3f}" if isinstance(cell, float) else escape(str(cell)))
+    shown = shown.mask(table.isna() | (table == ""), "–")
+    for column in best:
+        highest = table[column].round(3) == table[column].round(3).max()
+        shown.loc[highest, column] = "<b>" + shown.loc[highest, column] + "</b>"
+    return HTML(shown.to_html(index=False, escape=False, border=0))
+
 
 def paper_beside_ours(table: pd.DataFrame) -> pd.DataFrame:
     """The columns for a reader, to three digits: the paper's figures beside ours, then the seeds.
