@@ -1,5 +1,6 @@
 """Curves, bars and pictures show what the records and the losses say, in the papers' order."""
 
+import itertools
 import re
 import warnings
 from dataclasses import replace
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from skimage.color import rgb2lab
 
 from crackutils import data as datasets
 from crackutils import evaluation, experiment, metrics, records
@@ -247,6 +249,37 @@ def test_iou_bars_are_the_table(tmp_path):
     names = [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()]
     assert names == ["frame", "label", "Tversky\nα = β = 0.3", "Dice", "Tversky\nα = β = 0.2",
                      "BCE-Dice\n0.25:1", "BCE", "BCE-Dice\n0.43:1", "BCE-Dice\n1:1"]
+
+
+def test_the_three_colours_are_the_four_outcomes_and_ignored_pixels_stay_grey():
+    mask = np.array([[1, 1, 0, 0, 255, 255]], np.uint8)
+    predicted = np.array([[1, 0, 1, 0, 1, 0]])
+    coloured = pictures.in_three_colours(np.full((1, 6, 3), 100, np.uint8), mask, predicted)
+    grey = (193, 193, 193)  # 0.4 * 100 + 153
+    assert list(map(tuple, coloured[0])) == [*pictures.OUTCOMES.values(), grey, grey, grey]
+
+
+# linear RGB as protanopes, deuteranopes and tritanopes see it (Machado et al. 2009, severity 1)
+COLOUR_BLIND = {
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+                   [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+                     [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602],
+                   [0.004733, 0.691367, 0.303900]]}
+
+
+@pytest.mark.parametrize("matrix", [np.eye(3), *COLOUR_BLIND.values()],
+                         ids=["normal", *COLOUR_BLIND])
+def test_the_colour_blind_can_tell_the_three_colours_apart(matrix):
+    shown = np.array([*pictures.OUTCOMES.values(), (153,) * 3, (255,) * 3]) / 255  # and the image
+    linear = np.where(shown <= 0.04045, shown / 12.92, ((shown + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.array(matrix).T, 0, 1)
+    srgb = np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)
+    lab = rgb2lab(srgb)
+    for first, second in itertools.combinations(range(len(lab)), 2):
+        if first < 3:  # 2.3 is just noticeable
+            assert np.linalg.norm(lab[first] - lab[second]) > 25
 
 
 def test_saving_twice_gives_the_same_bytes(tmp_path):

@@ -12,9 +12,11 @@ import numpy as np
 import seaborn as sns
 from matplotlib import pyplot
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from crackutils import data as datasets
 from crackutils import files, records
+from crackutils.data.masks import IGNORED
 from crackutils.experiment import KEPT_SAMPLES
 from crackutils.losses import NAMES, WEIGHTED, label
 from crackutils.papers import published
@@ -24,6 +26,8 @@ from crackutils.papers.road_tables import THRESHOLD as ROAD_THRESHOLD
 from crackutils.papers.road_tables import paper_rows
 from crackutils.papers.source import Source
 
+# RGB; a test holds that the colour-blind can tell them from one another and from the pale image
+OUTCOMES = {"found": (0, 130, 200), "missed": (240, 150, 0), "false alarm": (110, 0, 80)}
 SETTINGS = ((4, 5), (4, 7), (5, 5), (5, 7))  # levels and kernel of Fig. 8
 FIRST_PICTURES = 9  # Figs. 9-12 show the functions in the order of WEIGHTED ...
 TABLE_OF = dict(zip(WEIGHTED, (4, 5, 6, 7)))  # ... and so do Tables 4-7
@@ -36,6 +40,27 @@ class Picture(NamedTuple):
     image: np.ndarray
     mask: np.ndarray
     fingerprint: str
+
+
+def in_three_colours(image: np.ndarray, mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """The image in pale grey with its found, missed and wrongly marked pixels in `OUTCOMES`.
+
+    `image` uint8 H x W x 3, `mask` H x W (positive above 0, `IGNORED` pixels stay grey),
+    `predicted` H x W of bool or 0 and 1; returns uint8 H x W x 3.
+    """
+    pale = (0.4 * image.mean(axis=2, keepdims=True) + 153).astype(np.uint8).repeat(3, axis=2)
+    labelled, claimed = (mask > 0) & (mask != IGNORED), predicted.astype(bool)
+    pale[labelled & claimed] = OUTCOMES["found"]
+    pale[labelled & ~claimed] = OUTCOMES["missed"]
+    pale[(mask == 0) & claimed] = OUTCOMES["false alarm"]
+    return pale
+
+
+def add_legend(figure: Figure) -> None:
+    """Say below a figure what the three colours mean."""
+    patches = [Patch(color=np.array(colour) / 255, label=name)
+               for name, colour in OUTCOMES.items()]
+    figure.legend(handles=patches, loc="outside lower center", ncols=3, handlelength=1)
 
 
 def kept_pictures(source: Source, runs: str | Path | None) -> list[Picture]:
