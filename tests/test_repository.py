@@ -121,7 +121,7 @@ def test_imports_are_declared():
     declared = {Requirement(line).name.replace("-", "_") for line in project["dependencies"]}
     names = {"PIL": "pillow", "cv2": "albumentations", "libarchive": "libarchive_c",
              "skimage": "scikit_image", "yaml": "pyyaml",
-             "nbformat": "nbconvert"}  # what these bring is theirs to pin
+             "nbformat": "nbconvert", "IPython": "jupyterlab"}  # what these bring is theirs to pin
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
