@@ -222,7 +222,8 @@ def draw_panel(panel, rows: pd.DataFrame, axis: Axis) -> None:
     middle = np.sqrt(seconds.max() * seconds.min())
     reach = max(1.5 * seconds.max() / middle, 5)  # at least: else noise would look like growth
     panel.set(xlabel=axis.label, ylabel="seconds", ylim=(middle / reach, middle * reach))
-    panel.set_xticks(rows["value"], [f"{value:,}" for value in rows["value"]])
+    panel.set_xticks(rows["value"], [f"{value // 1000}k" if value >= 1000 else str(value)
+                                     for value in rows["value"]])
     panel.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
     panel.minorticks_off()
     panel.yaxis.set_major_formatter("{x:g}")
@@ -231,11 +232,11 @@ def draw_panel(panel, rows: pd.DataFrame, axis: Axis) -> None:
 
 def save_figure(table: pd.DataFrame, folder: Path) -> None:
     """Write growth.pdf and growth.png, with a panel for each axis."""
-    from matplotlib import pyplot, rc_context
+    from matplotlib import rc_context
 
     from crackutils.papers import crack_figures
-    with rc_context(crack_figures.STYLE):
-        figure, panels = pyplot.subplots(2, 3, figsize=(crack_figures.WIDTH, 4.8))
+    with rc_context(crack_figures.COLUMN_STYLE):
+        figure, panels = crack_figures.column_figure(3, 2, 6)
         for panel, (name, axis) in zip(panels.flat, AXES.items()):
             draw_panel(panel, table[table["axis"] == name], axis)
         figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=2)

@@ -1,21 +1,22 @@
 """Curves, bars and pictures show what the records and the losses say, in the papers' order."""
 
 import itertools
-import re
 import warnings
 from dataclasses import replace
 
 import matplotlib
+import miniatures
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.text import Text
 from skimage.color import rgb2lab
 
 from crackutils import data as datasets
 from crackutils import evaluation, experiment, metrics, records
 from crackutils.losses import NAMES, WEIGHTED, label
-from crackutils.papers import crack_figures, pictures, road_figures, road_tables
+from crackutils.papers import captions, crack_figures, pictures, road_figures, road_tables
 from crackutils.papers.source import Source
 from crackutils.protocol import preset
 
@@ -70,8 +71,11 @@ def shown(source, root):
 
 
 def titles(figure):
-    columns = len({round(axis.get_position().x0, 3) for axis in figure.axes})
-    return [axis.get_title().replace("\n", " ") for axis in figure.axes[:columns]]
+    return [axis.get_title().replace("\n", " ") for axis in figure.axes if axis.get_title()]
+
+
+def tiles(figure):
+    return [axis.images[0].get_array() for axis in figure.axes if axis.images]
 
 
 def texts(figure):
@@ -90,8 +94,9 @@ BY_HAND = {
 
 @pytest.mark.parametrize("loss", WEIGHTED)
 def test_weighting_curves_are_the_formulas(loss):
-    figure = crack_figures.weighting(loss, 0.5)
-    for column, panel in enumerate(figure.axes, start=1):
+    row = WEIGHTED.index(loss)
+    panels = crack_figures.weighting_functions(0.5).axes[2 * row:2 * row + 2]
+    for column, panel in enumerate(panels, start=1):
         lines = {line.get_label(): line for line in panel.lines}
         error, drawn = lines[NAMES[loss]].get_data()
         mse = lines["MSE"].get_ydata()
@@ -99,7 +104,7 @@ def test_weighting_curves_are_the_formulas(loss):
             at = np.flatnonzero(np.isclose(error, point[0]))
             assert drawn[at] == pytest.approx(point[column])
             assert mse[at] == pytest.approx([1, point[0] ** 2][column - 1])
-    assert re.match(f"Fig. {3 + WEIGHTED.index(loss)}:", figure.get_suptitle())
+    assert panels[0].get_title(loc="left") == f"Fig. {3 + row}: {NAMES[loss]}"
 
 
 def test_the_overview_has_the_four_functions_and_mse():
@@ -115,40 +120,45 @@ def test_the_overview_has_the_four_functions_and_mse():
 def test_pictures_by_weight_have_the_papers_order(source, shown, loss, number, weights, threshold):
     figure = pictures.by_weight(source, shown, loss)
     assert titles(figure) == ["image", "label", *(f"w = {weight:g}" for weight in weights)]
-    assert figure.get_suptitle().startswith(f"Fig. {number}: {NAMES[loss]} ")
-    assert f"threshold {threshold:g} " in figure.get_suptitle()
-    # three of the four weights have no record: a panel in each row says so
-    assert sum("not run" in text for text in texts(figure)) == 3 * len(shown)
+    assert figure.get_suptitle() == f"Fig. {number}: {NAMES[loss]} at {threshold:g}, by weight"
+    assert sum("not run" in text for text in texts(figure)) == 3  # weights without a record
 
 
 def test_figure_13_has_the_papers_order_and_labels_what_is_added(source, shown):
     figure = pictures.side_by_side(source, shown)
     assert titles(figure) == [
         "image", "label", "Balanced Step 0.83 at 0.9", "Squared & Balanced Step 0.5 at 0.75",
-        "Step 0.69 at 0.5", "ReLU 0.97 at 0.5", "MSE (added) at 0.4", "BCE (added) at 0.5"]
+        "Step 0.69 at 0.5", "ReLU 0.97 at 0.5", "MSE at 0.4 (added)", "BCE at 0.5 (added)"]
     assert not texts(figure)
-    assert titles(pictures.side_by_side(source, shown, added=False)) == titles(figure)[:6]
 
 
-def test_a_panel_shows_the_prediction_at_its_threshold(source, shown):
-    figure = pictures.by_weight(source, shown, "step")
-    for row, picture in enumerate(shown):
-        panels = [axis.images[0].get_array() for axis in figure.axes[6 * row:6 * row + 6]]
-        probability = pictures.prediction(source, "step", 0.69, picture)
-        np.testing.assert_array_equal(panels[0], picture.image)
-        np.testing.assert_array_equal(panels[1], picture.mask)
-        np.testing.assert_array_equal(panels[3], probability >= 0.5)
-        assert panels[3].any() and not panels[3].all()
+def test_a_tile_shows_the_prediction_at_its_threshold(source, shown):
+    """With one prediction there is no difference: the first image is shown, from its corner."""
+    image, label_tile, _, outcome, *_ = tiles(pictures.by_weight(source, shown, "step"))
+    window = np.s_[:pictures.WINDOW, :pictures.WINDOW]
+    predicted = pictures.prediction(source, "step", 0.69, shown[0]) >= 0.5
+    np.testing.assert_array_equal(image, shown[0].image[window])
+    np.testing.assert_array_equal(label_tile == 0, shown[0].mask[window] > 0)
+    np.testing.assert_array_equal(outcome, pictures.in_three_colours(
+        shown[0].image, shown[0].mask, predicted)[window])
 
 
-def test_figure_2_marks_exactly_the_missed_crack_pixels(source, shown):
-    marked = pictures.missed_cracks(source, shown).axes[3].images[0].get_array()
-    predicted = pictures.prediction(source, "mse", None, shown[0]) >= 0.4
-    crack = shown[0].mask == 1
-    for colour, pixels in ((crack_figures.RED, crack & ~predicted),
-                           (crack_figures.BLUE, crack & predicted)):
-        assert pixels.any()
-        np.testing.assert_array_equal(np.all(np.isclose(marked, colour), axis=2), pixels)
+def test_the_busiest_window_is_found():
+    difference = np.zeros((40, 30))
+    difference[25:30, 12:17], difference[0, 0] = 1, 5
+    assert pictures.busiest_window(difference, 5) == (25, np.s_[25:30, 12:17])
+    assert pictures.busiest_window(difference, 50) == (30, np.s_[0:40, 0:30])
+
+
+def test_figure_2_shows_the_images_in_which_mse_misses_most(source, shown):
+    coloured = tiles(pictures.missed_cracks(source, shown))[2::3]
+    orange = np.round(255 * np.array(crack_figures.OUTCOMES["miss"]))
+    drawn = [np.all(tile == orange, axis=2).sum() for tile in coloured]
+    missed = []
+    for picture in shown:
+        predicted = pictures.prediction(source, "mse", None, picture) >= 0.4
+        missed.append(pictures.busiest_window((picture.mask == 1) & ~predicted, 128)[0])
+    assert drawn == sorted(missed, reverse=True)[:2] and min(drawn) > 0
 
 
 def test_figure_8_draws_what_there_is(source, shown, root, data):
@@ -156,7 +166,7 @@ def test_figure_8_draws_what_there_is(source, shown, root, data):
     figure = pictures.kernels_and_layers(source, shown)
     assert titles(figure)[2:] == ["4 levels, 5×5", "4 levels, 7×7", "5 levels, 5×5",
                                   "5 levels, 7×7"]
-    empty = [bool(axis.texts) for axis in figure.axes[:6]]
+    empty = [bool(axis.texts) for axis in figure.axes]
     assert empty == [False, False, False, True, True, False]
 
 
@@ -167,9 +177,26 @@ def test_pictures_of_other_data_are_not_drawn(tmp_path, root, data, shown):
         assert pictures.prediction(other, "mse", None, shown[0]) is None
 
 
-def test_photographs_are_never_drawn(root, capsys, tmp_path):
+def test_pictures_of_a_folder_are_predicted_by_the_records_network(tmp_path):
+    miniatures.plain(tmp_path / "walls")
+    protocol = preset("smoke", "cracks", {**FLOAT32, "tile": [16, 16]})
+    dataset = datasets.load(tmp_path / "walls", protocol, tmp_path)
+    record = experiment.complete(protocol, dataset, tmp_path, None, "cpu")
+    source = Source(protocol, dataset.name, {"runs": tmp_path}, (0,), dataset.fingerprint)
+    picture, *_ = pictures.kept_pictures(source, tmp_path, tmp_path / "walls")
+    counts = records.read_arrays(record / "counts.npz")
+    index = counts["test_names"].tolist().index(picture.name)
+    threshold = float(np.median(pictures.prediction(source, "mse", None, picture)))
+    threshold = counts["thresholds"][np.abs(counts["thresholds"] - threshold).argmin()]
+    predicted = pictures.prediction(source, "mse", None, picture) >= np.float32(threshold)
+    found = counts["test_true_positives"][index, metrics.at_threshold(counts, threshold)]
+    assert (predicted & (picture.mask == 1)).sum() == found
+    assert len(tiles(pictures.missed_cracks(source, [picture]))) == 3
+
+
+def test_without_the_folder_there_are_no_pictures_and_a_sentence_says_so(root, capsys, tmp_path):
     photographs = Source(SMOKE, "photographs", {"runs": root})
-    none = pictures.kept_pictures(photographs, root)
+    none = pictures.kept_pictures(photographs, root, tmp_path / "photographs")
     assert none == [] and "left out" in capsys.readouterr().out
     assert pictures.missed_cracks(photographs, none) is None
     assert pictures.road_pictures(photographs, none) is None
@@ -182,11 +209,12 @@ def test_without_records_every_figure_still_draws(tmp_path, shown):
     roads = Source(ROADS, "synthetic", {"runs": tmp_path})
     for figure in (crack_figures.loss_curves(cracks), crack_figures.loss_curves(roads),
                    crack_figures.f1_by_threshold(cracks), road_figures.iou_bars(roads),
+                   crack_figures.precision_recall(cracks), road_figures.validation_curves(roads),
                    crack_figures.recall_by_width(cracks), pictures.missed_cracks(cracks, shown),
                    pictures.road_pictures(roads, shown)):
         assert any("not run" in text for text in texts(figure))
-    legend = crack_figures.precision_recall(cracks).legends[0].get_texts()
-    assert all(text.get_text().endswith("not run") for text in legend)
+    for name, caption in captions.CAPTIONS.items():
+        assert caption(roads if name in captions.ON_ROADS else cracks).endswith(".")
 
 
 def test_curves_are_the_counts_scores(source):
@@ -216,7 +244,7 @@ def test_recall_by_width_leaves_out_widths_that_are_not_there(source):
     figure = crack_figures.recall_by_width(source)
     counts = source.counts("mse", None)[0]
     present = counts["test_positives_by_width"].sum(axis=0) > 0
-    line = next(line for line in figure.axes[0].lines if line.get_label() == "MSE at 0.4")
+    line = next(line for line in figure.axes[0].lines if line.get_label() == "MSE")
     expected = metrics.recall_by_width(counts, "test")[:, metrics.at_threshold(counts, 0.4)]
     np.testing.assert_array_equal(line.get_ydata()[present], expected[present])
     assert np.isnan(line.get_ydata()[~present]).all()
@@ -240,15 +268,16 @@ def test_iou_bars_are_the_table(tmp_path):
     roads = datasets.load("synthetic", ROADS, tmp_path)
     fake(tmp_path, ROADS.with_run("dice", None, 0), roads)
     source = Source(ROADS, "synthetic", {"runs": tmp_path})
-    table, axis = road_tables.iou_table(source), road_figures.iou_bars(source).axes[0]
-    assert [bar.get_width() for bar in axis.patches] == table["iou"].fillna(0).tolist()
+    row, axis = road_tables.iou_table(source).dropna(subset="iou"), \
+        road_figures.iou_bars(source).axes[0]
+    assert [bar.get_width() for bar in axis.patches] == row["iou"].tolist()
     ticks = next(line for line in axis.lines if line.get_label() == "paper B")
-    np.testing.assert_array_equal(ticks.get_xdata(), table["iou_published"])
-    assert len(axis.texts) == 6  # all but Dice
+    np.testing.assert_array_equal(ticks.get_xdata(), row["iou_published"])
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["Dice"]
     figure = pictures.road_pictures(source, pictures.kept_pictures(source, tmp_path))
-    names = [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()]
-    assert names == ["frame", "label", "Tversky\nα = β = 0.3", "Dice", "Tversky\nα = β = 0.2",
-                     "BCE-Dice\n0.25:1", "BCE", "BCE-Dice\n0.43:1", "BCE-Dice\n1:1"]
+    assert titles(figure) == ["image", "label", "Tversky α = β = 0.3", "Dice",
+                              "Tversky α = β = 0.2", "BCE-Dice 0.25:1", "BCE", "BCE-Dice 0.43:1",
+                              "BCE-Dice 1:1"]
 
 
 def test_the_three_colours_are_the_four_outcomes_and_ignored_pixels_stay_grey():
@@ -285,8 +314,8 @@ def test_the_colour_blind_can_tell_the_three_colours_apart(matrix):
 
 
 def test_saving_twice_gives_the_same_bytes(tmp_path):
-    first = crack_figures.save(crack_figures.weighting("relu"), tmp_path / "a", "fig06_relu")
-    second = crack_figures.save(crack_figures.weighting("relu"), tmp_path / "b", "fig06_relu")
+    first = crack_figures.save(crack_figures.weighting_functions(), tmp_path / "a", "fig06_relu")
+    second = crack_figures.save(crack_figures.weighting_functions(), tmp_path / "b", "fig06_relu")
     assert [path.name for path in first] == ["fig06_relu.pdf", "fig06_relu.png"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert b"CreationDate" not in first[0].read_bytes()
@@ -307,15 +336,18 @@ def test_looks_differ_in_colour_line_and_marker():
     assert min(apart) > 0.25
 
 
-def test_text_is_at_least_8_points_and_stays_inside(source, shown):
+def test_figures_are_a_column_wide_and_their_text_has_7_points_and_stays_inside(source, shown):
+    roads = Source(ROADS, "synthetic", source.roots)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a layout that collapses warns
-        for figure in (pictures.side_by_side(source, shown),
+        for figure in (pictures.side_by_side(source, shown), pictures.missed_cracks(source, shown),
+                       crack_figures.weighting_functions(), crack_figures.loss_curves(source),
                        crack_figures.precision_recall(source),
-                       crack_figures.recall_by_width(source),
-                       crack_figures.f1_by_threshold(source)):
-            ticks = [text for axis in figure.axes for text in axis.get_xticklabels()]
-            assert all(text.get_fontsize() >= 8 for text in ticks)
+                       crack_figures.recall_by_width(source), crack_figures.f1_by_threshold(source),
+                       road_figures.iou_bars(roads), road_figures.tversky_gradients()):
+            assert figure.get_figwidth() == pytest.approx(8 / 2.54)
+            assert all(text.get_fontsize() >= 7 for text in figure.findobj(Text)
+                       if text.get_text() and text.get_visible())
             box = figure.get_tightbbox()
             assert box.x0 >= -0.01 and box.x1 <= figure.get_figwidth() + 0.01
 
@@ -335,15 +367,15 @@ def test_validation_curves_are_the_records_looks(tmp_path):
             f"validation_{name}": np.array([[number]]) for name, number in (
                 ("true_positives", 30), ("false_positives", claimed - 30), ("false_negatives", 0))}
         records.save(record, run, "synthetic", "f", {}, history, counts, None, {})
-    for seeds, expected in (((0, 1), [0.6, 0.7]), ((0, 1, 2), [0.6, 0.7]), ((2,), [0.1, 0.2])):
-        axis = road_figures.validation_curves(
-            Source(ROADS, "synthetic", {"runs": tmp_path}, seeds)).axes[0]
-        lines = {line.get_label(): line for line in axis.lines}
-        assert lines["Dice"].get_xdata().tolist() == [2, 4]
-        assert lines["Dice"].get_ydata() == pytest.approx(expected)
-        assert not lines["BCE: not run"].get_xdata().size
-        assert len([line for line in axis.lines if line.get_xdata().size]) == (
-            1 + len(seeds) if len(seeds) > 1 else 1)
+    for seeds, fallen in (((0, 1), 0), ((0, 1, 2), 1)):
+        figure = road_figures.validation_curves(
+            Source(ROADS, "synthetic", {"runs": tmp_path}, seeds))
+        assert titles(figure) == ["Dice"]
+        panel = figure.axes[0]
+        assert [line.get_ydata().tolist() for line in panel.lines] == [
+            pytest.approx([value, value + 0.1]) for value in (0.5, 0.7, 0.1)[:len(seeds)]]
+        assert [line.get_linestyle() for line in panel.lines] == ["-", "-", "--"][:len(seeds)]
+        assert [text.get_text() for text in panel.texts] == ["1 of 3 collapsed"][:fallen]
 
 
 def test_each_of_several_seeds_is_a_point_on_its_bar(tmp_path):
@@ -355,7 +387,7 @@ def test_each_of_several_seeds_is_a_point_on_its_bar(tmp_path):
                   if line.get_label() == "each seed")
     row = road_tables.iou_table(source).set_index("label").loc["Dice"]
     assert points.get_xdata().tolist() == list(map(float, row["iou_of_each_seed"].split()))
-    assert points.get_ydata().tolist() == [1, 1]
+    assert points.get_ydata().tolist() == [0, 0]
 
 
 def test_the_gradients_of_equal_tversky_weights_have_a_line_each():

@@ -176,11 +176,19 @@ def test_every_row_says_how_many_seeds_are_in_it_and_which_are_missing(tmp_path)
             assert tuple(rows.loc[("relu", 0.97)]) == relu
             if "mse" in table["loss"].tolist():
                 assert tuple(table.set_index("loss").loc["mse", rows.columns]) == mse
-    shown = crack_tables.paper_beside_ours(crack_tables.crack_table(8, source))
-    assert shown["", "seeds"].tolist() == [1, 0, 0, 0, 2, 0]
-    assert shown["", "missing seeds"].tolist()[4] == "seed 1"
-    chosen = crack_tables.selection(crack_tables.crack_table(8, source))
-    assert chosen["seeds"].tolist() == [1, 0, 0, 0, 2, 0]
+    shown = crack_tables.paper_beside_ours({"ours": crack_tables.crack_table(8, source)})
+    assert shown["seeds"].tolist() == ["1", "0", "0", "0", "2", "0"]
+    assert shown["missing seeds"].tolist()[4] == "seed 1"
+
+
+def test_the_tables_of_two_data_sets_stand_beside_the_papers(filled):
+    table = crack_tables.crack_table(7, filled)
+    shown = crack_tables.paper_beside_ours({"one": table, "two": table.assign(f1_score=0.5)})
+    assert shown["loss"].tolist() == ["ReLU 0.5", "ReLU 0.69", "ReLU 0.97", "ReLU 1.3"]
+    assert shown["threshold"].tolist() == ["0.5"] * 4
+    assert shown["F1, paper"].tolist() == [0.889, 0.927, 0.928, 0.917]
+    assert shown["F1, one"].tolist() == table["f1_score"].round(3).tolist()
+    assert shown["F1, two"].tolist() == [0.5] * 4
 
 
 def test_a_test_part_without_a_crack_leaves_the_row_empty_with_the_reason(tmp_path):
@@ -377,7 +385,7 @@ def test_no_folder_means_the_repositorys_and_an_empty_name_no_results(tmp_path, 
 
 
 def test_a_table_for_readers_marks_the_best_and_has_no_index():
-    table = pd.DataFrame({"loss": ["MSE", "A & B", "C"], "F1": [0.12345, 0.7, 0.69999]}, [7, 8, 9])
+    table = pd.DataFrame({"loss": ["MSE", "A & B", "C"], "F1": [np.nan, 0.7, 0.69999]}, [7, 8, 9])
     page = crack_tables.for_readers(table, best=["F1"]).data
     cells = re.findall("<t[dh]>(.*)</t[dh]>", page)
-    assert cells == ["loss", "F1", "MSE", "0.123", "A &amp; B", "<b>0.700</b>", "C", "<b>0.700</b>"]
+    assert cells == ["loss", "F1", "MSE", "–", "A &amp; B", "<b>0.700</b>", "C", "<b>0.700</b>"]

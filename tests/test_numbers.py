@@ -1,6 +1,7 @@
 """The blocks of measured numbers on the pages, computed from small or committed records."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -115,6 +116,13 @@ def test_an_unknown_block_and_a_marker_alone_are_errors(site, text, message):
 def test_every_block_stands_on_a_page():
     text = "".join(page.read_text("utf-8") for page in numbers.pages())
     assert {name for _, name in numbers.MARKER.findall(text)} == set(numbers.BLOCKS)
+
+
+def test_every_finished_figure_has_a_caption_and_every_caption_its_figure():
+    page = (files.ROOT / "figures" / "README.md").read_text("utf-8")
+    named = re.findall(r'<img src="(.*?)"', page)
+    drawn = sorted(path.name for path in (files.ROOT / "figures").glob("*.p*"))
+    assert sorted([*named, *(name.replace(".png", ".pdf") for name in named)]) == drawn
 
 
 def test_neither_git_nor_the_network_is_needed():

@@ -1,4 +1,4 @@
-"""The measured numbers in the README and in docs/, computed from results/.
+"""The measured numbers in the README, in docs/ and in figures/, computed from results/.
 
     python -m workflow.numbers           # compute every block and table anew
     python -m workflow.numbers --check   # change nothing; exit status 1 if one is out of date
@@ -21,7 +21,7 @@ import pandas as pd
 
 from crackutils import files, metrics, records
 from crackutils.losses import NAMES, label
-from crackutils.papers import claims, crack_tables, fine_cracks, road_tables, verdicts
+from crackutils.papers import captions, claims, crack_tables, fine_cracks, road_tables, verdicts
 from crackutils.papers.source import Source
 from crackutils.protocol import preset
 
@@ -31,6 +31,8 @@ PHOTOGRAPHS = ("cpu", "sut_crack_512")  # preset and data set of the runs on pho
 CAMVID = ("cpu", "camvid_road")
 STUDY_SEEDS, SHORT_STEPS = (0, 1, 2, 3, 4), 200
 CAMVID_SEEDS = (0, 1, 2, 3, 4)
+# the figures of the runs on CamVid, and the names by which notebook 08 saves them
+CAMVID_FIGURES = {"camvid_iou_bars": "iou_bars", "camvid_validation_iou": "validation_iou_roads"}
 OTHER_IOUS = ("iou_mean_of_images", "iou_mean_of_classes", "iou_official")
 NOTEBOOKS = {"01_data": "What do the networks see, and is it a real task?",
              "02_losses_by_hand": "What does each loss charge for a missed crack, a false alarm?",
@@ -536,6 +538,24 @@ def precisions() -> str:
                       "more."])
 
 
+def figures() -> str:
+    """The finished figures in figures/, each with its caption."""
+    crack_runs, road_runs = (source("quick", task, "synthetic") for task in ("cracks", "roads"))
+    shown = {"fine_cracks": caption().strip("*")}
+    for name, caption_of in captions.CAPTIONS.items():
+        on_roads = name in captions.ON_ROADS
+        shown[name] = caption_of(road_runs if on_roads else crack_runs)
+    for name, of_camvid in CAMVID_FIGURES.items():
+        shown[name] = f"CamVid's roads. {captions.caption(of_camvid, camvid_source())}"
+    slopes = pd.read_csv(BENCHMARKS / "growth_slopes.csv").to_dict("records")
+    parts = [f"{row['axis'].replace('_', ' ')} {row['measured_slope']:.2f} "
+             f"({row['expected_slope']:g})" for row in slopes]
+    shown["growth"] = ("How the time grows, drawn by `make benchmark`. The slope in the double "
+                       f"logarithmic plot, and the expected one: {', '.join(parts)}.")
+    return "\n\n".join(f'**[`{name}`]({name}.pdf)** {text}\n\n<img src="{name}.png" '
+                       f'alt="{name}" width="420">' for name, text in shown.items())
+
+
 def figure(value: float) -> str:
     """Three digits, or a dash where there is no figure."""
     return "–" if pd.isna(value) else f"{value:.3f}"
@@ -557,7 +577,7 @@ BLOCKS = {"answer": answer, "caption": caption, "claims": claims_of_the_papers,
           "table8": table8, "blending": blending, "slider": slider_times,
           "known-faults": known_faults_of_cracks, "known-faults-camvid": known_faults_of_camvid,
           "camvid": camvid_iou, "verdicts": camvid_verdicts,
-          "pairs": camvid_pairs, "notebooks": notebook_minutes, "speed": speed}
+          "pairs": camvid_pairs, "figures": figures, "notebooks": notebook_minutes, "speed": speed}
 
 
 def camvid_tables() -> dict[Path, str]:
@@ -578,7 +598,7 @@ def camvid_tables() -> dict[Path, str]:
 
 def pages() -> list[Path]:
     """The files that may have blocks."""
-    return [path for pattern in ("README*.md", "docs/*.md", "models/*.md")
+    return [path for pattern in ("README*.md", "docs/*.md", "models/*.md", "figures/*.md")
             for path in sorted(files.ROOT.glob(pattern))]
 
 

@@ -84,8 +84,8 @@ def address(path: Path, folder: Path) -> str:
 
 def table_html(path: Path) -> str:
     """A table with its data set's name: the columns for readers."""
-    table = paper_beside_ours(pd.read_csv(path)).to_html(index=False, na_rep="", border=0,
-                                              float_format="{:.3f}".format)
+    table = paper_beside_ours({"ours": pd.read_csv(path)}).to_html(
+        index=False, na_rep="–", border=0, float_format="{:.3f}".format)
     title = html.escape(f"{path.parent.parent.name}: {path.stem}")
     return f'<h3>{title}</h3>\n<div class="table">{table}</div>'
 
@@ -113,8 +113,8 @@ def conclude(notebooks: list[str]) -> None:
     paths = [Path(notebook).resolve() for notebook in notebooks]
     for table in tables_of(paths):
         print(f"\n{printable(table.parent.parent.name)}: {table.stem}")
-        print(paper_beside_ours(pd.read_csv(table)).to_string(index=False, na_rep="",
-                                                              float_format="{:.3f}".format))
+        print(paper_beside_ours({"ours": pd.read_csv(table)}).to_string(
+            index=False, na_rep="–", float_format="{:.3f}".format))
     folders = folders_of(paths)
     print(f"\nreport    {printable(str(folders[0].parent / 'report' / 'index.html'))}")
     for folder in folders:

@@ -8,6 +8,7 @@
 - `road_tables`: paper B's IoU table, its open choices, classes, videos and label conventions.
 - `bootstrap`: 95 % intervals over frames of videos and over seeds.
 - `verdicts`: does paper B's conclusion hold in our runs, and which losses differ.
-- `crack_figures`, `road_figures`, `pictures`: curves of paper A, of paper B, and picture grids.
+- `crack_figures`, `road_figures`, `pictures`: curves of paper A, of paper B, and pictures of what
+  networks find; `captions`: what each figure shows, in computed sentences.
 - `baselines`: what thresholds on grey levels reach without a network.
 """

@@ -1,9 +1,10 @@
 """Paper A's curves, drawn from the losses and from records, and the style of every figure.
 
-A panel or line without a record says "not run".
+A line without a record is left out; a panel without any says "not run".
 """
 
 import functools
+import io
 import math
 from collections import defaultdict
 from collections.abc import Callable
@@ -13,8 +14,10 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pandas as pd
+import PIL.Image
 import seaborn as sns
 import torch
+from IPython.display import Image
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,18 +26,25 @@ from matplotlib.lines import Line2D
 from crackutils import files, metrics, models, records
 from crackutils.losses import LOSSES, NAMES, WEIGHTED, label, weight_label
 from crackutils.papers import crack_tables, published
-from crackutils.papers.crack_tables import chosen_rows
+from crackutils.papers.crack_tables import chosen_rows, pooled_counts
 from crackutils.papers.road_tables import paper_rows
 from crackutils.papers.source import Counts, Source
 from crackutils.protocol import Protocol
 
 WIDTH = 7.2  # inches, as wide as the text of a printed page
+COLUMN = 8 / 2.54  # inches, as wide as a column of a journal's page
 STYLE = {**sns.axes_style("ticks"), "font.family": "DejaVu Sans", "font.size": 8,
          "axes.titlesize": 8, "figure.titlesize": 9, "figure.dpi": 100,
          "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8,
          "xtick.major.width": 0.8, "ytick.major.width": 0.8, "lines.linewidth": 1.4,
          "legend.handlelength": 2.6, "legend.frameon": False,
          "figure.constrained_layout.use": True, "pdf.fonttype": 42}
+COLUMN_STYLE = {**STYLE, "font.size": 7, "axes.titlesize": 7, "figure.titlesize": 7.5,
+                "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
+                "axes.labelsize": 7, "figure.dpi": 150, "lines.linewidth": 1.2,
+                "axes.labelpad": 2, "xtick.major.size": 2.5, "ytick.major.size": 2.5,
+                "xtick.minor.size": 1.5, "ytick.minor.size": 1.5, "legend.labelspacing": 0.3,
+                "legend.columnspacing": 1.2, "legend.handletextpad": 0.5}
 BLUE, _, GREEN, RED, PURPLE, *_, SKY = sns.color_palette("colorblind")
 LOOKS = {"mse": ("0.4", "--", "o"), "balanced_step": (BLUE, "-.", "s"),
          "squared_balanced_step": (PURPLE, (0, (6, 1, 1, 1, 1, 1)), "D"), "step": (GREEN, ":", "^"),
@@ -47,17 +57,26 @@ FIRST_CURVE = 3  # Figs. 3-6 show the functions in the order of WEIGHTED
 DIAGRAM_WIDTH, DIAGRAM_TEXT = 5.2, 11.6  # inches and points: 7 pt in a column of 8 cm
 
 
-def house_style(function: Callable) -> Callable:
-    """Draw the function's figure in `STYLE`, and close it: else a notebook would show it twice."""
+def styled(style: dict, function: Callable) -> Callable:
+    """Draw the function's figure in a style, and close it: else a notebook would show it twice."""
     @functools.wraps(function)
     def in_style(*arguments, **options):
-        with matplotlib.rc_context(STYLE):
+        with matplotlib.rc_context(style):
             figure = function(*arguments, **options)
             if figure is not None:
                 figure.draw_without_rendering()  # ticks take their style at the first drawing
                 pyplot.close(figure)
         return figure
     return in_style
+
+
+house_style = functools.partial(styled, STYLE)  # as wide as a page
+column_style = functools.partial(styled, COLUMN_STYLE)  # as wide as a column: text of 7 points
+
+
+def column_figure(rows: int, columns: int, height: float, **options) -> tuple[Figure, np.ndarray]:
+    """A figure as wide as a column, its height in inches, and its axes (rows x columns)."""
+    return pyplot.subplots(rows, columns, figsize=(COLUMN, height), squeeze=False, **options)
 
 
 def figures_folder(source: Source, runs: str | Path | None) -> Path:
@@ -74,8 +93,22 @@ def save(figure: Figure | None, folder: Path, name: str) -> tuple[Path, ...]:
     paths = folder / f"{name}.pdf", folder / f"{name}.png"
     with matplotlib.rc_context(STYLE):
         figure.savefig(paths[0], dpi=200, metadata={"CreationDate": None})
-        figure.savefig(paths[1], dpi=160)
+        figure.savefig(paths[1], dpi=300)
     return paths
+
+
+def on_screen(figure: Figure) -> Image:
+    """A figure as a notebook shows it, in a third of the usual bytes: as JPEG if it has pictures,
+    else as PNG with 256 colours."""
+    content = io.BytesIO()
+    if any(axis.images for axis in figure.axes):
+        figure.savefig(content, format="jpeg", pil_kwargs={"quality": 75})
+        return Image(content.getvalue(), format="jpeg")
+    figure.savefig(content, format="png")
+    palette = io.BytesIO()
+    pixels = PIL.Image.open(content).convert("RGB")
+    pixels.quantize(dither=PIL.Image.Dither.NONE).save(palette, "png", optimize=True)
+    return Image(palette.getvalue(), format="png")
 
 
 def crack_runs() -> list[tuple[str, float | None]]:
@@ -173,48 +206,48 @@ def weighting_curves(loss: str, weight: float | None) -> pd.DataFrame:
                              "weight": loss_of_pixel / squared})
 
 
-@house_style
-def weighting(loss: str, weight: float = 0.5) -> Figure:
-    """Fig. 3, 4, 5 or 6 of paper A: one weighting function beside MSE. The paper does not say
-    whether its figures show the weight on the squared error or the weighted squared error, so the
-    left panel shows the weight, the right panel the weighted squared error."""
-    number = FIRST_CURVE + WEIGHTED.index(loss)
-    return _weighting([(loss, weight)], f"Fig. {number}: {NAMES[loss]}, w = {weight:g}")
+@column_style
+def weighting_functions(weight: float = 0.5) -> Figure:
+    """Figs. 3 to 6 of paper A: each weighting function beside MSE. The paper does not say whether
+    its figures show the weight on the squared error or the weighted squared error, so the left
+    panels show the weight, the right panels the weighted squared error."""
+    figure, axes = column_figure(len(WEIGHTED), 2, 5, sharex=True, sharey=True)
+    for number, (panels, loss) in enumerate(zip(axes, WEIGHTED), FIRST_CURVE):
+        draw_weighting(panels, [(loss, weight)])
+        panels[0].set_title(f"Fig. {number}: {NAMES[loss]}", loc="left")
+        panels[0].set(ylim=(0, 2.5), xticks=(-1, 0, 1), yticks=(0, 1, 2))
+    axes[-1, 0].set_xlabel("weight\nby error = label − prediction")
+    axes[-1, 1].set_xlabel("weighted squared error\nby error = label − prediction")
+    figure.legend(handles=[Line2D([], [], color=LOOKS["mse"][0], linestyle="--", label="MSE")],
+                  loc="outside lower center")
+    return figure
 
 
 @house_style
 def weighting_overview(weight: float = 0.5) -> Figure:
     """Figs. 3-6 of paper A in one: the four functions and MSE on the same axes."""
-    return _weighting([(loss, weight) for loss in WEIGHTED],
-                      f"Figs. 3–6: the four weighting functions, w = {weight:g}")
-
-
-def _weighting(rows: list[tuple], heading: str) -> Figure:
     figure, panels = pyplot.subplots(1, 2, figsize=(WIDTH, 2.9))
+    draw_weighting(panels, [(loss, weight) for loss in WEIGHTED])
+    for panel, text in zip(panels, ("weight on the squared error", "weighted squared error")):
+        panel.set(xlabel="error = label − prediction\n"
+                         "(below 0 a false alarm, above 0 a missed crack)", ylabel=text,
+                  ylim=(0, None))
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.suptitle(f"Figs. 3–6: the four weighting functions, w = {weight:g}")
+    return figure
+
+
+def draw_weighting(panels, rows: list[tuple]) -> None:
+    """Draw MSE and the functions of (loss, weight): the weight left, the weighted loss right."""
     for place, (loss, weight) in enumerate([("mse", None), *rows]):
         curves = weighting_curves(loss, weight)
         colour, line, _ = LOOKS[loss]
         for panel, column in zip(panels, ("weight", "loss")):
             panel.plot(curves["error"], curves[column], color=colour, linestyle=line,
                        linewidth=2.6 - 0.4 * place, label=NAMES[loss])  # so that all stay visible
-    for panel, text in zip(panels, ("weight on the squared error", "weighted squared error")):
+    for panel in panels:
         panel.axvline(0, color="0.85", linewidth=0.8, zorder=0)
-        panel.set(xlabel="error = label − prediction\n"
-                         "(below 0 a false alarm, above 0 a missed crack)", ylabel=text,
-                  ylim=(0, None), xticks=(-1, -0.5, 0, 0.5, 1))
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    figure.suptitle(heading)
-    return figure
-
-
-def pooled_counts(source: Source, loss: str, weight) -> Counts | None:
-    """The test counts of all seeds, as if they were of one set of images; None without a record."""
-    runs = list(source.counts(loss, weight).values())
-    if not runs:
-        return None
-    tests = {name: np.concatenate([counts[name] for counts in runs])
-             for name in runs[0] if name.startswith("test_")}
-    return {"thresholds": runs[0]["thresholds"], "width_edges": runs[0]["width_edges"], **tests}
+        panel.set_xticks((-1, -0.5, 0, 0.5, 1))
 
 
 def training_loss(source: Source, loss: str, weight) -> pd.DataFrame | None:
@@ -228,130 +261,131 @@ def training_loss(source: Source, loss: str, weight) -> pd.DataFrame | None:
     return history.assign(smooth=history["loss"].rolling(window, 1, center=True).mean())
 
 
-@house_style
+def late_change(history: pd.DataFrame) -> float:
+    """The mean loss of the last fifth of the steps, less that of the fifth before, as a share of
+    the latter; from the table of `training_loss`."""
+    fifth = max(1, len(history) // 5)
+    before = history["loss"].iloc[-2 * fifth:-fifth].mean()
+    return history["loss"].iloc[-fifth:].mean() / before - 1
+
+
+def runs_of(source: Source) -> list[tuple]:
+    """(loss, weight) of every run of the paper that a source is about."""
+    if source.protocol.task == "roads":
+        return [(row.loss, row.weight) for row in paper_rows(source.protocol)]
+    return crack_runs()
+
+
+@column_style
 def loss_curves(source: Source) -> Figure:
     """Training loss by step for every run of a paper, one panel for each loss."""
     def curve(panel, loss, weight, look):
         history = training_loss(source, loss, weight)
         if history is None:
-            return False
+            return
         panel.plot(history["step"], history["loss"], color=look["color"], alpha=0.25, linewidth=0.6)
         panel.plot(history["step"], history["smooth"], **look)
         panel.set_yscale("log", subs=(2, 5))
         panel.yaxis.set_major_formatter("{x:g}")
         panel.yaxis.set_minor_formatter("{x:g}")
-        return True
-    runs = crack_runs()
-    if source.protocol.task == "roads":
-        runs = [(row.loss, row.weight) for row in paper_rows(source.protocol)]
-    return _panel_for_each_loss(runs, curve, "training loss", "step",
-                                "Training loss by step (log scale)")
+    return _panel_for_each_loss(runs_of(source), curve, "training loss (log scale)", "step")
 
 
-@house_style
+@column_style
 def f1_by_threshold(source: Source) -> Figure:
-    """Test F1 by threshold for every run of paper A, one panel for each loss."""
+    """Test F1 by threshold for every run of paper A, one panel for each loss. The grey line is the
+    paper's threshold of Table 8."""
     def curve(panel, loss, weight, look):
         counts = pooled_counts(source, loss, weight)
         if counts is not None:
             panel.plot(counts["thresholds"], metrics.scores(counts, "test")["f1_score"], **look)
         panel.set(ylim=(0, 1), xlim=(0, 1))
-        return counts is not None
-    figure = _panel_for_each_loss(
-        crack_runs(), curve, "F1", "threshold",
-        "F1 by threshold, test part (grey line: the paper's threshold of Table 8)")
+    figure = _panel_for_each_loss(crack_runs(), curve, "F1, test part", "threshold")
     thresholds = {loss: threshold for loss, _, threshold in chosen_rows()[:-1]}
     for panel, loss in zip(figure.axes, ("mse", *WEIGHTED)):
         panel.axvline(thresholds[loss], color="0.6", linewidth=1, zorder=0)
     return figure
 
 
-def _panel_for_each_loss(runs: list[tuple], curve: Callable, ylabel: str, xlabel: str,
-                         heading: str) -> Figure:
-    """One panel for each loss, one line for each weight. `curve(panel, loss, weight, look)` draws a
-    line, or returns False if there is no record."""
+def _panel_for_each_loss(runs: list[tuple], curve: Callable, ylabel: str, xlabel: str) -> Figure:
+    """One panel for each loss, one line for each weight: `curve(panel, loss, weight, look)` draws
+    it if there is a record."""
     weights_of = defaultdict(list)
     for loss, weight in runs:
         weights_of[loss].append(weight)
-    columns = 3 if len(weights_of) > 4 else 2
-    figure, axes = pyplot.subplots(math.ceil(len(weights_of) / columns), columns, squeeze=False,
-                                   figsize=(WIDTH, 4.8), sharex=True)
+    rows = math.ceil(len(weights_of) / 2)
+    figure, axes = column_figure(rows, 2, 0.3 + 1.4 * rows, sharex=True)
     for panel, (loss, weights) in zip(axes.flat, weights_of.items()):
-        panel.set_title(NAMES[loss])
+        panel.set_title(NAMES[loss] + (", by w" if loss in WEIGHTED else ""))
         shades = sns.color_palette("viridis", len(weights) + 1)
         for weight, shade, line in zip(weights, shades, WEIGHT_LINES):
             name = NAMES[loss] if weight is None else weight_label(loss, weight)
-            name = f"w = {name}" if loss in WEIGHTED else name
-            look = {"color": shade, "linestyle": line, "label": name}
-            if not curve(panel, loss, weight, look):
-                panel.plot([], [], **{**look, "label": f"{name}: not run"})
+            curve(panel, loss, weight, {"color": shade, "linestyle": line, "label": name})
         if not any(line.get_xdata().size for line in panel.lines):
             write_not_run(panel)
         elif len(weights) > 1:
-            panel.legend(labelspacing=0.2, frameon=True, edgecolor="none")
-    figure.supxlabel(xlabel, fontsize=8)
-    figure.supylabel(ylabel, fontsize=8)
-    figure.suptitle(heading)
+            panel.legend(labelspacing=0.1, handlelength=1.6, columnspacing=0.8, borderpad=0.1,
+                         frameon=True, edgecolor="none", ncols=2 if loss in WEIGHTED else 1)
+    figure.supxlabel(xlabel, fontsize=7)
+    figure.supylabel(ylabel, fontsize=7)
     return figure
 
 
-@house_style
+@column_style
 def precision_recall(source: Source) -> Figure:
     """Precision by recall of the test part over all thresholds, for Table 8's weights and BCE."""
-    figure, axis = pyplot.subplots(figsize=(WIDTH, 4.6))
+    figure, [[axis]] = column_figure(1, 1, 3.9)
     for f1 in (0.2, 0.4, 0.6, 0.8, 0.9):  # lines of equal F1 = f: P = f R / (2 R - f)
         recall = np.linspace(f1 / (2 - f1), 1, 100)
         axis.plot(recall, f1 * recall / (2 * recall - f1), color="0.85", linewidth=0.8, zorder=0)
         axis.text(1.01, f1 / (2 - f1), f"F1 {f1:g}", color="0.4", va="center")
     for loss, weight, threshold in chosen_rows():
         colour, line, marker = LOOKS[loss]
-        look = dict(color=colour, linestyle=line, marker=marker, markersize=6)
         counts = pooled_counts(source, loss, weight)
         if counts is None:
-            axis.plot([], [], **look, label=f"{label(loss, weight)}: not run")
             continue
         scores = metrics.scores(counts, "test")
         # where recall is 0, precision is 0/0 or 0: no point of the curve
         precision = np.where(scores["recall"] > 0, scores["precision"], np.nan)
-        axis.plot(scores["recall"], precision, **look, label=label(loss, weight),
+        axis.plot(scores["recall"], precision, color=colour, linestyle=line, marker=marker,
+                  markersize=5, label=label(loss, weight),
                   markevery=[metrics.at_threshold(counts, threshold)])
+    if axis.get_legend_handles_labels()[0]:
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    else:
+        write_not_run(axis)
     for row in pd.concat([published.table(1), published.table(8)]).to_dict("records"):
         colour, _, marker = LOOKS[row["loss"]]
         axis.plot(row["recall"], row["precision"], marker, color=colour, fillstyle="none",
-                  markersize=7)
+                  markersize=5)
     axis.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="recall", ylabel="precision", aspect="equal")
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside right center",
-                  title="filled: at Table 8's threshold\nhollow: the paper's own points")
-    figure.suptitle("Precision and recall over all thresholds, test part; weights of Table 8")
+    axis.set_title("filled: at Table 8's threshold; hollow: the paper's own points")
     return figure
 
 
-@house_style
+@column_style
 def recall_by_width(source: Source) -> Figure | None:
     """Test recall by crack width for Table 8's rows and BCE at their thresholds. Returns None and
     prints a sentence if the crack widths of the data are not known."""
-    figure, axis = pyplot.subplots(figsize=(WIDTH, 3.4))
-    ticks = None
-    for place, (loss, weight, threshold) in enumerate(chosen_rows()):
+    runs = [(*row, pooled_counts(source, *row[:2])) for row in chosen_rows()]
+    runs = [run for run in runs if run[-1] is not None]
+    if any("test_positives_by_width" not in counts for *_, counts in runs):
+        print("The crack widths of these data are not known: no figure of recall by width.")
+        return None
+    figure, [[axis]] = column_figure(1, 1, 3.2)
+    for place, (loss, weight, threshold, counts) in enumerate(runs):
         colour, line, marker = LOOKS[loss]
-        counts = pooled_counts(source, loss, weight)
-        if counts is not None and "test_positives_by_width" not in counts:
-            print("The crack widths of these data are not known: no figure of recall by width.")
-            pyplot.close(figure)
-            return None
-        name, recalls = f"{label(loss, weight)} at {threshold:g}", []
-        if counts is None:
-            name += ": not run"
-        else:
-            recalls, ticks = _recall_of_widths(counts, threshold)
+        recalls, ticks = _recall_of_widths(counts, threshold)
         axis.plot(np.arange(len(recalls)) + 0.03 * (place - 2.5), recalls, color=colour,
-                  linestyle=line, marker=marker, markersize=5, label=name)
-    if ticks is None:
+                  linestyle=line, marker=marker, markersize=4,
+                  label=label(loss, weight))
+        axis.set_xticks(range(len(ticks)), ticks)
+    if runs:
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    else:
         write_not_run(axis)
-    axis.set(xticks=range(len(ticks or [])), xticklabels=ticks or [], ylim=(0, 1.02),
-             xlabel="local crack width (share of the crack pixels)", ylabel="recall")
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside right center")
-    figure.suptitle("Recall by crack width, test part; weights and thresholds of Table 8")
+    axis.set(ylim=(0, 1.02), ylabel="recall", xlabel="local crack width\n"
+             "(share of the crack pixels)")
     return figure
 
 

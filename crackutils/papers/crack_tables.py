@@ -11,11 +11,12 @@ from IPython.display import HTML
 from scipy.special import stdtrit
 
 from crackutils import files, metrics, records
-from crackutils.losses import WEIGHTED, check_loss
+from crackutils.losses import WEIGHTED, check_loss, label
 from crackutils.papers import published
-from crackutils.papers.source import Source, warn_of_mixed_environments
+from crackutils.papers.source import Counts, Source, warn_of_mixed_environments
 
 FIGURES = ("precision", "recall", "accuracy", "f1_score")
+TITLES = {"f1_score": "F1", "iou": "IoU"}  # of other figures, the column's own name
 BCE_THRESHOLD = 0.5  # of the added row of Table 8: paper A has no BCE
 CRACK_LOSSES = ("mse", "bce", *WEIGHTED)
 
@@ -77,8 +78,8 @@ def selected_on_validation(loss: str, source: Source) -> dict:
 
 def at_validation_thresholds(source: Source) -> pd.DataFrame:
     """The test figures of every loss and weight, each seed at its validation-chosen threshold. The
-    columns are `loss, weight`, the means of `threshold, precision, recall, accuracy, f1_score` over
-    the seeds, from two seeds on with 95 % t-intervals, and those of `seeds_used`."""
+    columns are `loss, weight`, the means of `threshold`, of the four figures and of `fine_recall`
+    over the seeds, from two seeds on with 95 % t-intervals, and those of `seeds_used`."""
     runs = [(loss, weight) for loss in CRACK_LOSSES for weight in published_weights(loss)]
     lines = []
     for loss, weight in runs:
@@ -95,8 +96,9 @@ def at_validation_thresholds_of(counts_of_seeds: dict[int, dict]) -> dict:
     values = []
     for counts in counts_of_seeds.values():
         threshold, scores = metrics.at_validation_threshold(counts)
-        values.append([threshold, *(scores[figure] for figure in FIGURES)])
-    return mean_and_interval(("threshold", *FIGURES), values)
+        fine = fine_recall(counts, metrics.at_threshold(counts, threshold))
+        values.append([threshold, *(scores[figure] for figure in FIGURES), fine])
+    return mean_and_interval(("threshold", *FIGURES, "fine_recall"), values)
 
 
 def recall_by_width(source: Source) -> pd.DataFrame:
@@ -120,6 +122,45 @@ def recall_by_width(source: Source) -> pd.DataFrame:
         runs.append((loss, weight))
     warn_of_mixed_environments(source.folders(runs))
     return pd.DataFrame(lines).round(3)
+
+
+def pooled_counts(source: Source, loss: str, weight) -> Counts | None:
+    """The test counts of all seeds, as if they were of one set of images; None without a record."""
+    runs = list(source.counts(loss, weight).values())
+    if not runs:
+        return None
+    tests = {name: np.concatenate([counts[name] for counts in runs])
+             for name in runs[0] if name.startswith("test_")}
+    return {"thresholds": runs[0]["thresholds"], "width_edges": runs[0]["width_edges"], **tests}
+
+
+def found(source: Source, loss: str, weight, threshold: float) -> dict | None:
+    """What a run finds in the test part at a threshold, all seeds pooled; None without a record.
+
+    The scores of `metrics.scores` and `fine_recall`; in pixels `hits`, `called` (crack), `cracks`
+    and `pixels`.
+    """
+    counts = pooled_counts(source, loss, weight)
+    if counts is None:
+        return None
+    index = metrics.at_threshold(counts, threshold)
+    values = {name: float(scores[index]) for name, scores in metrics.scores(counts, "test").items()}
+    total = metrics.pooled(counts, "test")
+    hits = int(total["true_positives"][index])
+    return values | {"hits": hits, "called": hits + int(total["false_positives"][index]),
+                     "cracks": hits + int(total["false_negatives"][index]),
+                     "pixels": int(total["pixels"]), "fine_recall": fine_recall(counts, index)}
+
+
+def fine_recall(counts: Counts, index: int) -> float:
+    """The recall of the test part's crack pixels narrower than 2 px at the threshold of an index;
+    NaN where the widths are not known or there are none."""
+    if "test_positives_by_width" not in counts:
+        return np.nan
+    fine = slice((counts["width_edges"] <= 2).sum())
+    hits = counts["test_true_positives_by_width"][:, fine, index].astype(np.int64).sum()
+    present = counts["test_positives_by_width"][:, fine].astype(np.int64).sum()
+    return hits / present if present else np.nan
 
 
 def published_weights(loss: str) -> list:
@@ -208,42 +249,39 @@ def for_readers(table: pd.DataFrame, best: Iterable[str] = ()) -> HTML:
     return HTML(shown.to_html(index=False, escape=False, border=0))
 
 
-def paper_beside_ours(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns for a reader, to three digits: the paper's figures beside ours, then the seeds.
-    F1 or IoU come first, intervals follow our figure. Works on a table read back from its file."""
-    keys = ["label"] if "label" in table else ["loss", "weight", "threshold"]
-    figures = [name for name in table if f"{name}_published" in table]
+def paper_beside_ours(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """The columns for a reader: the paper's figures beside those of our tables, then the seeds.
+
+    `tables` maps the name of each data set to its table of the same number, which may have been
+    read back from a file. F1 or IoU come first, intervals follow our figure. Figures are floats;
+    all else is text, the losses as the paper names them. Seeds are left out where each row has one.
+    """
+    first = next(iter(tables.values()))
+    columns = {}
+    if "label" in first:
+        columns["loss"] = first["label"]
+    else:
+        columns["loss"] = [label(loss, none_if_missing(weight))
+                           for loss, weight in zip(first["loss"], first["weight"])]
+        columns["threshold"] = [f"{threshold:g}" for threshold in first["threshold"]]
+    figures = [name for name in first if f"{name}_published" in first]
     figures.sort(key=lambda name: name not in ("f1_score", "iou"))
-    columns = {("", key): table[key] for key in keys}
-    if "weight" in keys:
-        columns["", "weight"] = ["" if pd.isna(weight) else f"{weight:g}"
-                                 for weight in table["weight"]]
     for figure in figures:
-        columns[figure, "paper"] = table[f"{figure}_published"]
-        columns[figure, "ours"] = table[figure]
-        if f"{figure}_low" in table:
-            limits = zip(table[f"{figure}_low"], table[f"{figure}_high"])
-            columns[figure, "95 %"] = ["" if np.isnan(low) else f"{low:.3f} to {high:.3f}"
-                                       for low, high in limits]
-    for extra in ("seeds", "missing_seeds", "encoder"):
-        if extra in table and table[extra].fillna("").any():
-            columns["", extra.replace("_", " ")] = table[extra].fillna("")
+        title = TITLES.get(figure, figure)
+        columns[f"{title}, paper"] = first[f"{figure}_published"]
+        for name, table in tables.items():
+            columns[f"{title}, {name}"] = table[figure]
+            if f"{figure}_low" in table:
+                limits = zip(table[f"{figure}_low"], table[f"{figure}_high"])
+                columns[f"{title}, {name}, 95 %"] = [
+                    "" if np.isnan(low) else f"{low:.3f} to {high:.3f}" for low, high in limits]
+    for name, table in tables.items():
+        for extra, usual in {"seeds": 1, "missing_seeds": "", "encoder": ""}.items():
+            if extra in table and (table[extra].fillna(usual) != usual).any():
+                title = extra.replace("_", " ")
+                title += f", {name}" if len(tables) > 1 else ""
+                columns[title] = table[extra].fillna("").astype(str)
     return pd.DataFrame(columns).round(3)
-
-
-def selection(table8: pd.DataFrame) -> pd.DataFrame:
-    """Of Table 8, the weight and threshold chosen on the validation part and their figures."""
-    selected = [name for name in table8 if name.endswith("_selected")]
-    chosen = table8[["loss", *selected, "seeds", "missing_seeds"]].round(3)
-    return chosen.rename(columns=lambda name: name.removesuffix("_selected"))
-
-
-def table_or_sentence(table: pd.DataFrame, sentence: str) -> pd.DataFrame | None:
-    """The table; if it has no row, the sentence is printed instead and None returned."""
-    if len(table):
-        return table
-    print(sentence)
-    return None
 
 
 def width_labels(edges: np.ndarray) -> list[str]:

@@ -1,30 +1,40 @@
-"""Figures of pictures: synthetic test images, their labels, and the predictions in records.
+"""Figures of pictures: what networks find, miss and wrongly mark in test images, in three colours.
 
-Photographs are never put into a figure: for them `kept_pictures` is empty, and figures are None.
+A figure shows the part of an image in which the predictions that it compares differ most. Records
+keep predictions of synthetic images; pictures of a folder are predicted by the records' networks.
 """
 
+import textwrap
 import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
-import seaborn as sns
-from matplotlib import pyplot
+import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from crackutils import data as datasets
-from crackutils import files, records
+from crackutils import evaluation, files, records
 from crackutils.data.masks import IGNORED
-from crackutils.experiment import KEPT_SAMPLES
+from crackutils.device import decide, fabric_for
+from crackutils.experiment import KEPT_SAMPLES, open_record
 from crackutils.losses import NAMES, WEIGHTED, label
 from crackutils.papers import published
-from crackutils.papers.crack_figures import BLUE, OUTCOMES, RED, WIDTH, house_style, write_not_run
+from crackutils.papers.crack_figures import (
+    OUTCOMES,
+    column_figure,
+    column_style,
+    write_not_run,
+)
 from crackutils.papers.crack_tables import chosen_rows
 from crackutils.papers.road_tables import THRESHOLD as ROAD_THRESHOLD
 from crackutils.papers.road_tables import paper_rows
 from crackutils.papers.source import Source
 
+WINDOW = 128  # px: the side of the part of an image that a figure shows
 SETTINGS = ((4, 5), (4, 7), (5, 5), (5, 7))  # levels and kernel of Fig. 8
 FIRST_PICTURES = 9  # Figs. 9-12 show the functions in the order of WEIGHTED ...
 TABLE_OF = dict(zip(WEIGHTED, (4, 5, 6, 7)))  # ... and so do Tables 4-7
@@ -51,136 +61,178 @@ def in_three_colours(image: np.ndarray, mask: np.ndarray, predicted: np.ndarray)
     return picture
 
 
-def kept_pictures(source: Source, runs: str | Path | None) -> list[Picture]:
-    """The synthetic test images whose predictions are kept in records, as the network saw them. For
-    photographs the list is empty, and a sentence says so: they are never put into a figure."""
-    if source.dataset != "synthetic":
-        print("Only synthetic images are put into figures: the picture grids are left out.")
+def kept_pictures(source: Source, runs: str | Path | None,
+                  data: str | Path = "synthetic") -> list[Picture]:
+    """The first test images with a crack or road, as the network saw them. Where the folder of a
+    source's data is not at hand, the list is empty, and a sentence says so."""
+    if str(data) != "synthetic" and not files.resolve(data).is_dir():
+        print(f"The folder {data} is not here: the figures of its pictures are left out.")
         return []
-    data = datasets.load("synthetic", source.protocol, files.resolve(runs, "runs"))
-    shown = [sample for sample in data.test if sample.mask.any()][:KEPT_SAMPLES]
-    return [Picture(*sample[:3], data.fingerprint) for sample in shown]
+    dataset = datasets.load(data, source.protocol, files.resolve(runs, "runs"))
+    shown = [sample for sample in dataset.test if sample.mask.any()][:KEPT_SAMPLES]
+    return [Picture(*sample[:3], dataset.fingerprint) for sample in shown]
 
 
 def prediction(source: Source, loss: str, weight, picture: Picture) -> np.ndarray | None:
-    """The probabilities (H x W, 0 to 1) of a picture in the first record that keeps them, or None.
-    A record of another data set with the same names is left out with a warning."""
+    """The probabilities (H x W, 0 to 1) of a picture by the first record that keeps them or has its
+    network, or None. A record of another data set of that name is left out with a warning."""
     for _, folder in source.records(loss, weight).values():
         if records.read_json(folder / "config.json")["fingerprint"] != picture.fingerprint:
             warnings.warn(f"{folder.name} was made from other versions of these images: its "
                           "predictions are left out. Train it again to see them.", stacklevel=2)
-        elif (folder / "samples.npz").is_file():
+            continue
+        if (folder / "samples.npz").is_file():
             kept = records.read_arrays(folder / "samples.npz")
             if picture.name in kept["names"]:
                 return kept["predictions"][kept["names"].tolist().index(picture.name)] / 255
+        elif (folder / records.MODEL).is_file():
+            return predicted_by(folder, picture.image)
     return None
 
 
-def _predicted_mask(source: Source, loss: str, weight, threshold: float,
-                    picture: Picture) -> np.ndarray | None:
-    """1 where the probability is at least the threshold, else 0; None without a record."""
-    probability = prediction(source, loss, weight, picture)
-    return None if probability is None else (probability >= threshold).astype(np.uint8)
+def predicted_by(record: Path, image: np.ndarray) -> np.ndarray:
+    """The probabilities (float32 H x W) of an image, uint8 H x W x 3, by a record's network."""
+    model, protocol = open_record(record)
+    hardware = decide(replace(protocol, precision="float32", memory_format="auto"))
+    fabric = fabric_for(hardware)
+    model.to(fabric.device, memory_format=hardware.tensor_format)
+    images = torch.tensor(image, device=fabric.device)[None]
+    probabilities = evaluation.predict(model, images, protocol, hardware, fabric)[0]
+    return evaluation.positive(probabilities).cpu().numpy()
 
 
-@house_style
+class Column(NamedTuple):
+    """A prediction to show: its title, and the record, weight and threshold that it comes from."""
+
+    title: str
+    source: Source
+    loss: str
+    weight: tuple[float, float] | float | None
+    threshold: float
+
+    def of(self, picture: Picture) -> np.ndarray | None:
+        """Whether each pixel of a picture reaches the threshold, H x W; None without a record."""
+        probability = prediction(self.source, self.loss, self.weight, picture)
+        return None if probability is None else probability >= self.threshold
+
+
+def busiest_window(difference: np.ndarray, side: int) -> tuple[float, tuple[slice, slice]]:
+    """The sum of a difference (H x W) in the square of `side` pixels (or the whole height or width)
+    where it is largest, and that square."""
+    height, width = (min(side, length) for length in difference.shape)
+    sums = cv2.boxFilter(difference.astype(np.float32), -1, (width, height), anchor=(0, 0),
+                         normalize=False)[:difference.shape[0] - height + 1,
+                                          :difference.shape[1] - width + 1]
+    top, left = np.unravel_index(sums.argmax(), sums.shape)
+    return float(sums[top, left]), np.s_[top:top + height, left:left + width]
+
+
+@column_style
 def missed_cracks(source: Source, shown: list[Picture]) -> Figure | None:
-    """Fig. 2 of paper A: what MSE misses at its threshold in Table 8, thin cracks above all."""
-    loss, weight, threshold = chosen_rows()[0]
-    panels = []
+    """Fig. 2 of paper A: what MSE misses at its threshold in Table 8, in the two images in which it
+    misses most."""
+    mse = Column("MSE", source, *chosen_rows()[0])
+    rows = []
     for picture in shown:
-        predicted = _predicted_mask(source, loss, weight, threshold, picture)
-        marked = None
-        if predicted is not None:  # the image in pale grey, the crack pixels in colour
-            marked = 0.6 + 0.4 * picture.image.mean(axis=2, keepdims=True).repeat(3, axis=2) / 255
-            marked[(picture.mask == 1) & (predicted == 1)] = BLUE
-            marked[(picture.mask == 1) & (predicted == 0)] = RED
-        panels.append([picture.image, picture.mask, predicted, marked])
-    titles = ["image", "label", "prediction", "found (blue), missed (orange)"]
-    return _grid(panels, titles, [picture.name for picture in shown],
-                 f"Fig. 2: what MSE misses at threshold {threshold:g}")
+        predicted = mse.of(picture)
+        missed = np.zeros(picture.mask.shape) if predicted is None \
+            else (picture.mask > 0) & ~predicted
+        amount, window = busiest_window(missed, WINDOW)
+        rows.append((amount, _tiles(picture, window, [(f"MSE at {mse.threshold:g}", predicted)])))
+    rows.sort(key=lambda row: -row[0])
+    return _figure([tile for _, tiles in rows[:2] for tile in tiles], "Fig. 2: what MSE misses")
 
 
-@house_style
+@column_style
 def kernels_and_layers(source: Source, shown: list[Picture], loss: str = "relu",
                        weight: float | None = 0.97, threshold: float = 0.5) -> Figure | None:
     """Fig. 8 of paper A: one loss with 4 and 5 levels and 5x5 and 7x7 kernels."""
     columns = []
     for levels, kernel in SETTINGS:
         protocol = replace(source.protocol, levels=levels, kernel=kernel)
-        columns.append((f"{levels} levels, {kernel}×{kernel}", replace(source, protocol=protocol),
-                        loss, weight, threshold))
-    return _results(columns, shown, f"Fig. 8: {label(loss, weight)} by layers and kernel, "
-                    f"at threshold {threshold:g}")
+        columns.append(Column(f"{levels} levels, {kernel}×{kernel}",
+                              replace(source, protocol=protocol), loss, weight, threshold))
+    return _compared(columns, shown, f"Fig. 8: {label(loss, weight)} at {threshold:g}, by layers "
+                     "and kernel")
 
 
-@house_style
+@column_style
 def by_weight(source: Source, shown: list[Picture], loss: str) -> Figure | None:
     """Fig. 9, 10, 11 or 12 of paper A: a loss with four weights, at its table's threshold."""
     rows = published.table(TABLE_OF[loss])
-    columns = [(f"w = {weight:g}", source, loss, weight, threshold)
+    columns = [Column(f"w = {weight:g}", source, loss, weight, threshold)
                for weight, threshold in zip(rows["weight"], rows["threshold"])]
-    return _results(columns, shown, f"Fig. {FIRST_PICTURES + WEIGHTED.index(loss)}: {NAMES[loss]} "
-                    f"by weight, at threshold {rows['threshold'][0]:g} (Table {TABLE_OF[loss]})")
+    return _compared(columns, shown, f"Fig. {FIRST_PICTURES + WEIGHTED.index(loss)}: {NAMES[loss]} "
+                     f"at {rows['threshold'][0]:g}, by weight")
 
 
-@house_style
-def side_by_side(source: Source, shown: list[Picture], added: bool = True) -> Figure | None:
-    """Fig. 13 of paper A: the four functions as in Table 8; `added` appends MSE and BCE."""
+@column_style
+def side_by_side(source: Source, shown: list[Picture]) -> Figure | None:
+    """Fig. 13 of paper A: the four functions as in Table 8; MSE and BCE are added."""
     mse, *functions, bce = chosen_rows()
-    columns = [(f"{NAMES[loss]}\n{weight:g} at {threshold:g}".replace("& ", "&\n"), source, loss,
-                weight, threshold) for loss, weight, threshold in functions]
-    columns += [(f"{NAMES[row[0]]} (added)\nat {row[2]:g}", source, *row)
-                for row in (mse, bce) if added]
-    return _results(columns, shown, "Fig. 13: the four functions, weight and threshold of Table 8")
+    columns = [Column(textwrap.fill(f"{label(loss, weight)} at {threshold:g}", 19), source, loss,
+                      weight, threshold) for loss, weight, threshold in functions]
+    columns += [Column(f"{NAMES[row[0]]} at {row[2]:g}\n(added)", source, *row)
+                for row in (mse, bce)]
+    return _compared(columns, shown, "Fig. 13: weight and threshold of Table 8")
 
 
-@house_style
+@column_style
 def road_pictures(source: Source, shown: list[Picture]) -> Figure | None:
-    """Paper B: frame, label and the drivable area of every loss, one column for each frame."""
-    names = ["frame", "label"]
-    panels = [[picture.image for picture in shown], [picture.mask > 0 for picture in shown]]
-    for row in paper_rows(source.protocol):
-        names.append(label(row.loss, row.weight).replace(" ", "\n", 1))
-        panels.append([_predicted_mask(source, row.loss, row.weight, ROAD_THRESHOLD, picture)
-                       for picture in shown])
-    return _grid(panels, [picture.name for picture in shown], names,
-                 f"Drivable area by loss, at threshold {ROAD_THRESHOLD:g}", across=5)
+    """Paper B: the frame in which its losses differ most, and what each of them finds in it."""
+    columns = [Column(label(row.loss, row.weight).replace(" ", "\n", 1), source, row.loss,
+                      row.weight, ROAD_THRESHOLD) for row in paper_rows(source.protocol)]
+    return _compared(columns, shown, f"Drivable area by loss, at {ROAD_THRESHOLD:g}", None)
 
 
-def _results(columns: list[tuple], shown: list[Picture], heading: str) -> Figure | None:
-    """Image, label and a prediction for each column (title, source, loss, weight, threshold)."""
-    panels = []
+def _compared(columns: list[Column], shown: list[Picture], heading: str,
+              side: int | None = WINDOW) -> Figure | None:
+    """Image, label and each column's outcome, in the square of `side` pixels (None: the image) in
+    which the predictions differ most; in the first image if there are fewer than two."""
+    chosen, most = None, -1.0
     for picture in shown:
-        predicted = [_predicted_mask(*column[1:], picture) for column in columns]
-        panels.append([picture.image, picture.mask, *predicted])
-    return _grid(panels, ["image", "label", *[column[0] for column in columns]],
-                 [picture.name for picture in shown], heading)
-
-
-def _grid(panels, titles: list[str], names: list[str], heading: str,
-          across: int = 4) -> Figure | None:
-    """A figure of pictures in rows and columns, None if there are no pictures. `panels` is a list
-    of rows; None in place of a picture is drawn as "not run"."""
-    if not panels or not panels[0]:
+        predicted = [column.of(picture) for column in columns]
+        there = [mask for mask in predicted if mask is not None]
+        difference = np.var(there, axis=0) if there else np.zeros(picture.mask.shape)
+        amount, window = busiest_window(difference, side or max(picture.mask.shape))
+        if amount > most:
+            most, chosen = amount, (picture, window, predicted)
+    if chosen is None:
         return None
-    height, width = panels[0][0].shape[:2]
-    side = (WIDTH - 0.3) / max(len(titles), across)
-    above = 0.3 + 0.14 * (1 + max(title.count("\n") for title in titles))
-    figure, axes = pyplot.subplots(
-        len(names), len(titles), squeeze=False,
-        figsize=(0.3 + side * len(titles), above + len(names) * (side * height / width + 0.02)))
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
-    for axes_row, row, name in zip(axes, panels, names):
-        axes_row[0].set_ylabel(name)
-        for axis, picture in zip(axes_row, row):
-            axis.set(xticks=[], yticks=[])
-            sns.despine(ax=axis, left=True, bottom=True)
-            if picture is None:
-                picture = np.full((height, width), 0.9)
-                write_not_run(axis, "not run on\nthese images")
-            axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
-    for axis, title in zip(axes[0], titles):
-        axis.set_title(title)
+    picture, window, predicted = chosen
+    titles = [column.title for column in columns]
+    return _figure(_tiles(picture, window, list(zip(titles, predicted))), heading)
+
+
+def _tiles(picture: Picture, window: tuple[slice, slice],
+           predicted: list[tuple[str, np.ndarray | None]]) -> list[tuple[str, np.ndarray | None]]:
+    """The image, its label and each prediction in three colours, with titles, in a window."""
+    tiles = [("image", picture.image), ("label", np.where(picture.mask > 0, 0, 255))]
+    for title, mask in predicted:
+        outcome = None if mask is None else in_three_colours(picture.image, picture.mask, mask)
+        tiles.append((title, outcome))
+    return [(title, None if tile is None else tile[window]) for title, tile in tiles]
+
+
+def _figure(tiles: list[tuple[str, np.ndarray | None]], heading: str) -> Figure | None:
+    """Pictures with titles, three in a row; None without a picture, and in place of a picture
+    that is None the figure says that there is no record."""
+    if not tiles:
+        return None
+    height, width = tiles[0][1].shape[:2]
+    rows = -(-len(tiles) // 3)
+    lines = max(title.count("\n") for title, _ in tiles) + 1
+    figure, axes = column_figure(rows, 3, 0.4 + rows * (1.0 * height / width + 0.13 * lines))
+    figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, (title, tile) in zip(axes.flat, tiles):
+        axis.set_title(title, pad=2)
+        if tile is None:
+            tile = np.full((height, width), 230)
+            write_not_run(axis, "not run on\nthese images")
+        axis.imshow(tile, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     figure.suptitle(heading)
+    figure.legend(handles=[Patch(color=colour, label=name) for name, colour in OUTCOMES.items()],
+                  loc="outside lower center", ncols=3, handlelength=1)
     return figure
