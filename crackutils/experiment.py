@@ -174,7 +174,7 @@ def fine_tuning(folder: Path, name: str, task: str, overrides: dict) -> Protocol
     `RecordError` if the model can't be used; `ValueError` if task or `overrides` contradict the
     network's shape, or for what `preset` refuses.
     """
-    model, trained = open_record(folder)
+    _, trained = open_record(folder)
     wanted = {"task": task, **overrides}
     differing = [f"{field}={getattr(trained, field)} (not {wanted[field]})" for field in SHAPE
                  if field in wanted and wanted[field] != getattr(trained, field)]

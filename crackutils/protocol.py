@@ -205,7 +205,7 @@ ROADS = {
 PRESETS = {"cracks": CRACKS, "roads": ROADS}
 ALL_ROADS = dict(architecture="fpn", framing="resize", loss="bce")  # in each preset of roads
 OF_A_RUN = {"loss", "weight", "seed"}  # what notebooks and programs set for each run
-NO_OVERRIDES = {"name", "task", "initial_weights"}  # what decides them is not a field's value
+NO_OVERRIDES = {"name", "task", "initial_weights"}  # other arguments decide these
 UNET_FIELDS = ("levels", "kernel", "first_filters", "widest", "batch_norm", "upsampling")
 
 
