@@ -77,6 +77,9 @@ def parser() -> argparse.ArgumentParser:
                        help='"synthetic" (default) or a folder of pictures and masks')
     train.add_argument("--protocol", default="quick",
                        help="the preset: smoke, quick (default), cpu or paper")
+    train.add_argument("--from", dest="initial", metavar="NAME|FOLDER",
+                       help="train a model of models/, or a record, further: its shape is kept, "
+                       "and so are its loss, tile and augmentation unless -y replaces them")
     train.add_argument("--runs", metavar="FOLDER",
                        help="where the record is written (default: runs of the repository)")
     device = dict(choices=("auto", "cpu", "cuda"), default="auto",
@@ -114,11 +117,14 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def protocol_of(arguments: argparse.Namespace, preset_name: str):
-    """The protocol that the options ask for; `UsageError` if there is no such protocol."""
+def protocol_of(arguments: argparse.Namespace, preset_name: str, initial: Path | None = None):
+    """The protocol that the options ask for, of a training that starts from the model `initial` if
+    there is one; `UsageError` if there is no such protocol."""
     import yaml
 
+    from crackutils.experiment import fine_tuning
     from crackutils.protocol import preset
+    from crackutils.records import RecordError
 
     fields, wanted = {}, "--overrides must be YAML like '{loss: relu}'"
     try:
@@ -129,7 +135,11 @@ def protocol_of(arguments: argparse.Namespace, preset_name: str):
             if not isinstance(given, dict):
                 raise UsageError(f"{wanted}, got {text!r}.")
             fields |= given
+        if initial is not None:
+            return fine_tuning(initial, preset_name, arguments.task, fields)
         return preset(preset_name, arguments.task, fields)
+    except RecordError:
+        raise
     except yaml.YAMLError as error:
         raise UsageError(f"{wanted}, got {text!r}.") from error
     except ValueError as error:
@@ -168,16 +178,18 @@ def run_download(arguments: argparse.Namespace) -> int:
 def run_train(arguments: argparse.Namespace) -> int:
     """Train one network, evaluate it, and print the folder of its record.
 
-    A run that has a complete record is not trained again; an interrupted one is resumed. To share
+    A run that has a complete record is not trained again; an interrupted one is resumed. With
+    --from a trained network is trained further, for which few masks are enough. To share
     one run between several processes or machines, start it with torchrun: torchrun
     --nproc-per-node 2 -m crackutils.cli train ...
     """
     from crackutils.data import load
     from crackutils.device import decide, fabric_for
-    from crackutils.experiment import complete
+    from crackutils.experiment import complete, model_folder
     from crackutils.models import with_available_weights
 
-    protocol = protocol_of(arguments, arguments.protocol)
+    initial = model_folder(arguments.initial) if arguments.initial is not None else None
+    protocol = protocol_of(arguments, arguments.protocol, initial)
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's, on this machine
     machines = int(os.environ.get("WORLD_SIZE", "1")) // processes
     hardware = arguments.device, processes, arguments.strategy, machines
@@ -186,7 +198,8 @@ def run_train(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     protocol, runs = with_available_weights(protocol), resolve(arguments.runs, "runs")
-    print(complete(protocol, load(arguments.data, protocol, runs), runs, None, *hardware))
+    print(complete(protocol, load(arguments.data, protocol, runs), runs, None, *hardware,
+                   initial=initial))
     return 0
 
 

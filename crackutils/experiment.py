@@ -5,6 +5,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import platform
 import subprocess
 import time
@@ -31,11 +32,13 @@ from crackutils.device import UNDER_TORCHRUN, Hardware, decide, launch, usable_c
 from crackutils.evaluation import NoProbabilitiesError, evaluate, positive, predictions
 from crackutils.losses import label
 from crackutils.models import build
-from crackutils.protocol import Protocol
+from crackutils.protocol import UNET_FIELDS, Protocol, preset
 from crackutils.training import Trained, train
 
 PACKAGES = ("torch", "segmentation-models-pytorch", "lightning", "numpy", "pillow")
 KEPT_SAMPLES = 4
+# what a network that is trained further keeps: what it is, and how its logits become probabilities
+SHAPE = ("task", "architecture", "classes", *UNET_FIELDS, "output")
 ADVICE = ("Likely causes: too few steps or too low a learning_rate; masks that are empty, inverted "
           "or not those of their images (look at 01_data); a class so rare that the loss prefers "
           "to ignore it (try relu, bce or a larger weight); batch norm with tiny batches.")
@@ -43,11 +46,13 @@ ADVICE = ("Likely causes: too few steps or too low a learning_rate; masks that a
 
 def complete(protocol: Protocol, dataset: Dataset, runs: Path, results: Path | None,
              device: str = "auto", devices: int = 1, strategy: str = "auto",
-             num_nodes: int = 1, unseen: dict[str, Part] | None = None) -> Path:
+             num_nodes: int = 1, unseen: dict[str, Part] | None = None,
+             initial: Path | None = None) -> Path:
     """The folder of a run's complete record: found in `runs`, then in `results`, else made now.
 
     An unfinished run is resumed. A run that is made now is also counted on `unseen`, parts of other
-    data sets by name. `device`, `devices` (GPUs, or processes on a CPU), `strategy` and `num_nodes`
+    data sets by name. `initial` is the folder of the model that a protocol of `fine_tuning` starts
+    from. `device`, `devices` (GPUs, or processes on a CPU), `strategy` and `num_nodes`
     are those of `crackutils.device.decide`, whose errors are raised; `RecordError` if there are
     several records of the run, or a checkpoint that is not its own.
     """
@@ -66,7 +71,7 @@ def complete(protocol: Protocol, dataset: Dataset, runs: Path, results: Path | N
     if not records.is_unfinished(record):
         records.note_other_steps(record, decided, dataset.fingerprint)
     share = functools.partial(make, protocol=decided, dataset=dataset, hardware=hardware,
-                              record=record, unseen=unseen or {})
+                              record=record, unseen=unseen or {}, initial=initial)
     if UNDER_TORCHRUN:  # its processes give up if one of them waits long: `make` takes the lock
         launch(hardware, share)
     else:
@@ -161,8 +166,48 @@ def model_folder(name: str | Path) -> Path:
     return folder
 
 
+def fine_tuning(folder: Path, name: str, task: str, overrides: dict) -> Protocol:
+    """The protocol of a training that starts from the weights of a record or a model.
+
+    The network's shape is the model's. So are the loss with its weight, the framing with its tile
+    and the augmentation, unless `overrides` replaces them; everything else is the preset's `name`.
+    `RecordError` if the model can't be used; `ValueError` if task or `overrides` contradict the
+    network's shape, or for what `preset` refuses.
+    """
+    _, trained = open_record(folder)
+    wanted = {"task": task, **overrides}
+    differing = [f"{field}={getattr(trained, field)} (not {wanted[field]})" for field in SHAPE
+                 if field in wanted and wanted[field] != getattr(trained, field)]
+    if differing:
+        raise ValueError(f"{folder.name} has {', '.join(differing)}: a network that is trained "
+                         "further keeps its shape.")
+    kept = ["augmentation", *SHAPE[1:]]
+    for pair in (("loss", "weight"), ("framing", "tile")):
+        if pair[0] not in overrides:  # the second one depends on it
+            kept += pair
+    fields = {field: getattr(trained, field) for field in kept}
+    weights = (folder / records.MODEL).read_bytes()
+    protocol = preset(name, task, fields | overrides | {"encoder_weights": None})
+    return dataclasses.replace(protocol, initial_weights=hashlib.sha256(weights).hexdigest())
+
+
+def first_network(protocol: Protocol, initial: Path | None) -> nn.Module:
+    """The network before its first step: with the weights of the model `initial`, or drawn ones.
+
+    `RecordError` unless `initial` is the model that the protocol names, or both are None.
+    """
+    network = build(protocol)
+    weights = (initial / records.MODEL).read_bytes() if initial is not None else None
+    if protocol.initial_weights != (weights and hashlib.sha256(weights).hexdigest()):
+        raise records.RecordError(f"{initial} is not the model with which this training starts: "
+                                  f"expected weights of sha256 {protocol.initial_weights}.")
+    if weights is not None:
+        network.load_state_dict(load(weights))
+    return network
+
+
 def make(fabric: Fabric, protocol: Protocol, dataset: Dataset, hardware: Hardware,
-         record: Path, unseen: dict[str, Part]) -> None:
+         record: Path, unseen: dict[str, Part], initial: Path | None) -> None:
     """Train, evaluate and write the record, in each of the processes that share the run."""
     takes_lock = UNDER_TORCHRUN and fabric.is_global_zero
     with files.locked(record / records.LOCK, wait=False) if takes_lock else nullcontext():
@@ -174,7 +219,7 @@ def make(fabric: Fabric, protocol: Protocol, dataset: Dataset, hardware: Hardwar
         if fabric.is_global_zero:
             records.write_config(record, protocol, dataset.name, dataset.fingerprint)
         checkpoints = records.Checkpoints(record, protocol, dataset.fingerprint, hardware)
-        model = build(protocol)
+        model = first_network(protocol, initial)
         sampler = Sampler(dataset.train, protocol, fabric.device, fabric.global_rank,
                           fabric.world_size)
         validate = functools.partial(validation_iou, model, dataset.validation, protocol, hardware,

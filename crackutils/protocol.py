@@ -98,6 +98,9 @@ class Protocol:
     memory_format: Literal["auto", "channels_first", "channels_last"] = "auto"
     # number of steps between two evaluations on the validation part; None: no evaluations
     validate_every: Annotated[AtLeastOne | None, "a whole number of at least 1, or None"] = None
+    # the sha256 of the `model.safetensors` that training starts from, as `experiment.fine_tuning`
+    # sets it; None: the first weights are drawn
+    initial_weights: Annotated[str | None, "a text or None"] = None
 
     def __post_init__(self):
         for field, validator in VALIDATORS.items():
@@ -128,8 +131,15 @@ class Protocol:
             raise ValueError(f"output={self.output} is for one class: three need a softmax.")
 
     def as_dict(self) -> dict:
-        """The fields as plain JSON values, in the order of their definition."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        """The fields as plain JSON values, in the order of their definition.
+
+        Without `initial_weights` if it is None, so that the ids of records from before there was
+        this field stay what they are.
+        """
+        values = json.loads(json.dumps(dataclasses.asdict(self)))
+        if self.initial_weights is None:
+            del values["initial_weights"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict) -> "Protocol":
@@ -138,7 +148,7 @@ class Protocol:
         `ValueError` if a field is missing or unknown: today's default for a missing field may
         differ from what was used when the values were written.
         """
-        missing = [field for field in VALIDATORS if field not in values]
+        missing = [field for field in VALIDATORS if field not in {*values, "initial_weights"}]
         unknown = [field for field in values if field not in VALIDATORS]
         if missing or unknown:
             raise ValueError("The protocol is of another version of this program: missing fields: "
@@ -195,6 +205,7 @@ ROADS = {
 PRESETS = {"cracks": CRACKS, "roads": ROADS}
 ALL_ROADS = dict(architecture="fpn", framing="resize", loss="bce")  # in each preset of roads
 OF_A_RUN = {"loss", "weight", "seed"}  # what notebooks and programs set for each run
+NO_OVERRIDES = {"name", "task", "initial_weights"}  # other arguments decide these
 UNET_FIELDS = ("levels", "kernel", "first_filters", "widest", "batch_norm", "upsampling")
 
 
@@ -214,7 +225,7 @@ def preset(name: str, task: str = "cracks", overrides: dict | None = None) -> Pr
     if not isinstance(overrides, dict):
         raise ValueError(f"overrides must map Protocol fields to values, got {overrides!r}; with "
                          "papermill write -y 'overrides: {steps: 100}'.")
-    allowed = sorted(VALIDATORS.keys() - {"name", "task"})
+    allowed = sorted(VALIDATORS.keys() - NO_OVERRIDES)
     unknown = sorted(map(str, overrides.keys() - set(allowed)))
     if unknown:
         raise ValueError(f"Unknown protocol field {', '.join(unknown)}: expected one of "
@@ -298,7 +309,7 @@ def check_parameters(namespace: dict) -> None:
 def unknown_parameters(unknown: dict, known: Iterable[str]) -> str:
     """A sentence about parameters, mapped to their values, that are not among the known ones."""
     sentence = f"Unknown parameter {', '.join(map(str, unknown))}: expected {', '.join(known)}"
-    fields = [name for name in unknown if name in VALIDATORS.keys() - {*OF_A_RUN, "name", "task"}]
+    fields = [name for name in unknown if name in VALIDATORS.keys() - OF_A_RUN - NO_OVERRIDES]
     if fields and "overrides" in known:
         values = ", ".join(f"{name}: {json.dumps(unknown[name], default=str)}" for name in fields)
         sentence += f"; for a field of the protocol write -y 'overrides: {{{values}}}'"

@@ -172,12 +172,13 @@ def matches(record: Path, protocol: Protocol, fingerprint: str | None) -> bool:
 
 
 def has_this_format(record: Path, protocol: Protocol) -> bool:
-    """Whether a run has this program's format, and its protocol the same fields as `protocol`."""
+    """Whether a run has this program's format, and its protocol the same fields as `protocol`, of
+    which only that of a fine-tuned network has `initial_weights`."""
     if not (record / CONFIG).is_file():
         return False
     config = read_json(record / CONFIG)
     return config.get("format") == FORMAT \
-        and config["protocol"].keys() == protocol.as_dict().keys()
+        and config["protocol"].keys() ^ protocol.as_dict().keys() <= {"initial_weights"}
 
 
 def preferred(matching: list[Path]) -> Path:

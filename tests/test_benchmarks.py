@@ -84,6 +84,48 @@ def test_the_crack_study_counts_each_network_on_unseen_photographs_too(tmp_path)
     assert "walls_claimed_near" in counts and "test_claimed_near" not in counts
 
 
+def test_few_masks_are_measured_and_what_has_its_record_is_not_trained_again(tmp_path):
+    miniatures.plain(tmp_path / "walls", 14)
+    command = [sys.executable, "benchmarks/few_masks.py", str(tmp_path / "walls"), "--numbers",
+               "5", "8", "--seeds", "0", "1", "--steps", "1", "--runs", str(tmp_path / "runs"),
+               "--out", str(tmp_path)]
+    tables = []
+    for minutes, remaining in (("0", 8), ("9", 0), ("0", 0)):
+        answer = subprocess.run([*command, "--minutes", minutes], cwd=files.ROOT, check=True,
+                                env=os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1"},
+                                capture_output=True, text=True)
+        assert answer.stdout.splitlines()[-1] == f"open: {remaining}"
+        tables.append((tmp_path / "few_masks.csv").read_text())
+    assert len(tables[0].splitlines()) == 2 and tables[1] == tables[2]
+    table = pd.read_csv(tmp_path / "few_masks.csv")
+    assert table["start"].value_counts().to_dict() == {"balanced_step": 5, "scratch": 4}
+    assert table.drop(columns=["seed", "photographs", "start"]).apply(
+        lambda column: column.between(0, 1).all()).all()
+    made = [records.read_json(path)["protocol"] for path in tmp_path.rglob("records/*/config.json")]
+    assert sum("initial_weights" in protocol for protocol in made) == 4
+    for protocol in made:
+        protocol.pop("initial_weights", None)
+    assert {(protocol["steps"], protocol["loss"]) for protocol in made} == {(1, "balanced_step")}
+    assert made.count(made[0]) == 4, "the two starts differ in the first weights alone"
+
+
+def test_the_labelled_photographs_are_drawn_beside_the_test_part(tmp_path):
+    miniatures.plain(tmp_path / "walls", 30)
+    dataset = datasets.load(tmp_path / "walls", preset("smoke"), tmp_path / "runs")
+    draw = script("few_masks")["with_few_labels"]
+    few = {(number, seed): draw(dataset, number, seed) for number in (5, 10) for seed in (0, 1)}
+    for (number, _), drawn in few.items():
+        assert (len(drawn.train), len(drawn.validation)) == (number - number // 5, number // 5)
+        names = {*drawn.train.names, *drawn.validation.names}
+        assert len(names) == number and not names & {*dataset.test.names}
+        assert drawn.test is dataset.test and drawn.fingerprint != dataset.fingerprint
+    for seed in (0, 1):
+        assert {*few[5, seed].train.names} < {*few[10, seed].train.names}
+    assert {*few[5, 0].train.names} != {*few[5, 1].train.names}
+    with pytest.raises(SystemExit, match="40 labelled photographs are wanted, and walls has 24"):
+        draw(dataset, 40, 0)
+
+
 def first_steps(folder, *options) -> pd.DataFrame:
     """The table of `benchmarks/collapse.py` on two steps of small runs."""
     subprocess.run([sys.executable, "benchmarks/collapse.py", "--data", "synthetic", "--protocol",

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_records import write_record
 
 from crackutils import cli, experiment, files, records
 from crackutils.data import download
@@ -134,11 +135,42 @@ def test_train_on_a_folder_names_its_data_set(pictures, tmp_path, capsys):
     assert f"{tmp_path}/runs/smoke/walls/records/mse-none-0-" in capsys.readouterr().out
 
 
+def test_train_from_a_model_keeps_its_shape_and_is_another_run(pictures, tmp_path, capsys):
+    model = write_record(tmp_path / "models", first_filters=3, loss="bce", tile=[16, 16])
+    words = ["train", pictures, "--protocol", "smoke", "--runs", tmp_path / "runs", "--device",
+             "cpu", "-y", "{steps: 2, precision: float32}", "--from"]
+    configs = []
+    for initial in (model, "balanced_step"):
+        assert status_of(*words, initial) == 0
+        record = Path(capsys.readouterr().out.splitlines()[-1])
+        configs.append(records.read_json(record / "config.json")["protocol"])
+    assert record.name.startswith("balanced_step-0.83-0-")
+    assert [config["first_filters"] for config in configs] == [3, 8]
+    assert [config["loss"] for config in configs] == ["bce", "balanced_step"]
+    assert configs[1]["tile"] == [128, 128] and "/" not in str(configs)  # and no path
+    assert configs[0]["initial_weights"] != configs[1]["initial_weights"]
+
+
+@pytest.mark.parametrize("words, status, expected", [
+    (["--from", "unheard_of"], 1, "There is no model unheard_of: expected one of balanced_step, "),
+    (["--from", "tests"], 1, "tests is no record and no model: expected a folder with config"),
+    (["--from", "mse", "-y", "{first_filters: 16, levels: 5}"], 2,
+     "mse has levels=4 (not 5), first_filters=8 (not 16): a network that is trained further"),
+    (["--from", "mse", "--task", "roads"], 2, "mse has task=cracks (not roads)"),
+    (["--from", "mse", "-y", "{stepps: 5}"], 2, "Unknown protocol field stepps"),
+    (["-y", "{initial_weights: abc}"], 2, "Unknown protocol field initial_weights")])
+def test_a_model_that_can_not_be_trained_further_is_one_sentence(capsys, monkeypatch, words,
+                                                                  status, expected):
+    monkeypatch.chdir(files.ROOT)
+    assert status_of("train", *words) == status
+    assert expected in sentence(capsys)
+
+
 @pytest.mark.parametrize("error, status", [
     (records.RecordError("The checkpoint is damaged."), 1), (OSError(28, "No space left"), 1),
     (DataError("A mask is missing."), 1), (KeyboardInterrupt(), 130)])
 def test_what_a_user_can_mend_is_one_sentence(tmp_path, capsys, monkeypatch, error, status):
-    def fail(*_):
+    def fail(*_, **__):
         raise error
 
     monkeypatch.setattr(experiment, "complete", fail)
@@ -149,7 +181,7 @@ def test_what_a_user_can_mend_is_one_sentence(tmp_path, capsys, monkeypatch, err
 @pytest.mark.parametrize("fault", [ValueError("operands could not be broadcast"), KeyError("x"),
                                    RuntimeError("shapes differ"), TypeError("got NoneType")])
 def test_a_fault_of_the_program_keeps_its_traceback(tmp_path, monkeypatch, fault):
-    def fail(*_):
+    def fail(*_, **__):
         raise fault
 
     monkeypatch.setattr(experiment, "complete", fail)

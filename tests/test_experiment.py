@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiny_records import write_record
 
 from crackutils import data as datasets
-from crackutils import device, experiment, files, records
+from crackutils import device, experiment, files, records, training
+from crackutils.batches import Sampler
 from crackutils.data.picture_cache import Part
 from crackutils.data.samples import Sample
 from crackutils.device import decide, usable_cores
@@ -235,6 +237,80 @@ def test_a_prediction_that_is_black_everywhere_is_warned_of_with_advice():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         experiment.warn_if_degenerate(counts | {"validation_true_positives": np.array([[1]])})
+
+
+def tuned(initial, **overrides):
+    """The protocol of a training that starts from the record `initial`."""
+    return experiment.fine_tuning(initial, "smoke", "cracks", TINY | overrides)
+
+
+def test_fine_tuning_starts_from_the_models_weights_and_keeps_its_shape(dataset, tmp_path):
+    initial = write_record(tmp_path, first_filters=3, upsampling="bilinear", loss="relu",
+                           weight=0.97, augmentation="flips", tile=[24, 24])
+    protocol = experiment.fine_tuning(initial, "smoke", "cracks", {"steps": 1, "batch": 2,
+                                                                   "learning_rate": 1e-12})
+    assert (protocol.first_filters, protocol.upsampling) == (3, "bilinear")
+    assert (protocol.loss, protocol.weight, protocol.tile) == ("relu", 0.97, (24, 24))
+    assert (protocol.augmentation, protocol.name, protocol.steps) == ("flips", "smoke", 1)
+    other = tuned(initial, loss="bce", framing="resize")
+    assert (other.loss, other.weight, other.tile) == ("bce", None, (16, 16))
+    record = experiment.complete(protocol, dataset, tmp_path, None, "cpu", initial=initial)
+    before, after = (experiment.open_record(folder)[0] for folder in (initial, record))
+    for first, second in zip(before.parameters(), after.parameters(), strict=True):
+        torch.testing.assert_close(first, second, rtol=0, atol=1e-6)
+    assert experiment.open_record(record)[1].initial_weights == protocol.initial_weights
+
+
+def test_another_model_another_run_and_none_is_the_run_from_scratch(dataset, tmp_path):
+    models = [write_record(tmp_path / str(seed), seed=seed) for seed in (1, 2)]
+    made = [experiment.complete(tuned(model), dataset, tmp_path, None, "cpu", initial=model)
+            for model in models]
+    scratch = experiment.complete(tiny(), dataset, tmp_path, None, "cpu")
+    assert len({*made, scratch}) == 3
+    assert all(records.read_json(folder / "config.json")["protocol"].get("initial_weights")
+               == expected for folder, expected in zip(
+                   [*made, scratch], [*(tuned(model).initial_weights for model in models), None]))
+    with pytest.raises(records.RecordError, match="is not the model with which this training"):
+        experiment.complete(tuned(models[0], seed=5), dataset, tmp_path, None, "cpu",
+                            initial=models[1])
+    with pytest.raises(records.RecordError, match="None is not the model"):
+        experiment.complete(tuned(models[0], seed=5), dataset, tmp_path, None, "cpu")
+
+
+def test_fine_tuning_that_was_cut_short_ends_as_uncut(dataset, tmp_path, monkeypatch, capsys):
+    initial = write_record(tmp_path / "model")
+    protocol = tuned(initial, steps=6)
+    whole = experiment.complete(protocol, dataset, tmp_path / "whole", None, "cpu",
+                                initial=initial)
+    monkeypatch.setattr(records, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(records, "CHECKPOINT_SHARE", float("inf"))
+    monkeypatch.setattr(training, "FETCH_EVERY", 2)
+    real = Sampler.batch
+
+    def cut_short(sampler, step):
+        if step == 5:
+            raise KeyboardInterrupt
+        return real(sampler, step)
+
+    monkeypatch.setattr(Sampler, "batch", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.complete(protocol, dataset, tmp_path / "cut", None, "cpu", initial=initial)
+    monkeypatch.setattr(Sampler, "batch", real)
+    resumed = experiment.complete(protocol, dataset, tmp_path / "cut", None, "cpu",
+                                  initial=initial)
+    assert "resumed after step 4" in capsys.readouterr().out and resumed.name == whole.name
+    for name in ("model.safetensors", "history.csv", "counts.npz", "config.json"):
+        assert (resumed / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.parametrize("task, overrides, expected", [
+    ("cracks", {"levels": 5, "kernel": 5}, "has levels=4 .not 5.: a network"),
+    ("cracks", {"first_filters": 8, "output": "clipped"},
+     "has first_filters=2 .not 8., output=sigmoid .not clipped.: a network"),
+    ("roads", {}, "has task=cracks .not roads."), ("cracks", {"stepps": 1}, "field stepps")])
+def test_what_contradicts_the_models_shape_is_refused(tmp_path, task, overrides, expected):
+    with pytest.raises(ValueError, match=expected):
+        experiment.fine_tuning(write_record(tmp_path), "smoke", task, overrides)
 
 
 def test_the_fpn_trains_evaluates_and_is_recorded(tmp_path):

@@ -17,6 +17,7 @@ from crackutils.protocol import (
 )
 
 SMOKE = preset("smoke")
+FROM_SCRATCH = [field.name for field in fields(Protocol) if field.name != "initial_weights"]
 PRESETS = [(task, name) for task in ("cracks", "roads")
            for name in ("smoke", "quick", "cpu", "paper")]
 
@@ -71,8 +72,8 @@ def test_the_errors_on_unknown_names_list_the_known_ones():
     text = error_text(preset, "huge")
     assert "'huge'" in text and "smoke, quick, study, cpu, paper" in text
     assert "'boats'" in error_text(preset, "smoke", "boats")
-    text = error_text(preset, "smoke", overrides={"step": 3, "name": "x"})
-    assert "name, step" in text and "learning_rate" in text
+    text = error_text(preset, "smoke", overrides={"step": 3, "name": "x", "initial_weights": "a"})
+    assert "initial_weights, name, step" in text and "learning_rate" in text
     assert "-y 'overrides: {steps: 100}'" in error_text(preset, "smoke", overrides="steps: 3")
     assert "-y 'overrides: {steps: 100}'" in error_text(preset, "smoke", overrides=["steps"])
 
@@ -117,10 +118,13 @@ def test_a_protocol_comes_back_from_its_plain_values(task, name):
     assert Protocol.from_dict(protocol.as_dict()) == protocol
     assert pickle.loads(pickle.dumps(protocol)) == protocol
     assert hash(preset(name, task)) == hash(protocol)
-    assert list(protocol.as_dict()) == [field.name for field in fields(Protocol)]
+    assert list(protocol.as_dict()) == FROM_SCRATCH
+    tuned = replace(protocol, initial_weights="a" * 64)
+    assert Protocol.from_dict(tuned.as_dict()) == tuned
+    assert list(tuned.as_dict()) == [*FROM_SCRATCH, "initial_weights"]
 
 
-@pytest.mark.parametrize("field", [field.name for field in fields(Protocol)])
+@pytest.mark.parametrize("field", FROM_SCRATCH)
 def test_a_missing_field_is_an_error_and_never_its_default(field):
     values = SMOKE.as_dict()
     del values[field]
@@ -142,7 +146,7 @@ def test_a_protocol_can_not_be_changed():
 
 def test_a_protocol_is_described_by_one_field_a_line():
     lines = describe(SMOKE).splitlines()
-    assert len(lines) == len(fields(Protocol)) and lines[0].split() == ["name", "smoke"]
+    assert len(lines) == len(FROM_SCRATCH) and lines[0].split() == ["name", "smoke"]
 
 
 @pytest.mark.parametrize("name, value, expected", [

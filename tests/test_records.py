@@ -31,7 +31,8 @@ CHANGES = {"name": "quick", "task": "cracks", "loss": "bce", "weight": 0.5, "see
            "layout": "plain", "subset": (3, 2),
            "subset_seed": 1, "steps": 5, "batch": 5, "learning_rate": 1e-4, "schedule": "cosine",
            "precision": "bfloat16", "memory_format": "channels_last", "classes": "direct",
-           "smoothing": 1.0, "pooling": "image", "validate_every": 5}
+           "smoothing": 1.0, "pooling": "image", "validate_every": 5,
+           "initial_weights": "a" * 64}
 
 
 def write(root, protocol=SMOKE, fingerprint=FINGERPRINT, dataset="synthetic"):
@@ -80,6 +81,24 @@ def test_the_run_id_changes_with_every_field(field):
     other = dataclasses.replace(base, **values)
     assert getattr(other, field) != getattr(base, field)
     assert run_id(base, FINGERPRINT)[-8:] != run_id(other, FINGERPRINT)[-8:]
+
+
+def test_the_ids_of_the_committed_records_are_those_that_they_were_written_with():
+    for path in sorted((files.ROOT / "results").rglob("config.json")):
+        config = records.read_json(path)
+        protocol = Protocol.from_dict(config["protocol"])
+        assert run_id(protocol, config["fingerprint"]) == path.parent.name
+
+
+def test_a_fine_tuned_network_and_one_from_scratch_find_their_own_records(tmp_path):
+    tuned = dataclasses.replace(SMOKE, initial_weights="a" * 64)
+    other = dataclasses.replace(SMOKE, initial_weights="b" * 64)
+    assert "initial_weights" not in SMOKE.as_dict() and "initial_weights" in tuned.as_dict()
+    for first, second in ((SMOKE, tuned), (tuned, SMOKE)):
+        root = tmp_path / str(first.initial_weights)
+        records_of = write(root, first), write(root, second)
+        assert (found(root, first), found(root, second)) == records_of
+        assert found(root, other) is None  # and nothing is said of another version
 
 
 def test_the_run_id_changes_with_the_format(monkeypatch):

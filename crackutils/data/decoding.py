@@ -119,8 +119,10 @@ def decode(files: Files, contents: list[bytes | None], layout: Layout, protocol:
         orientation = picture.getexif().get(ORIENTATION, 1)
         size = picture.size if orientation in SIDEWAYS else picture.size[::-1]  # (height, width)
         image = np.array(decode_image(files.image, contents[0], white))
-    with reading(files.mask):
-        mask = decode_mask(files.mask, contents[1], layout, protocol, size, orientation)
+    mask = np.zeros(size, np.uint8)
+    if files.mask is not None:
+        with reading(files.mask):
+            mask = decode_mask(files.mask, contents[1], layout, protocol, size, orientation)
     if files.width is None:
         return Sample(files.name, image, mask, None)
     width = np.asarray(upright(files.width, open_picture(files.width, contents[2])))

@@ -161,7 +161,9 @@ def inspect(part: str, files: Files, layout: Layout, protocol: Protocol,
             contents = files.contents()
         sample = decode(files, contents, layout, protocol)
         look = split.appearance(files.image, contents[0], with_details)
-        values = None if layout.labels else stored_values(files.mask, contents[1], protocol)
+        values = None
+        if files.mask is not None and not layout.labels:
+            values = stored_values(files.mask, contents[1], protocol)
     except DataError as error:
         return PairFacts(files.name, part, str(error), isinstance(error, MaskValuesError),
                          oversize_of(files))
@@ -185,7 +187,7 @@ def inspect(part: str, files: Files, layout: Layout, protocol: Protocol,
 def oversize_of(files: Files) -> tuple[int, int] | None:
     """The rows and columns that a mask has more than its image, as stored; None if not known."""
     with suppress(OSError, ValueError), Image.open(files.image) as image, \
-            Image.open(files.mask) as mask:
+            Image.open(files.mask or files.image) as mask:
         return mask.height - image.height, mask.width - image.width
     return None
 

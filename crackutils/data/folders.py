@@ -25,6 +25,7 @@ LEFTOVERS = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$
 UNDIVIDED = "all"  # the one part of a data set that is published without parts
 LISTS = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
 LIST_FOLDERS = (".", "splits", "ImageSets/Segmentation")
+CVAT_LIST = "ImageSets/Segmentation/default.txt"
 PART_OF = {word: part for part, words in {
     "train": "train training tr 학습 훈련", "test": "test testing ts 시험 테스트",
     "validation": "val valid validation dev va 검증"}.items() for word in words.split()}
@@ -112,8 +113,19 @@ def named_files(folder: Path, suffixes: Iterable[str] = SUFFIXES, ending: str = 
 
 # Pairs
 
-def pairs_in(images_in: Path, masks_in: Path, widths: Path | None = None) -> list[Files]:
+def listed_by_cvat(folder: Path) -> set[str]:
+    """The photographs of an export of CVAT ("Segmentation mask 1.1"), by name. Where one of them
+    has no mask, nothing was marked in it: CVAT writes no empty masks. Without its list, none."""
+    path = folder / CVAT_LIST
+    lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []
+    return {unicodedata.normalize("NFC", line.strip()) for line in lines}
+
+
+def pairs_in(images_in: Path, masks_in: Path, widths: Path | None = None,
+             may_be_empty: Set[str] = frozenset()) -> list[Files]:
     """The images of a folder with their masks in another or the same one, by the images' names.
+
+    An image of `may_be_empty` that has no mask of its name shows nothing.
 
     Names may differ in capitals, and in what all masks or all images begin or end with, as in
     `mask_01` or `01_GT`; masks may lie in one folder though the images have subfolders. Whatever
@@ -125,6 +137,11 @@ def pairs_in(images_in: Path, masks_in: Path, widths: Path | None = None) -> lis
     else:
         images = named_files(images_in, nested=images_in not in masks_in.parents)
         masks = named_files(masks_in, nested=True)
+    empty = [Files(name, images.pop(name), None)
+             for name in sorted(may_be_empty & images.keys() - masks.keys())]
+    if empty:
+        note(f"{len(empty)} images of {images_in} show nothing, since {CVAT_LIST} lists them and "
+             f"they have no mask: {first_names([files.name for files in empty])}.")
     mask_of, how = matching_names(images_in, masks_in, list(images), list(masks))
     if images_in == masks_in and not how:
         how = "and PNG files are masks"
@@ -132,6 +149,8 @@ def pairs_in(images_in: Path, masks_in: Path, widths: Path | None = None) -> lis
         note(f"The images in {images_in} and the masks in {masks_in} are paired by their names, "
              f"{how}.")
     pairs = [Files(name, path, masks[mask_of[name]]) for name, path in images.items()]
+    if empty:
+        pairs = sorted(pairs + empty)
     if widths is None or not widths.is_dir():
         return pairs
     width_of = named_files(widths, {".png"}, nested=True)
@@ -346,7 +365,7 @@ def plain(folder: Path) -> dict[str, list[Files]]:
     names = [path.name + "/" if path != folder else "the folder itself" for path in place]
     if names != ["images/", "masks/"]:
         note(f"{folder}: the images are taken from {names[0]}, the masks from {names[1]}.")
-    pairs = pairs_in(*place, folder / "widths")
+    pairs = pairs_in(*place, folder / "widths", listed_by_cvat(folder))
     if lists:
         return usable(folder, {part: pairs_of_list(path, pairs) for part, path in lists.items()})
     source = f"folders, which hold what {' and '.join(names)} hold" if places else "subfolders"

@@ -68,11 +68,12 @@ def note(sentence: str) -> None:
 
 
 class Files(NamedTuple):
-    """The files of one sample; a mask may have a width map beside it."""
+    """The files of one sample; a mask may have a width map beside it. A photograph that is known
+    to show nothing has no mask."""
 
     name: str
     image: Path
-    mask: Path
+    mask: Path | None
     width: Path | None = None
 
     def contents(self) -> list[bytes | None]:
