@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from crackutils.data.decoding import WhiteLevel, decode, describe_masks, framed, memory_of
+from crackutils.data.decoding import decode, describe_masks, framed, memory_of
 from crackutils.data.layouts import UNDIVIDED, Layout, recognise
 from crackutils.data.masks import IGNORED, MaskValuesError
 from crackutils.data.picture_cache import Part, open_cache
@@ -139,8 +139,7 @@ def open_parts(place: Path, parts: dict[str, list[Files]], layout: Layout, proto
                                 protocol.positive, protocol.ignore])
     # another folder's data set may have the same name
     key = hashlib.sha256(str(place).encode()).hexdigest()[:8]
-    decoder = functools.partial(read, layout=layout, protocol=protocol, synthetic=synthetic,
-                                white=WhiteLevel([files.image for files in all_files]))
+    decoder = functools.partial(read, layout=layout, protocol=protocol, synthetic=synthetic)
     with_widths = tile is None and any(files.width is not None for files in all_files)
     try:
         opened = open_cache(runs / "cache" / f"{place.name}-{key}", version, parts, decoder,
@@ -192,10 +191,9 @@ def pixels_of(content: bytes | None) -> bytes | None:
     return f"{pixels.shape}\0".encode() + pixels.astype("<u2").tobytes()
 
 
-def read(files: Files, layout: Layout, protocol: Protocol, synthetic: bool,
-         white: WhiteLevel) -> tuple[Sample, str]:
+def read(files: Files, layout: Layout, protocol: Protocol, synthetic: bool) -> tuple[Sample, str]:
     """A sample, decoded and framed, and the digest of its files (of their pixels if synthetic)."""
     contents = files.contents()
-    sample = framed(decode(files, contents, layout, protocol, white), protocol)
+    sample = framed(decode(files, contents, layout, protocol), protocol)
     hashed = [pixels_of(content) for content in contents] if synthetic else contents
     return sample, digest_of(hashed)

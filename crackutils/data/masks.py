@@ -63,6 +63,11 @@ def packed_colours(picture: np.ndarray) -> np.ndarray:
     return red << 16 | green << 8 | blue
 
 
+def is_deep(picture: Image.Image) -> bool:
+    """Whether a picture has one channel of more than 8 bits."""
+    return picture.mode.startswith("I") or picture.mode == "F"
+
+
 def values_of(picture: Image.Image, file_format: str | None, protocol: Protocol) -> Values:
     """The values of a decoded picture from a file of this format.
 
@@ -70,7 +75,7 @@ def values_of(picture: Image.Image, file_format: str | None, protocol: Protocol)
     """
     lossy = file_format in LOSSY_FORMATS
     named = protocol.positive is not None or protocol.ignore is not None
-    if picture.mode.startswith("I") or picture.mode == "F":
+    if is_deep(picture):
         return Values("level", deep_levels(np.asarray(picture), named), lossy)
     if picture.has_transparency_data:
         with_opacity = picture.convert("RGBA")
@@ -81,8 +86,7 @@ def values_of(picture: Image.Image, file_format: str | None, protocol: Protocol)
             black = Image.new("RGBA", picture.size, "black")
             picture = Image.alpha_composite(black, with_opacity)
     if picture.mode == "P":
-        indices = np.asarray(picture)
-        palette = np.zeros((256, 3), np.uint8)
+        indices, palette = np.asarray(picture), np.zeros((256, 3), np.uint8)
         entries = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
         palette[:len(entries)] = entries
         colours = set(packed_colours(palette[np.unique(indices)]).tolist())
@@ -106,18 +110,14 @@ def deep_levels(array: np.ndarray, named: bool) -> np.ndarray:
     larger. Other levels, and all if the protocol names one, stay as they are.
     """
     levels = np.unique(array)
-    fractions = array.dtype.kind == "f" and levels[-1] <= 1 and not named
-    whole = bool((levels == np.round(levels)).all()) and not fractions
-    if whole and (named or levels[-1] <= 255) and levels[0] >= 0:
-        return array.astype(np.uint8 if levels[-1] <= 255 else np.int64)
     if not np.isfinite(levels).all() or levels[0] < 0 or levels[-1] > 65535:
         raise ValueError(f"levels from {levels[0]} to {levels[-1]}")
-    if not whole and levels[-1] <= 1:
-        return np.floor(array * 255).astype(np.uint8)
-    white = white_of(levels[-1])
-    if len(levels) > MANY_LEVELS or set(levels.tolist()) <= {0, white}:
-        return np.floor(array.astype(np.float64) * (255 / white) + 1e-6).astype(np.uint8)
-    return array.astype(np.int64)
+    if not named:
+        fractions = array.dtype.kind == "f" and levels[-1] <= 1
+        white = 1 if fractions else white_of(levels[-1])
+        if fractions or len(levels) > MANY_LEVELS or set(levels.tolist()) <= {0, white}:
+            array = array.astype(np.float64) * (255 / white) + 1e-6
+    return array.astype(np.uint8 if array.max() < 256 else np.int64)
 
 
 def white_of(highest: float) -> int:
