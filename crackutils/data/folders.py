@@ -33,6 +33,7 @@ MASK_WORDS = {"mask", "label", "lab", "lbl", "annotation", "annot", "anno", "ann
               "레이블", "정답"}
 OTHER_WORDS = {"object", "instance", "color", "colour", "human", "overlay", "vis", "visualization",
                "preview", "pred", "prediction", "unlabelled", "unlabeled"}  # neither of the two
+KINDS = {"other": OTHER_WORDS, "masks": MASK_WORDS, "images": IMAGE_WORDS}
 WORD = re.compile(r"\d+|[^\W\d_]+|[^\w\s.\-]")  # of a file's name: a number or a sign is one, too
 PATH_IN_LINE = re.compile(rf"(.+?)({'|'.join(map(re.escape, SUFFIXES))})(?=[\s,;]|$)",
                           re.IGNORECASE)
@@ -56,11 +57,8 @@ def entries(folder: Path) -> list[Path]:
 
 def files_below(folder: Path, nested: bool = True,
                 above: frozenset = frozenset()) -> Iterator[Path]:
-    """The files in a folder and, if `nested`, in its subfolders, sorted.
-
-    A folder whose name ends like a picture's counts as a file. A link back to a folder in which
-    this one lies (`above`) is not followed.
-    """
+    """The files in a folder and, if `nested`, in its subfolders, sorted. A folder named like a
+    picture counts as a file; a link to a folder that holds this one (`above`) is not followed."""
     above |= {folder.resolve()}
     for path in entries(folder):
         if path.suffix.lower() in SUFFIXES or not path.is_dir():
@@ -70,7 +68,6 @@ def files_below(folder: Path, nested: bool = True,
 
 
 def holds_pictures(folder: Path, nested: bool = True) -> bool:
-    """Whether there is a picture in a folder."""
     return any(path.suffix.lower() in SUFFIXES for path in files_below(folder, nested))
 
 
@@ -258,15 +255,14 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def kind_and_part(name: str) -> tuple[str, str]:
-    """What a folder's name says: `images`, `masks` or nothing, and a part or `UNDIVIDED`."""
+    """What a folder's name says: `images`, `masks`, `other` or nothing; a part or `UNDIVIDED`."""
     words = words_of(name)
     parts = {PART_OF[word] for word in words & PART_OF.keys()}
     part = parts.pop() if len(parts) == 1 else UNDIVIDED
-    if words & OTHER_WORDS:
-        return "other", part
-    if words & MASK_WORDS:
-        return "masks", part
-    return "images" if words & IMAGE_WORDS else "", part
+    for kind, meaning in KINDS.items():
+        if words & meaning:
+            return kind, part
+    return "", part
 
 
 def places_of(folder: Path) -> dict[str, tuple[Path, Path]]:
@@ -330,8 +326,7 @@ def plain(folder: Path) -> dict[str, list[Files]]:
         return usable(folder, {part: pairs_of_list(path, pairs) for part, path in lists.items()})
     source = f"folders, which hold what {' and '.join(names)} hold" if places else "subfolders"
     parts = parts_of_places(places) if places else parts_of_subfolders(pairs)
-    divided = {files.name for files in chain(*parts.values())}
-    outside = {files.name for files in pairs} - divided
+    outside = {files.name for files in pairs} - {files.name for files in chain(*parts.values())}
     if parts and not outside:
         return usable(folder, parts, source)
     if parts:
@@ -375,7 +370,7 @@ def usable(folder: Path, parts: dict[str, list[Files]], source: str = "") -> dic
     if "test" not in parts:
         note(f"{folder} has no test part: its validation part takes that place, and validation is "
              "taken from train.")
-        parts = {"train": parts["train"], "test": parts["validation"]}
+        parts["test"] = parts.pop("validation")
     if source:
         note(f"{folder}: the parts are those of its {source} "
              f"({', '.join(f'{len(files)} {part}' for part, files in parts.items())}).")
@@ -397,19 +392,28 @@ def lists_of(folder: Path) -> dict[str, Path]:
 
 
 def pairs_of_list(path: Path, pairs: list[Files]) -> list[Files]:
-    """The pairs that a list names, in its order: a line holds a name, or the path of an image,
-    perhaps with that of its mask behind it. A name's last parts suffice if no other name has them.
+    """The pairs that a list names, in its order. A line holds a name, or the path of an image,
+    perhaps with that of its mask behind it.
+
+    Either the line may have folders that the name lacks, or the name some that the line lacks, if
+    no other name ends like that: a line with another folder than the name's means another picture.
     """
     by_name = {files.name: files for files in pairs}
     times = Counter(chain(*map(ends_of, by_name)))
     known = {end: files for name, files in by_name.items() for end in ends_of(name)
              if times[end] == 1} | by_name
     try:
-        lines = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig")).splitlines()
+        text = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is missing, a broken link or no UTF-8 text: a list has a stem a "
                         "line.") from error
-    names = [name_in_line(line.strip(), known, by_name) for line in lines if line.strip()]
+    names = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        image = PATH_IN_LINE.match(line)
+        ends = ends_of((image[1] if image else line).replace("\\", "/"))
+        meant = [name for name in (line, ends[0]) if name in known]
+        meant += [end for end in ends if end in by_name]
+        names.append(meant[0] if meant else ends[0])
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         raise DataError(f"{path} names {len(unknown)} of {len(names)} stems that no pair "
@@ -421,21 +425,6 @@ def ends_of(name: str) -> list[str]:
     """The path itself, then without its first folder, its first two, and so on."""
     parts = name.split("/")
     return ["/".join(parts[start:]) for start in range(len(parts))]
-
-
-def name_in_line(line: str, known: Collection[str], full: Collection[str]) -> str:
-    """The name that a line of a list means; one that is not known if it means none.
-
-    Either the line may have folders that the name lacks, or the name some that the line lacks: a
-    line with another folder than the name's means another picture.
-    """
-    if line in known:
-        return line
-    image = PATH_IN_LINE.match(line)
-    ends = ends_of((image[1] if image else line).replace("\\", "/"))
-    if ends[0] in known:
-        return ends[0]
-    return next((end for end in ends if end in full), ends[0])
 
 
 # What a folder without pairs holds
