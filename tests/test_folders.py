@@ -394,8 +394,8 @@ def test_a_folder_of_masks_that_holds_none_is_described(tmp_path):
 
 
 @pytest.mark.parametrize("sites, words", [
-    (("a",), "set/a fits: is that meant? Then give that folder."),
-    (("a", "b"), "2 folders in it fit (a, b): give one of them, or put their images into one")])
+    (("a",), "in no known layout, but in it are a: give one of these folders, or put"),
+    (("a", "b"), "in no known layout, but in it are a, b: give one of these folders, or put")])
 def test_folders_inside_that_can_be_read_are_named(tmp_path, sites, words):
     for site in sites:
         write_pairs(tmp_path / "set" / site)

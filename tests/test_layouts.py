@@ -139,7 +139,7 @@ def test_images_without_masks_are_counted_and_named_once(tmp_path, capsys, layou
 
 def test_the_error_points_at_a_subfolder_that_matches_a_layout(tmp_path):
     miniatures.metu(tmp_path / "unpacked" / "set")
-    with pytest.raises(DataError, match="unpacked/set fits: is that meant"):
+    with pytest.raises(DataError, match="in no known layout, but in it are set: give one"):
         recognise(tmp_path / "unpacked")
 
 

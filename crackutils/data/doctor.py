@@ -9,7 +9,6 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -30,6 +29,32 @@ from crackutils.protocol import Protocol, preset
 
 LEVELS = ("error", "warning", "note")
 PAPER_SHARES = "4.1 % of paper A's evaluation set, and at most 1.6 % of a fine-crack image"
+ADVICE = {  # by the kind of a finding: why it matters, and what to do
+    "folder": "Nothing can be read. Correct this first, then examine the folder again.",
+    "unreadable": "A training would stop there.",
+    "unused": "They have no mask, are in no list, are of a kind that is not read (convert them to "
+              "PNG), or serve another purpose. If you expected them to be used, check that every "
+              "archive was unpacked.",
+    "empty": "Pictures without cracks only teach what is no crack, and the IoU of a single such "
+             "image is undefined. Check that no crack was forgotten in them.",
+    "full": "They teach the network to mark everything. Check them, or leave them out.",
+    "inverted": "Cracks never cover that much: black and white are probably exchanged, and the "
+                "network would learn the background. Invert these masks.",
+    "grey": "The threshold decides how wide a crack is. Choose mask_threshold deliberately and "
+            "report it.",
+    "regions": "Cracks never do: these masks mark regions, such as roads. Examine them as roads: "
+               "crackutils doctor --task roads FOLDER.",
+    "misfit": "They probably belong to other pictures (a different numbering), or the cracks are "
+              "brighter than the ground. Compare some by eye.",
+    "turned": "The network would learn from wrong pixels. Compare them by eye; apply the EXIF "
+              "orientation to picture and mask, or to neither.",
+    "shifted": "The labels of fine cracks are then entirely wrong. Compare them by eye, and shift "
+               "or redraw the masks.",
+    "leak": "The network has seen part of the test pictures in training: their scores are too "
+            "high. Keep each group in one part, or report it beside the scores.",
+    "shares": "Scores are comparable only between sets of similar shares."}
+ADVICE["duplicates"] = ADVICE["overlaps"] = (
+    "The division into parts made here keeps them together; lists of your own must, too.")
 
 OTHER_THRESHOLDS = (96, 160)  # levels at which a grey mask might be cut instead
 HALF = 0.5  # cracks never cover this share of a picture ...
@@ -43,26 +68,21 @@ SEARCH_OVERLAPS_UP_TO = 1_000  # pictures: with more of them the search takes ma
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found, why it matters, and what to do about it.
-
-    `level` is "error", "warning" or "note", `kind` identifies the finding for programs, `files` are
-    the names of the pairs or files concerned.
-    """
+    """What was found: `level` is "error", "warning" or "note", `kind` identifies the finding for
+    programs, `files` are the names of the pairs or files concerned. `why` stands before the kind's
+    `ADVICE` in the text."""
 
     level: str
     kind: str
     files: Sequence[str]
     what: str
     why: str = ""
-    advice: str = ""
 
     def __str__(self) -> str:
         named = f" ({first_names(self.files)})" if self.files else ""
-        sentences = [f"{self.level}: {self.what.rstrip('.')}{named}.", self.why, self.advice]
-        return printable(" ".join(sentence for sentence in sentences if sentence))
-
-
-warning = partial(Finding, "warning")
+        sentences = [f"{self.level}: {self.what.rstrip('.')}{named}.", self.why,
+                     ADVICE.get(self.kind, "")]
+        return printable(" ".join(filter(None, sentences)))
 
 
 @dataclass
@@ -106,10 +126,9 @@ def examine(folder: str | Path, protocol: Protocol | None = None,
         with file_errors():
             layout = recognise(folder, protocol.layout)
             parts = layout.parts(folder)
-            findings = list(unused_pictures(folder, parts))
+            findings = unused_pictures(folder, parts)
     except DataError as error:
-        return [Finding("error", "folder", (), str(error), "Nothing can be read.",
-                        "Correct this first, then examine the folder again.")]
+        return [Finding("error", "folder", (), str(error))]
     jobs = [(part, files) for part, members in parts.items() for files in members]
     overlaps = overlaps and protocol.task == "cracks"
     with_details = overlaps and len(jobs) <= SEARCH_OVERLAPS_UP_TO
@@ -129,21 +148,18 @@ def examine(folder: str | Path, protocol: Protocol | None = None,
         facts = pd.DataFrame([vars(pair) for pair in readable]).drop(columns="appearance")
         facts["duplicate_group"] = split.connected(len(readable), duplicates)
         facts["content_group"] = split.connected(len(readable), duplicates + views)
-        findings += extreme_shares(facts, protocol.task)
-        findings += grey_masks(facts)
-        findings += misplaced(facts) if protocol.task == "cracks" else []
-        findings += same_content(facts)
-        findings += shares_and_sizes(facts)
+        warnings = [*extreme_shares(facts, protocol.task), *grey_masks(facts), *same_content(facts)]
+        warnings += misplaced(facts) if protocol.task == "cracks" else []
+        findings += [Finding("warning", *warning) for warning in warnings]
+        findings.append(shares_and_sizes(facts))
         if UNDIVIDED in parts and len(readable) == len(jobs):
             try:
                 split.divide(folder, parts[UNDIVIDED], facts.content_group)
             except DataError as error:
                 findings.append(Finding("error", "split", (), str(error)))
     if overlaps and not with_details:
-        findings.append(Finding(
-            "note", "overlaps", (), "overlapping photographs were not looked for: there are more "
-            f"than {SEARCH_OVERLAPS_UP_TO:,} pairs",
-            advice="The division into parts looks for them." if UNDIVIDED in parts else ""))
+        findings.append(Finding("note", "overlaps", (), "overlapping photographs were not looked "
+                                f"for: there are more than {SEARCH_OVERLAPS_UP_TO:,} pairs"))
     return sorted(findings, key=lambda finding: LEVELS.index(finding.level))
 
 
@@ -213,72 +229,58 @@ def unreadable_pairs(pairs: Sequence[PairFacts]) -> Iterator[Finding]:
     for pair in pairs:
         alike[pair.reason].append(pair)
     for same in sorted(alike.values(), key=len, reverse=True):
-        what, advice = same[0].error, ""
+        what, why = same[0].error, ""
         if len(same) > 1:
             what = f"{len(same)} pairs can't be read for one reason: {what}"
-            advice = "Correct what made them so, not each file."
-        yield Finding("error", "unreadable", tuple(pair.name for pair in same), what,
-                      "A training would stop there.", advice)
+            why = "Correct what made them so, not each file."
+        yield Finding("error", "unreadable", tuple(pair.name for pair in same), what, why)
 
 
-def unused_pictures(folder: Path, parts: dict[str, list[Files]]) -> Iterator[Finding]:
+def unused_pictures(folder: Path, parts: dict[str, list[Files]]) -> list[Finding]:
     """Pictures below the folder that belong to no part."""
     used = {path for members in parts.values() for files in members for path in files[1:] if path}
     unused = [path for path in files_below(folder)
               if path.suffix.lower() in SUFFIXES | UNREAD and path not in used]
-    if unused:
-        names = tuple(path.relative_to(folder).as_posix() for path in unused)
-        kinds = Counter(path.suffix.lower() for path in unused)
-        counts = ", ".join(f"{number} {suffix}" + (" (not read)" if suffix in UNREAD else "")
-                           for suffix, number in sorted(kinds.items()))
-        yield Finding("note", "unused", names,
-                      f"{len(unused)} pictures are not used, beside {len(used)} that are: {counts}",
-                      "They have no mask, are in no list, are of a kind that is not read (convert "
-                      "them to PNG), or serve another purpose.",
-                      "If you expected them to be used, check that every archive was unpacked.")
+    names = tuple(path.relative_to(folder).as_posix() for path in unused)
+    kinds = Counter(path.suffix.lower() for path in unused)
+    counts = ", ".join(f"{number} {suffix}" + (" (not read)" if suffix in UNREAD else "")
+                       for suffix, number in sorted(kinds.items()))
+    what = f"{len(unused)} pictures are not used, beside {len(used)} that are: {counts}"
+    return [Finding("note", "unused", names, what)] if unused else []
 
 
-def extreme_shares(facts: pd.DataFrame, task: str) -> Iterator[Finding]:
+# The checks below give warnings as (kind, names, what was found), or with why it matters
+
+def extreme_shares(facts: pd.DataFrame, task: str) -> Iterator[tuple]:
     """Masks that are empty, positive everywhere, or (of cracks) on more than half of a picture."""
     empty, full = (tuple(facts.name[facts.share == share]) for share in (0, 1))
     if empty and len(empty) < len(facts):
-        yield warning("empty", empty, f"{len(empty)} of {len(facts)} masks are empty",
-                      "Pictures without cracks only teach what is no crack, and the IoU of a "
-                      "single such image is undefined.",
-                      "Check that no crack was forgotten in them.")
+        yield "empty", empty, f"{len(empty)} of {len(facts)} masks are empty"
     if full:
-        yield warning("full", full, f"{len(full)} masks are positive everywhere",
-                      "They teach the network to mark everything.",
-                      "Check them, or leave them out.")
+        yield "full", full, f"{len(full)} masks are positive everywhere"
     inverted = tuple(facts.name[(facts.share > HALF) & (facts.share < 1)])
     if inverted and task == "cracks":
-        yield warning("inverted", inverted,
-                      f"{len(inverted)} masks are positive on more than half of their picture",
-                      "Cracks never cover that much: black and white are probably exchanged, and "
-                      "the network would learn the background.", "Invert these masks.")
+        yield ("inverted", inverted,
+               f"{len(inverted)} masks are positive on more than half of their picture")
 
 
-def grey_masks(facts: pd.DataFrame) -> Iterator[Finding]:
+def grey_masks(facts: pd.DataFrame) -> Iterator[tuple]:
     """Masks with levels between black and white, as JPEG and resizing leave them."""
     grey = facts[(facts.grey > 0.0005) & (facts.share > 0)]
     if len(grey):
         low, chosen, high = 100 * grey[["lower", "share", "higher"]].mean()
-        yield warning("grey", tuple(grey.name),
-                      f"{len(grey)} masks have grey levels; cut at {OTHER_THRESHOLDS[0]}, "
-                      f"mask_threshold and {OTHER_THRESHOLDS[1]} they have {low:.2f}, {chosen:.2f} "
-                      f"and {high:.2f} % positive pixels",
-                      "The threshold decides how wide a crack is.",
-                      "Choose mask_threshold deliberately and report it.")
+        yield ("grey", tuple(grey.name),
+               f"{len(grey)} masks have grey levels; cut at {OTHER_THRESHOLDS[0]}, mask_threshold "
+               f"and {OTHER_THRESHOLDS[1]} they have {low:.2f}, {chosen:.2f} and {high:.2f} % "
+               "positive pixels")
 
 
-def misplaced(facts: pd.DataFrame) -> Iterator[Finding]:
+def misplaced(facts: pd.DataFrame) -> Iterator[tuple]:
     """Masks of something that is no crack, and masks that would fit their picture better if moved
     or turned, or do not fit at all."""
     if SHARE_OF_REGIONS < facts.share.median() < HALF:
-        yield warning("regions", (), "positive pixels cover more than "
-                      f"{SHARE_OF_REGIONS:.0%} of most pictures",
-                      "Cracks never do: these masks mark regions, such as roads.",
-                      "Examine them as roads: crackutils doctor --task roads FOLDER.")
+        yield ("regions", (),
+               f"positive pixels cover more than {SHARE_OF_REGIONS:.0%} of most pictures")
         return
     facts = facts[facts.here.notna()]
     is_turned = (facts.turned > 0.3) & (facts.here < facts.turned / 2)
@@ -287,51 +289,40 @@ def misplaced(facts: pd.DataFrame) -> Iterator[Finding]:
     turned, shifted = facts[is_turned], facts[is_shifted]
     explained = len(turned) + len(shifted) >= len(facts) / 2
     if len(facts) >= 5 and facts.here.median() < LEAST_FIT and not explained:
-        yield warning("misfit", (), f"most of {len(facts)} masks do not lie on the dark lines of "
-                      "their pictures", "They probably belong to other pictures (a different "
-                      "numbering), or the cracks are brighter than the ground.",
-                      "Compare some by eye.")
+        yield ("misfit", (),
+               f"most of {len(facts)} masks do not lie on the dark lines of their pictures")
         return
     if len(turned):
-        yield warning("turned", tuple(turned.name),
-                      f"{len(turned)} masks fit their picture better turned or mirrored",
-                      "The network would learn from wrong pixels.",
-                      "Compare them by eye; apply the EXIF orientation to picture and mask, or to "
-                      "neither.")
+        yield ("turned", tuple(turned.name),
+               f"{len(turned)} masks fit their picture better turned or mirrored")
     if len(shifted):
         rows, columns = shifted[["down", "right"]].median().astype(int)
-        yield warning("shifted", tuple(shifted.name),
-                      f"{len(shifted)} masks lie beside the dark lines of their picture, by {rows} "
-                      f"rows and {columns} columns in the median",
-                      "The labels of fine cracks are then entirely wrong.",
-                      "Compare them by eye, and shift or redraw the masks.")
+        yield ("shifted", tuple(shifted.name),
+               f"{len(shifted)} masks lie beside the dark lines of their picture, by {rows} rows "
+               f"and {columns} columns in the median")
 
 
-def same_content(facts: pd.DataFrame) -> Iterator[Finding]:
+def same_content(facts: pd.DataFrame) -> Iterator[tuple]:
     """Duplicates and overlapping photographs; they matter where they lie in several parts."""
     alike, copies = groups_by(facts, "content_group"), groups_by(facts, "duplicate_group")
     if facts.part[0] != UNDIVIDED:
         leaks = [group.part + "/" + group.name for group in alike if group.part.nunique() > 1]
         if leaks:
-            yield warning("leak", tuple(map(" = ".join, leaks)), f"{len(leaks)} groups of pictures "
-                          "that show the same lie in several parts",
-                          "The network has seen part of the test pictures in training: their "
-                          "scores are too high.",
-                          "Keep each group in one part, or report it beside the scores.")
+            yield ("leak", tuple(map(" = ".join, leaks)),
+                   f"{len(leaks)} groups of pictures that show the same lie in several parts")
         return
     overlaps = [group for group in alike if group.duplicate_group.nunique() > 1]
     for kind, groups, column, what, such in (
-            ("duplicates", copies, "duplicate_group", "{} pictures are duplicates, in {} groups; "
-             "turned and mirrored ones are included", "a duplicate"),
-            ("overlaps", overlaps, "content_group", "{} pictures show a place that another one "
-             "shows, in {} groups", "such a picture")):
+            ("duplicates", copies, "duplicate_group", "are duplicates, in {} groups; turned and "
+             "mirrored ones are included", "a duplicate"),
+            ("overlaps", overlaps, "content_group", "show a place that another one shows, in {} "
+             "groups", "such a picture")):
         if groups:
             percent = percent_seen_in_training(facts[column].to_numpy())
-            yield warning(kind, tuple(first_names(list(group.name), " = ") for group in groups),
-                          what.format(sum(map(len, groups)), len(groups)),
-                          f"A random division would leave {percent:.0f} % of the test pictures "
-                          f"with {such} in training.", "The division into parts made here keeps "
-                          "them together; lists of your own must, too.")
+            yield (kind, tuple(first_names(list(group.name), " = ") for group in groups),
+                   f"{sum(map(len, groups))} pictures {what.format(len(groups))}",
+                   f"A random division would leave {percent:.0f} % of the test pictures with "
+                   f"{such} in training.")
 
 
 def groups_by(facts: pd.DataFrame, column: str) -> list[pd.DataFrame]:
@@ -349,7 +340,7 @@ def percent_seen_in_training(groups: np.ndarray, draws: int = 100) -> float:
     return 100 * float(np.mean(shares))
 
 
-def shares_and_sizes(facts: pd.DataFrame) -> Iterator[Finding]:
+def shares_and_sizes(facts: pd.DataFrame) -> Finding:
     """Numbers of pairs, sizes, shares of positive pixels and widths, beside the papers'."""
     shares, why = 100 * facts.share, ""
     (height, width), number = Counter(facts["size"]).most_common(1)[0]
@@ -361,5 +352,4 @@ def shares_and_sizes(facts: pd.DataFrame) -> Iterator[Finding]:
     if facts.width.notna().any():
         what += f"; cracks are about {facts.width.median():.1f} px wide in the median picture"
         why = f"The papers: {PAPER_SHARES}."
-    yield Finding("note", "shares", (), what, why,
-                  "Scores are comparable only between sets of similar shares.")
+    return Finding("note", "shares", (), what, why)

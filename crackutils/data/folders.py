@@ -154,19 +154,20 @@ def matching_names(images_in: Path, masks_in: Path, images: list[str],
             how += [] if with_folders else ["without the subfolders"]
             return ({name: mask_of[core] for core, name in image_of.items()},
                     " and ".join(how) or "whatever their capitals")
-    raise no_partner(images_in, masks_in, by_core(images, of_images), by_core(masks, of_masks))
+    image_of, mask_of = by_core(images, of_images), by_core(masks, of_masks)
+    raise no_partner(images_in, masks_in,
+                     [image_of[core] for core in sorted(image_of.keys() - mask_of.keys())],
+                     [mask_of[core] for core in sorted(mask_of.keys() - image_of.keys())])
 
 
-def no_partner(images: Path, masks: Path, image_of: dict[str, str],
-               mask_of: dict[str, str]) -> DataError:
-    """The error for images without a mask and masks without an image; names by what is compared."""
-    alone = {"images": [image_of[core] for core in sorted(image_of.keys() - mask_of.keys())],
-             "masks": [mask_of[core] for core in sorted(mask_of.keys() - image_of.keys())]}
-    listed = "; ".join(f"{kind} {first_names(names)}" for kind, names in alone.items() if names)
-    kinds = {path.suffix.lower() for path in chain(files_below(images), files_below(masks))}
+def no_partner(images_in: Path, masks_in: Path, images: list[str], masks: list[str]) -> DataError:
+    """The error for images without a mask and masks without an image."""
+    listed = "; ".join(f"{kind} {first_names(names)}"
+                       for kind, names in (("images", images), ("masks", masks)) if names)
+    kinds = {path.suffix.lower() for path in chain(files_below(images_in), files_below(masks_in))}
     unread = f" Files are not read that end in {', '.join(sorted(kinds & UNREAD))}: convert them."
-    return DataError(f"{sum(map(len, alone.values()))} files of {images} and {masks} have no "
-                     f"partner of the same name: {listed}. Each image needs one mask."
+    return DataError(f"{len(images + masks)} files of {images_in} and {masks_in} have no partner "
+                     f"of the same name: {listed}. Each image needs one mask."
                      f"{unread if kinds & UNREAD else ''}")
 
 

@@ -33,7 +33,7 @@ class Layout:
 
     A folder has this layout if all `folders` are in it and the last of them has files of the suffix
     `holds`; `read` finds the files of each part. A mask holds consecutive `labels`, of which the
-    `positive` ones are the positive class; what a mask without labels means is decided in `masks`.
+    `positive` ones are the positive class; `masks` decides what a mask without labels means.
     """
 
     name: str
@@ -64,15 +64,14 @@ def pair_files(images: Path, masks: Path, mask_suffixes: set[str] = SUFFIXES,
     """
     image_of = named_files(images, image_suffixes)
     mask_of = named_files(masks, mask_suffixes, ending)
-    left_out = sorted(image_of.keys() - mask_of.keys())
-    if unmasked and left_out:
-        note(f"{len(left_out)} of {len(image_of)} images in {images} have no mask in {masks} "
-             f"and are left out: {first_names(left_out)}.")
-        image_of = {name: path for name, path in image_of.items() if name in mask_of}
-    if image_of.keys() != mask_of.keys():
-        raise no_partner(images, masks, *({name: name for name in names}
-                                          for names in (image_of, mask_of)))
-    return [Files(name, path, mask_of[name]) for name, path in image_of.items()]
+    without_mask = sorted(image_of.keys() - mask_of.keys())
+    without_image = sorted(mask_of.keys() - image_of.keys())
+    if without_image or without_mask and not unmasked:
+        raise no_partner(images, masks, [] if unmasked else without_mask, without_image)
+    if without_mask:
+        note(f"{len(without_mask)} of {len(image_of)} images in {images} have no mask in {masks} "
+             f"and are left out: {first_names(without_mask)}.")
+    return [Files(name, path, mask_of[name]) for name, path in image_of.items() if name in mask_of]
 
 
 def metu(folder: Path) -> dict[str, list[Files]]:
@@ -192,14 +191,11 @@ def recognise(folder: Path, chosen: str = "auto") -> Layout:
     if places_of(folder):
         return LAYOUTS["plain"]
     inner = list(filter(may_be_meant, subfolders(folder)))
-    if len(inner) == 1:
-        raise DataError(f"{folder} is in no known layout. {inner[0]} fits: is that meant? Then "
-                        "give that folder.")
     if inner:
-        raise DataError(f"{folder} is in no known layout. {len(inner)} folders in it fit "
-                        f"({first_names([path.name for path in inner])}): give one of them, or put "
-                        "their images into one images/ and their masks into one masks/, with a "
-                        "subfolder for each.")
+        raise DataError(f"{folder} is in no known layout, but in it are "
+                        f"{first_names([path.name for path in inner])}: give one of these folders, "
+                        "or put their images into one images/ and their masks into one masks/, "
+                        "with a subfolder for each.")
     raise DataError(f"{folder} is in no known layout: {what_is_there(folder)}")
 
 
