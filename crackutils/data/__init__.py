@@ -50,11 +50,9 @@ class Dataset:
 
 @file_errors()
 def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
-    """Read a data set: `"synthetic"` or a folder in one of the layouts.
-
-    The synthetic set is drawn under `runs/data` at the first call. Decoded pictures are kept under
-    `runs/cache`. Raises `DataError` with what was expected, what was found, and what to do.
-    """
+    """Read a data set: `"synthetic"`, which is drawn under `runs/data` at the first call, or a
+    folder in one of the layouts. Decoded pictures are kept under `runs/cache`. Raises `DataError`
+    with what was expected, what was found, and what to do."""
     synthetic = str(data) == "synthetic"
     if synthetic:
         protocol = replace(protocol, positive=None, ignore=None)  # they are for a user's masks
@@ -89,17 +87,14 @@ def given_name(data: str | Path) -> str:
 
 @file_errors()
 def name_of_results(data: str | Path, fingerprint: str, protocol: Protocol, runs: Path) -> str:
-    """The name of the folder below `<runs>/<protocol>/` for what is computed from a data set.
-
-    It is the data set's name. If that folder belongs to other data of the same name, 8 digits of
-    the fingerprint are put behind the name, and a note says so. A folder belongs to the data that
-    were used in it first.
-    """
+    """The name of the folder below `<runs>/<protocol>/` for what is computed from a data set: the
+    data set's own. If other data of that name were used there first, 8 digits of the fingerprint
+    are put behind it, and a note says so."""
     name = given_name(data)
-    folder = runs / protocol.name / name
-    owner = folder / "fingerprint.txt"
     if name == "synthetic":
         return name
+    folder = runs / protocol.name / name
+    owner = folder / "fingerprint.txt"
     if not owner.is_file():
         if not os.access(runs, os.W_OK):
             return name  # another user's results are only read

@@ -205,20 +205,14 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
-        raise DataError(f"{path} can't be read as a picture ({reason}): replace or remove it."
-                        ) from error
+        raise DataError(f"{path} can't be read as a picture ({reason}): save it as JPEG or PNG, "
+                        "replace or remove it.") from error
 
 
 def open_picture(path: Path, content: bytes) -> Image.Image:
     """A picture of which only the header has been read; `DataError` if it has too many pixels."""
     with reading(path):
-        try:
-            picture = Image.open(io.BytesIO(content))
-        except Exception as error:
-            if content[4:8] != b"ftyp":
-                raise
-            raise DataError(f"{path} is a HEIC or AVIF picture that can't be read: save it as JPEG "
-                            "or PNG.") from error
+        picture = Image.open(io.BytesIO(content))
     if math.prod(picture.size) > MOST_PIXELS:
         raise DataError(f"{path} has {math.prod(picture.size) / 1e6:,.0f} million pixels: at most "
                         f"{MOST_PIXELS / 1e6:,.0f} million are read. Cut picture and mask into "

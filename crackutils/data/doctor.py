@@ -14,7 +14,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-import scipy.fft
 from tqdm import tqdm
 
 from crackutils.data import split
@@ -211,10 +210,9 @@ def measure_fit(facts: PairFacts, grey: np.ndarray, mask: np.ndarray) -> None:
     dark = np.maximum(cv2.GaussianBlur(small, (0, 0), 6) - small, 0)
     dark = split.normalised(cv2.GaussianBlur(dark, (0, 0), 1))
     lines = split.normalised(cv2.GaussianBlur(lines, (0, 0), 1))
-    product = scipy.fft.rfft2(dark) * scipy.fft.rfft2(lines).conj()
-    by_shift = scipy.fft.irfft2(product, s=dark.shape)
     most = [max(1, round(FARTHEST_SHIFT * length)) for length in dark.shape]
-    near = np.roll(by_shift, most, (0, 1))[:2 * most[0] + 1, :2 * most[1] + 1]
+    by_shift = np.roll(split.correlations(dark, lines), most, (0, 1))
+    near = by_shift[:2 * most[0] + 1, :2 * most[1] + 1]
     row, column = np.unravel_index(near.argmax(), near.shape)
     facts.down, facts.right = round((row - most[0]) / factor), round((column - most[1]) / factor)
     facts.here = float(near[most[0] - 1:most[0] + 2, most[1] - 1:most[1] + 2].max())

@@ -394,15 +394,8 @@ def lists_of(folder: Path) -> dict[str, Path]:
 
 def pairs_of_list(path: Path, pairs: list[Files]) -> list[Files]:
     """The pairs that a list names, in its order. A line holds a name, or the path of an image,
-    perhaps with that of its mask behind it.
-
-    Either the line may have folders that the name lacks, or the name some that the line lacks, if
-    no other name ends like that: a line with another folder than the name's means another picture.
-    """
+    which may begin with other folders and have that of its mask behind it."""
     by_name = {files.name: files for files in pairs}
-    times = Counter(chain(*map(ends_of, by_name)))
-    known = {end: files for name, files in by_name.items() for end in ends_of(name)
-             if times[end] == 1} | by_name
     try:
         text = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
@@ -411,21 +404,14 @@ def pairs_of_list(path: Path, pairs: list[Files]) -> list[Files]:
     names = []
     for line in filter(None, map(str.strip, text.splitlines())):
         image = PATH_IN_LINE.match(line)
-        ends = ends_of((image[1] if image else line).replace("\\", "/"))
-        meant = [name for name in (line, ends[0]) if name in known]
-        meant += [end for end in ends if end in by_name]
-        names.append(meant[0] if meant else ends[0])
-    unknown = [name for name in names if name not in known]
+        folders = (image[1] if image else line).replace("\\", "/").split("/")
+        ends = ["/".join(folders[first:]) for first in range(len(folders))]
+        names.append(next((name for name in (line, *ends) if name in by_name), ends[0]))
+    unknown = [name for name in names if name not in by_name]
     if unknown or not names:
         raise DataError(f"{path} names {len(unknown)} of {len(names)} stems that no pair "
                         f"has: {first_names(unknown) or 'the list is empty'}.")
-    return [known[name] for name in names]
-
-
-def ends_of(name: str) -> list[str]:
-    """The path itself, then without its first folder, its first two, and so on."""
-    parts = name.split("/")
-    return ["/".join(parts[start:]) for start in range(len(parts))]
+    return [by_name[name] for name in names]
 
 
 # What a folder without pairs holds

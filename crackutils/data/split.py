@@ -118,22 +118,24 @@ def eight_positions(picture: np.ndarray) -> list[np.ndarray]:
     return [np.rot90(side, turns) for side in (picture, np.fliplr(picture)) for turns in range(4)]
 
 
-def spectrum(picture: np.ndarray) -> np.ndarray:
-    """The Fourier transform of a thumbnail's fine structure, scaled to norm 1. Light and shade are
-    similar in many photographs; their grain is not."""
-    return scipy.fft.rfft2(normalised(picture - cv2.GaussianBlur(picture, (0, 0), 4)))
-
-
 def normalised(picture: np.ndarray) -> np.ndarray:
     """The picture shifted and scaled to mean 0 and norm 1."""
     picture = picture - picture.mean()
     return picture / max(float(np.linalg.norm(picture)), 1e-6)
 
 
+def correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The circular cross-correlation of two normalised pictures at each shift, from -1 to 1."""
+    product = scipy.fft.rfft2(first) * scipy.fft.rfft2(second).conj()
+    return scipy.fft.irfft2(product, s=first.shape)
+
+
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """The highest circular cross-correlation of two thumbnails over all shifts, from -1 to 1."""
-    product = spectrum(first) * spectrum(second).conj()
-    return float(scipy.fft.irfft2(product, s=(THUMBNAIL_SIDE, THUMBNAIL_SIDE)).max())
+    """The highest correlation of the fine structures of two thumbnails over all shifts. Light and
+    shade are similar in many photographs; their grain is not."""
+    first, second = (normalised(picture - cv2.GaussianBlur(picture, (0, 0), 4))
+                     for picture in (first, second))
+    return float(correlations(first, second).max())
 
 
 def duplicate_pairs(thumbnails: Sequence[np.ndarray]) -> list[tuple[int, int]]:
