@@ -151,9 +151,7 @@ def open_parts(place: Path, parts: dict[str, list[Files]], layout: Layout, proto
 
 def has_positives(part: Part) -> bool:
     """Whether any mask of a part has a positive pixel; looks no further than the first one."""
-    masks, step = part.arrays["masks"], 2**20
-    return any(((masks[start:start + step] > 0) & (masks[start:start + step] < IGNORED)).any()
-               for start in range(0, len(masks), step))
+    return any(((sample.mask > 0) & (sample.mask < IGNORED)).any() for sample in part)
 
 
 def fingerprint_of(digests: Iterable[tuple[str, str, str]]) -> str:

@@ -141,7 +141,7 @@ def classes_of(path: Path, values: Values, protocol: Protocol) -> np.ndarray:
 
 
 def is_value(path: Path, values: Values, wanted: int | tuple, field: str) -> np.ndarray:
-    """Where a mask holds a value that the protocol names."""
+    """Where a mask holds the value that the protocol's `field` names."""
     noise = JPEG_NOISE if values.lossy else 0
     if isinstance(wanted, tuple):
         colours = values.array
@@ -181,12 +181,9 @@ def unambiguous_positives(path: Path, values: Values, ignored: np.ndarray,
 
 
 def is_soft(values: Values, ignored: np.ndarray) -> bool:
-    """Whether the levels between 0 and 255 are those of blurred edges, and not numbers.
-
-    Numbers fill areas and lines: most pixels equal a neighbour in their row and one in their
-    column. On a blurred edge they differ. A picture that has such levels nearly everywhere is no
-    mask.
-    """
+    """Whether the levels between 0 and 255 are those of blurred edges, and not numbers. Numbers
+    fill areas and lines: most pixels equal a neighbour in their row and one in their column. A
+    picture that has such levels nearly everywhere is no mask."""
     levels = len(np.unique(values.array[~ignored]))
     if not values.lossy and levels <= FEW_LEVELS:
         return False
@@ -196,10 +193,11 @@ def is_soft(values: Values, ignored: np.ndarray) -> bool:
     between = (values.array > noise) & (values.array < 255 - noise) & ~ignored
     if not between.any():
         return True
-    flat = between.copy()
-    for axis in (0, 1):
-        alike = np.abs(np.diff(values.array.astype(np.int32), axis=axis)) <= tolerance
-        before, after = [(0, 0), (0, 0)], [(0, 0), (0, 0)]
-        before[axis], after[axis] = (1, 0), (0, 1)
-        flat &= np.pad(alike, before) | np.pad(alike, after)
+    padded = np.pad(values.array.astype(np.int32), 1, constant_values=-JPEG_NOISE)
+    inner = padded[1:-1, 1:-1]
+    in_row = (abs(padded[1:-1, :-2] - inner) <= tolerance) | (
+        abs(padded[1:-1, 2:] - inner) <= tolerance)
+    in_column = (abs(padded[:-2, 1:-1] - inner) <= tolerance) | (
+        abs(padded[2:, 1:-1] - inner) <= tolerance)
+    flat = between & in_row & in_column
     return flat.sum() <= between.sum() / 2 and between.mean() < MOST_BETWEEN
