@@ -145,13 +145,3 @@ def test_how_often_the_intervals_of_videos_hold_the_truth(lengths, coverage):
     draws = np.concatenate(processes, axis=1) @ bootstrap.frame_weights(names, draws=400).T
     held = [low < 0 < high for low, high in map(bootstrap.interval, draws)]
     assert np.mean(held) == pytest.approx(coverage, abs=0.05)
-
-
-@pytest.mark.parametrize("name, expected", [
-    ("Seq05VD_f00120", ("Seq05VD", 120)), ("0001TP_008550", ("0001TP", 8550)),
-    ("0016E5_07959", ("0016E5", 7959)), ("IMG_0417", ("IMG", 417)), ("shelf001", ("shelf", 1)),
-    ("clip-2-0003", ("clip-2", 3)), ("drive1/0003", ("drive1", 3)), ("a/clip_001", ("a/clip", 1)),
-    ("train/0003", None), ("a/test/0003", None), ("0417", None), ("wall_12", None), ("wall", None),
-    ("", None)])
-def test_the_name_of_a_frame_holds_its_video_and_number(name, expected):
-    assert bootstrap.video_and_frame(name) == expected

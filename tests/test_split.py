@@ -18,6 +18,7 @@ from crackutils.data.split import (
     overlap,
     overlapping_pairs,
     thumbnail,
+    video_and_frame,
 )
 from crackutils.data.synthetic import cracks
 from crackutils.protocol import preset
@@ -297,3 +298,52 @@ def test_a_subset_larger_than_the_data_set_is_said(tmp_path, capsys):
     said = capsys.readouterr().out
     assert f"asks for 21,000 training and 3,000 test images; {tmp_path / 'set'} has " in said
     assert f"has {len(parts['train'])} and {len(parts['test'])} for them" in said
+
+
+@pytest.mark.parametrize("name, expected", [
+    ("Seq05VD_f00120", ("Seq05VD", 120)), ("0001TP_008550", ("0001TP", 8550)),
+    ("0016E5_07959", ("0016E5", 7959)), ("IMG_0417", ("IMG", 417)), ("shelf001", ("shelf", 1)),
+    ("clip-2-0003", ("clip-2", 3)), ("drive1/0003", ("drive1", 3)), ("a/clip_001", ("a/clip", 1)),
+    *((name, (name, 0)) for name in ("train/0003", "a/test/0003", "0417", "wall_12", "wall", ""))])
+def test_the_name_of_a_frame_holds_its_video_and_number(name, expected):
+    assert video_and_frame(name) == expected
+
+
+def test_a_few_pairs_between_two_videos_do_not_tie_them_together():
+    names = [f"{video}_{index:03d}" for video, count in (("a", 40), ("b", 60))
+             for index in range(count)] + ["wall", "floor"]
+    inner, chance = [(0, 1), (50, 60)], [(3, 70)]
+    outer = [(2, 100), (100, 101)]  # photographs that are no frames
+    assert split.without_chance_links(names, inner + chance + outer) == inner + outer
+    many = [(3, 70), (4, 71)]  # 5 % of 40 frames
+    assert split.without_chance_links(names, inner + many) == inner + many
+
+
+def part_of_each(folder, runs) -> dict[str, str]:
+    """The part of each picture, by name."""
+    parts = split.parts_of(folder, preset("smoke"), runs)
+    return {one.name: part for part, members in parts.items() for one in members}
+
+
+@pytest.mark.parametrize("name", ["drive{}_{{:04d}}", "drive{}/{{:04d}}"])
+def test_frames_that_show_one_place_lie_in_one_part(tmp_path, name):
+    for letter in "ABCDE":
+        miniatures.drive(tmp_path / "set", name.format(letter), 8)
+    part = part_of_each(tmp_path / "set", tmp_path)
+    by_drive = [{part[one] for one in part if letter in one} for letter in "ABCDE"]
+    assert all(len(parts) == 1 for parts in by_drive)
+    assert set().union(*by_drive) == {"train", "validation", "test"}
+
+
+def test_a_drive_that_is_most_of_the_set_is_cut_so_that_test_frames_are_no_neighbours(
+        tmp_path, capsys):
+    miniatures.drive(tmp_path / "set", "drive_{:04d}", 50)
+    for index in range(10):
+        wall = miniatures.pixels(index, (96, 64))
+        miniatures.save(tmp_path / "set" / "images" / f"wall{index}.png", wall)
+        miniatures.save(tmp_path / "set" / "masks" / f"wall{index}.png", np.eye(96, 64) > 0)
+    part = part_of_each(tmp_path / "set", tmp_path)
+    parts = [part[f"drive_{index:04d}"] for index in range(50)]
+    assert parts == ["train"] * 34 + ["validation"] * 6 + ["test"] * 10
+    assert len(part) == 60
+    assert "50 pictures are frames of the video drive, which is cut" in capsys.readouterr().out

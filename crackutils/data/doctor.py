@@ -143,7 +143,8 @@ def examine(folder: str | Path, protocol: Protocol | None = None,
         sentence = describe_masks(folder, [files for _, files in jobs], protocol, first)
         findings.append(Finding("error", "masks", tuple(pair.name for pair in unclear), sentence))
     if readable:
-        duplicates, views = split.related([pair.appearance for pair in readable])
+        duplicates, views = split.related([pair.name for pair in readable],
+                                          [pair.appearance for pair in readable])
         facts = pd.DataFrame([vars(pair) for pair in readable]).drop(columns="appearance")
         facts["duplicate_group"] = split.connected(len(readable), duplicates)
         facts["content_group"] = split.connected(len(readable), duplicates + views)
@@ -306,7 +307,7 @@ def same_content(facts: pd.DataFrame) -> Iterator[tuple]:
     if facts.part[0] != UNDIVIDED:
         leaks = [group.part + "/" + group.name for group in alike if group.part.nunique() > 1]
         if leaks:
-            yield ("leak", tuple(map(" = ".join, leaks)),
+            yield ("leak", tuple(first_names(list(names), " = ") for names in leaks),
                    f"{len(leaks)} groups of pictures that show the same lie in several parts")
         return
     overlaps = [group for group in alike if group.duplicate_group.nunique() > 1]

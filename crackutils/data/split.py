@@ -9,14 +9,15 @@ too high. Two pictures may show the same in two ways:
   turned by any angle. Details that both show decide, if one shift, rotation and scale maps those of
   one photograph onto those of the other.
 
-Pictures that are connected by such pairs form a content group, and a group lies in one part. So do
-the frames of a video, as far as neighbouring frames show one place.
+Pictures that are connected by such pairs form a content group, and a group lies in one part. The
+frames of a video are such a group, as far as each shows what the next one shows.
 """
 
 import hashlib
 import json
+import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -32,7 +33,7 @@ from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from crackutils.data.decoding import eight_bits, memory_of, open_picture, reading, upright
-from crackutils.data.folders import LISTS, UNDIVIDED
+from crackutils.data.folders import LISTS, PART_OF, UNDIVIDED
 from crackutils.data.layouts import recognise
 from crackutils.data.picture_cache import decode_in_order
 from crackutils.data.samples import DataError, Files, note
@@ -56,10 +57,15 @@ ALL_PAIRS_UP_TO = 500  # pictures; in larger sets only promising pairs are compa
 PROMISING = 20  # partners of each picture in such a set
 INDEXED_DETAILS, NEIGHBOURS = 500, 8  # details of a picture, and neighbours of each, that vote
 
+FRAME_NAME = re.compile(r"^(.*\D)(\d{3,})$")  # a number of three digits or more at the end
+LEAST_FRAMES = 20  # of a video
+LEAST_LINKED = 0.05  # of the frames of a video must show what another video shows, as pairs
+
 # a change of any makes cached groups invalid; the first number is raised when the code changes
 METHOD = [3, cv2.__version__, THUMBNAIL_SIDE, MOST_DIFFERENT_BITS, LEAST_CORRELATION, DETAIL_SIDE,
           MOST_DETAILS, QUICK_DETAILS, QUICK_AGREEING, LEAST_AGREEING, TOLERANCE, LEAST_DISTANCE,
-          LARGEST_SCALE, ALL_PAIRS_UP_TO, PROMISING, INDEXED_DETAILS, NEIGHBOURS]
+          LARGEST_SCALE, ALL_PAIRS_UP_TO, PROMISING, INDEXED_DETAILS, NEIGHBOURS, LEAST_FRAMES,
+          LEAST_LINKED]
 
 VALIDATION_SHARE, TEST_SHARE = 0.12, 0.2  # of a data set without parts of its own
 LEAST_PICTURES = 5  # that can be divided
@@ -292,18 +298,48 @@ def content_groups(files: Sequence[Files], runs: Path) -> list[int]:
     looks = list(decode_in_order(
         [image for _, image in images],
         lambda image: appearance(image.image, image.contents()[0]), memory_of))
-    groups = connected(len(files), chain(*related(looks))).tolist()
+    pairs = chain(*related([one.name for one in files], looks))
+    groups = connected(len(files), pairs).tolist()
     cached.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(cached, json.dumps(groups).encode())
     return groups
 
 
-def related(looks: Sequence[Appearance]) -> tuple[list, list]:
-    """The duplicate pairs and the overlapping pairs (none without details)."""
+def related(names: Sequence[str], looks: Sequence[Appearance]) -> tuple[list, list]:
+    """The duplicate pairs and the overlapping pairs (none without details) of named pictures."""
     overlaps = []
     if all(look.details is not None for look in looks):
-        overlaps = overlapping_pairs([look.details for look in looks])
+        overlaps = without_chance_links(names, overlapping_pairs([look.details for look in looks]))
     return duplicate_pairs([look.thumbnail for look in looks]), overlaps
+
+
+def video_and_frame(name: str) -> tuple[str, int]:
+    """The video's name and the frame's number in a picture's name; the name itself and 0 where
+    there is no number. `Seq05VD_f00120` is frame 120 of Seq05VD, `0001TP_008550` frame 8550 of
+    0001TP, `drive1/0003` frame 3 of drive1. A frame's number has at least three digits and stands
+    at the end, behind other characters; the folder of a part is no video."""
+    match = FRAME_NAME.match(name)
+    if match is None:
+        return name, 0
+    video = re.sub("[_-]+f?$|/$", "", match[1])
+    if match[1] == f"{video}/" and video.rpartition("/")[2].lower() in PART_OF:
+        return name, 0
+    return video, int(match[2])
+
+
+def without_chance_links(names: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list:
+    """The pairs without those between two videos that have hardly any: of thousands of pairs of
+    frames a few agree by chance, and each would tie whole videos together."""
+    videos = [video_and_frame(name)[0] for name in names]
+    frames = Counter(videos)
+    between = [frozenset(videos[index] for index in pair) for pair in pairs]
+    times = Counter(between)
+    chance = set()
+    for linked in times:
+        least = min(frames[video] for video in linked)
+        if len(linked) == 2 and least >= LEAST_FRAMES and times[linked] < LEAST_LINKED * least:
+            chance.add(linked)
+    return [pair for pair, linked in zip(pairs, between) if linked not in chance]
 
 
 def version_of(jobs: Sequence[tuple[str, Files]], how: list) -> str:
@@ -347,15 +383,31 @@ def divide(folder: Path, files: Sequence[Files], groups: Sequence[int]) -> dict[
     """All three parts of an undivided data set: each content group goes to one part. A group goes
     to the first of test (20 %) and validation (12 %) that has room for it, else to train; the order
     of the groups is that of their smallest hash of a name. If none has fitted into one of them, it
-    gets the smallest group of train."""
-    members = defaultdict(list)
+    gets the smallest group of train.
+
+    A group of half of the set or more that is one video is cut: its first frames are for train, its
+    last for test, and between these lie those for validation.
+    """
+    members, parts = defaultdict(list), {"test": [], "validation": [], "train": []}
     for one, group in zip(files, groups, strict=True):
         members[group].append(one)
+    for group, frames in list(members.items()):
+        frames = sorted(frames, key=lambda one: video_and_frame(one.name))
+        titles = {video_and_frame(one.name)[0] for one in frames}
+        if 2 * len(frames) >= max(len(files), 2 * LEAST_FRAMES) and len(titles) == 1:
+            note(f"{folder}: {len(frames)} pictures are frames of the video {titles.pop()}, which "
+                 "is cut: its first frames are for training, the next for validation, and the last "
+                 "for the test.")
+            first_test = len(frames) - round(TEST_SHARE * len(frames))
+            first_held_out = first_test - round(VALIDATION_SHARE * len(frames))
+            parts = {"test": frames[first_test:], "validation": frames[first_held_out:first_test],
+                     "train": frames[:first_held_out]}
+            del members[group]
     ordered = sorted(map(in_hash_order, members.values()),
                      key=lambda group: hash_of_name(group[0].name))
     room = {"test": round(TEST_SHARE * len(files)),
             "validation": round(VALIDATION_SHARE * len(files))}
-    parts, for_train = {"test": [], "validation": []}, []
+    for_train = []
     for group in ordered:
         fitting = [part for part, most in room.items() if len(parts[part]) + len(group) <= most]
         if fitting:
@@ -366,7 +418,7 @@ def divide(folder: Path, files: Sequence[Files], groups: Sequence[int]) -> dict[
         if not parts[part] and len(for_train) > 1 and len(files) >= LEAST_PICTURES:
             parts[part] = min(for_train, key=len)
             for_train.remove(parts[part])
-    parts["train"] = list(chain(*for_train))
+    parts["train"] += chain(*for_train)
     if not all(parts.values()):
         raise DataError(f"{folder} holds {len(files)} pairs in {len(ordered)} content groups "
                         "(pictures that show the same): too few to hold some out for validation "

@@ -5,40 +5,23 @@ make the intervals too narrow. They are resampled in blocks of consecutive frame
 """
 
 import functools
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 
-from crackutils.data.folders import PART_OF
+from crackutils.data.split import video_and_frame
 
 BLOCK = 30  # the least number of frames in a block
 DRAWS = 2_000
 SEED_DRAWS = 10  # draws of the seeds for each draw of the frames: Student's tails need many
-FRAME_NAME = re.compile(r"^(.*\D)(\d{3,})$")  # a number of three digits or more at the end
-
-
-def video_and_frame(name: str) -> tuple[str, int] | None:
-    """The video's name and the frame's number in a picture's name, None where there is no number.
-    `Seq05VD_f00120` is frame 120 of Seq05VD, `0001TP_008550` frame 8550 of 0001TP, `drive1/0003`
-    frame 3 of drive1. A frame's number has at least three digits and stands at the end, behind
-    other characters; the folder of a part is no video."""
-    match = FRAME_NAME.match(name)
-    if match is None:
-        return None
-    video = re.sub("[_-]+f?$|/$", "", match[1])
-    if match[1] == f"{video}/" and video.rpartition("/")[2].lower() in PART_OF:
-        return None
-    return video, int(match[2])
 
 
 def videos(names: Sequence[str]) -> dict[str, np.ndarray]:
-    """For the name of each video, the indices of its frames, ordered by frame number. A picture
-    whose name has no frame number (`video_and_frame`) is a video of one frame."""
+    """For the name of each video (`split.video_and_frame`), the indices of its frames in order."""
     frames = defaultdict(list)
     for index, name in enumerate(names):
-        video, frame = video_and_frame(name) or (name, 0)
+        video, frame = video_and_frame(name)
         frames[video].append((frame, index))
     return {video: np.array([index for _, index in sorted(numbered)])
             for video, numbered in frames.items()}
