@@ -61,11 +61,7 @@ FRAME_NAME = re.compile(r"^(.*\D)(\d{3,})$")  # a number of three digits or more
 LEAST_FRAMES = 20  # of a video
 LEAST_LINKED = 0.05  # of the frames of a video must show what another video shows, as pairs
 
-# a change of any makes cached groups invalid; the first number is raised when the code changes
-METHOD = [3, cv2.__version__, THUMBNAIL_SIDE, MOST_DIFFERENT_BITS, LEAST_CORRELATION, DETAIL_SIDE,
-          MOST_DETAILS, QUICK_DETAILS, QUICK_AGREEING, LEAST_AGREEING, TOLERANCE, LEAST_DISTANCE,
-          LARGEST_SCALE, ALL_PAIRS_UP_TO, PROMISING, INDEXED_DETAILS, NEIGHBOURS, LEAST_FRAMES,
-          LEAST_LINKED]
+METHOD = [3, cv2.__version__]  # of finding groups; the number is raised when code or limits change
 
 VALIDATION_SHARE, TEST_SHARE = 0.12, 0.2  # of a data set without parts of its own
 LEAST_PICTURES = 5  # that can be divided
