@@ -188,6 +188,25 @@ def test_every_layout_can_be_examined(tmp_path, name):
     assert set(found) <= {"shares", "unused", "grey"}
 
 
+@pytest.mark.parametrize("pattern, number", [("0001TP_{:06d}", 6690), ("Seq05VD_f{:05d}", 0)])
+@pytest.mark.parametrize("video", [True, False])
+def test_divided_videos_are_named_with_their_parts(tmp_path, video, pattern, number):
+    chance = np.random.default_rng(0)
+    street = np.kron(chance.integers(256, size=(8, 60, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    for index in range(30):  # a camera that passes by, or pictures of anything
+        first = 3 * index if video else 8 * int(chance.integers(50))
+        part = ("train", "val", "test")[index // 10]
+        name = pattern.format(number + 30 * index)
+        frame = street if video else np.roll(street, int(chance.integers(60)), 0)[::-1]
+        save(tmp_path / "set" / part / f"{name}.png", frame[:, first:first + 64])
+        save(tmp_path / "set" / f"{part}annot" / f"{name}.png", np.full((64, 64), 3, np.uint8))
+    found = by_kind(tmp_path / "set", ROADS)
+    assert ("sequence" in found) == video
+    if video:
+        name = pattern.split("_")[0]
+        assert found["sequence"].files == (f"{name}: 10 train, 10 validation, 10 test",)
+
+
 @pytest.mark.parametrize("width", range(1, 13))
 def test_the_width_of_cracks_is_about_right(width):
     mask = np.zeros((64, 200), np.uint8)

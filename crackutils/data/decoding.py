@@ -30,8 +30,7 @@ BYTES_A_PIXEL = 16  # while a pair is decoded: measured 6 to 16, 27 if a mask is
 
 def memory_of(files: Files) -> int:
     """An estimate of the bytes that decoding takes, from the image's header; 0 if it can't be read,
-    since `decode` raises the error. The mask has its image's size, since `decode` refuses others.
-    """
+    since `decode` raises the error. The mask has its image's size, else `decode` refuses it."""
     try:
         with Image.open(files.image) as picture:
             return math.prod(picture.size) * BYTES_A_PIXEL
@@ -230,9 +229,8 @@ def framed(sample: Sample, protocol: Protocol) -> Sample:
     """The sample as it is (`framing="tiles"`), or reduced to the protocol's `tile` ("resize").
 
     A pixel of the reduced image is the mean over its area, and its label is the class that covers
-    most of that area (of two that cover the same share, the lower number). Taking the nearest
-    pixel's label instead would shift the labels against the image by up to half a pixel. Widths are
-    dropped: they were measured in pixels of the photograph.
+    most of that area (of two equal shares, the lower number): the nearest pixel's label may lie
+    half a pixel beside it. Widths are dropped: they were measured in pixels of the photograph.
     """
     if protocol.framing == "tiles":
         return sample

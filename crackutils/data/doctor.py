@@ -51,6 +51,8 @@ ADVICE = {  # by the kind of a finding: why it matters, and what to do
                "or redraw the masks.",
     "leak": "The network has seen part of the test pictures in training: their scores are too "
             "high. Keep each group in one part, or report it beside the scores.",
+    "sequence": "Neighbouring frames show the same place: scores on the test part are too high. "
+                "Divide by video, or report it beside the scores.",
     "shares": "Scores are comparable only between sets of similar shares."}
 ADVICE["duplicates"] = ADVICE["overlaps"] = (
     "The division into parts made here keeps them together; lists of your own must, too.")
@@ -148,7 +150,8 @@ def examine(folder: str | Path, protocol: Protocol | None = None,
         facts = pd.DataFrame([vars(pair) for pair in readable]).drop(columns="appearance")
         facts["duplicate_group"] = split.connected(len(readable), duplicates)
         facts["content_group"] = split.connected(len(readable), duplicates + views)
-        warnings = [*extreme_shares(facts, protocol.task), *grey_masks(facts), *same_content(facts)]
+        warnings = [*extreme_shares(facts, protocol.task), *grey_masks(facts),
+                    *same_content(facts), *divided_videos(facts)]
         warnings += misplaced(facts) if protocol.task == "cracks" else []
         findings += [Finding("warning", *warning) for warning in warnings]
         findings.append(shares_and_sizes(facts))
@@ -322,6 +325,18 @@ def same_content(facts: pd.DataFrame) -> Iterator[tuple]:
                    f"{sum(map(len, groups))} pictures {what.format(len(groups))}",
                    f"A random division would leave {percent:.0f} % of the test pictures with "
                    f"{such} in training.")
+
+
+def divided_videos(facts: pd.DataFrame) -> Iterator[tuple]:
+    """Videos whose frames lie in several parts. Numbered pictures are frames if most look alike."""
+    divided = []
+    for title, frames in facts.groupby([split.video_and_frame(name)[0] for name in facts.name]):
+        alike = frames.content_group.duplicated(keep=False).mean()
+        if len(frames) >= split.LEAST_FRAMES and frames.part.nunique() > 1 and alike > HALF:
+            counts = Counter(frames.part).items()
+            divided.append(f"{title}: " + ", ".join(f"{count} {part}" for part, count in counts))
+    if divided:
+        yield "sequence", tuple(divided), f"{len(divided)} videos have frames in several parts"
 
 
 def groups_by(facts: pd.DataFrame, column: str) -> list[pd.DataFrame]:

@@ -1,16 +1,10 @@
 """Which pixels of a mask are positive: decided here, and never guessed.
 
-A mask says it in one of these ways; everything else (numbers of classes or instances, values for
-uncertain pixels, colours) is refused, because it means different things in different data sets.
-
-- The user says it: `positive` and `ignore` of the protocol are a grey level, an index of a palette,
-  or a colour. All other pixels are background.
-- It has the two levels 0 and 255, or JPEG's noise around them: 255 is positive. Of a picture in
-  which only the transparency varies, the opacity counts as level.
-- It has a palette whose index 0 is black, and the two indices 0 and 1: 1 is positive. (A palette of
-  black and white counts as the levels 0 and 255.)
-- It is soft: many levels between 0 and 255, as blurring and resizing leave them; the protocol's
-  `mask_threshold` cuts it.
+The user says it by `positive` and `ignore` of the protocol (a grey level, an index of a palette, or
+a colour), or the mask does: it has the levels 0 and 255, perhaps with JPEG's noise around them or
+as opacity; a palette's indices 0, which is black, and 1; or the many levels of blurred edges, which
+`mask_threshold` cuts. Everything else (numbers of classes or instances, values for uncertain
+pixels, colours) is refused, because it means different things in different data sets.
 """
 
 from pathlib import Path

@@ -6,8 +6,7 @@ A cache is a folder `<data set>/<format>-<version>/`. The pictures lie one behin
 another format, or were not opened for 30 days, are removed.
 
 A file for each picture would be simpler, but a mapped file stays open, and processes may often open
-only 1,024 files. If one were opened for each crop, a batch of 16 crops would take 4 to 8 ms instead
-of 0.3 to 0.6 ms.
+only 1,024 files; to open one for each crop would take ten times as long.
 """
 
 import json
@@ -53,10 +52,10 @@ class Entry(NamedTuple):
 class Part(Sequence):
     """The samples of one part of a data set, in a cache or in memory.
 
-    `arrays` hold the pixels of all samples one behind the other: `images` uint8 P x 3, `masks`
-    uint8 P and, if the data set has crack widths, `widths` uint16 P in hundredths of a pixel. A
-    sample's arrays are views of them. `sizes` are the samples' (height, width). `source` is a
-    cache's folder and the part's name, from which another process opens the same part.
+    `arrays` hold the pixels of all samples one behind the other, of which a sample's are views:
+    `images` uint8 P x 3, `masks` uint8 P and, if crack widths are known, `widths` uint16 P in
+    hundredths of a pixel. `sizes` are the samples' (height, width). `source` is a cache's folder
+    and the part's name, from which another process opens the same part.
     """
 
     def __init__(self, entries: list[Entry], arrays: dict[str, np.ndarray],
@@ -212,11 +211,9 @@ def fill(cache: Path, parts: dict[str, list[Files]], decode: Callable, memory_of
 
 def decode_in_order(samples: Sequence[Files], decode: Callable,
                     memory_of: Callable) -> Iterator[tuple[Sample, str]]:
-    """What `decode` gives for each sample, in their order; threads, one per core, decode ahead.
-
-    The pictures that are being decoded, or wait to be taken, need at most `DECODING_BYTES` together
-    (by `memory_of`); one that alone needs more is decoded alone.
-    """
+    """What `decode` gives for each sample, in their order; threads, one per core, decode ahead. The
+    pictures that are being decoded, or wait to be taken, need at most `DECODING_BYTES` together (by
+    `memory_of`); one that alone needs more is decoded alone."""
     cores = usable_cores()
     ahead, needed = deque(), 0  # (result to come, its bytes)
     with ThreadPoolExecutor(cores) as pool:

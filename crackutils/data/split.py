@@ -1,16 +1,11 @@
 """Division of a data set into training, validation and test part, so that no content leaks.
 
 A test picture that shows what a training picture shows is not new to the network, and its score is
-too high. Two pictures may show the same in two ways:
-
-- A duplicate pair is one photograph twice: turned by right angles, mirrored, brighter or compressed
-  again. Perceptual hashes find candidates, and the correlation of their pixels decides.
-- An overlapping pair is two photographs of one place, one taken from a little further along or
-  turned by any angle. Details that both show decide, if one shift, rotation and scale maps those of
-  one photograph onto those of the other.
-
-Pictures that are connected by such pairs form a content group, and a group lies in one part. The
-frames of a video are such a group, as far as each shows what the next one shows.
+too high. A duplicate pair is one photograph twice: turned by right angles, mirrored, brighter or
+compressed again. Perceptual hashes find candidates, and the correlation of their pixels decides. An
+overlapping pair is two photographs of one place: one shift, rotation and scale maps details of one
+onto those of the other. Pictures that are connected by such pairs, as the frames of a video are,
+form a content group, and a group lies in one part.
 """
 
 import hashlib
@@ -238,12 +233,9 @@ def overlap(first: Details, second: Details) -> bool:
 
 
 def overlapping_pairs(details: Sequence[Details]) -> list[tuple[int, int]]:
-    """The pairs (i, j), i < j, of pictures that show details of one place.
-
-    All pairs are compared up to `ALL_PAIRS_UP_TO` pictures: 5 ms a pair on one core. In larger sets
-    only the promising ones are, so that the time grows with the number of pictures and not with its
-    square; small overlaps may then be missed.
-    """
+    """The pairs (i, j), i < j, of pictures that show details of one place. All pairs are compared
+    up to `ALL_PAIRS_UP_TO` pictures: 5 ms a pair on one core. In larger sets only the promising
+    ones are, because of the time; small overlaps may then be missed."""
     every = len(details) <= ALL_PAIRS_UP_TO
     pairs = list(combinations(range(len(details)), 2)) if every else promising_pairs(details)
     with ThreadPoolExecutor(usable_cores()) as pool:  # matrix products have threads of their own
