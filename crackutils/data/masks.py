@@ -104,7 +104,7 @@ def deep_levels(array: np.ndarray, named: bool) -> np.ndarray:
     larger. Other levels, and all if the protocol names one, stay as they are.
     """
     levels = np.unique(array)
-    if not np.isfinite(levels).all() or levels[0] < 0 or levels[-1] > 65535:
+    if not np.isfinite(levels).all() or levels[0] < 0 or levels[-1] > 65535 and not named:
         raise ValueError(f"levels from {levels[0]} to {levels[-1]}")
     if not named:
         fractions = array.dtype.kind == "f" and levels[-1] <= 1

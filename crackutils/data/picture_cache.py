@@ -193,9 +193,9 @@ def fill(cache: Path, parts: dict[str, list[Files]], decode: Callable, memory_of
                       for kind in kinds}
             index = stack.enter_context(open(beside / INDEX, "w"))
             results = decode_in_order([files for _, files in jobs], decode, memory_of)
-            for (part, _), (sample, digest) in zip(jobs, tqdm(
-                    results, "reading pictures", len(jobs), unit="picture", file=sys.stdout,
-                    mininterval=2, delay=2)):
+            bar = tqdm(results, "reading pictures", len(jobs), unit="picture", file=sys.stdout,
+                       mininterval=2, delay=2)
+            for (sample, digest), (part, _) in zip(bar, jobs):
                 arrays = stored_arrays(sample)
                 for kind, file in pixels.items():
                     file.write(arrays[kind].tobytes())
