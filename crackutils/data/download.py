@@ -150,8 +150,6 @@ def fetch(name: str, folder: Path, sources: dict[str, Source] = SOURCES) -> Path
     An archive that lies in `folder` already is used if its sha256 is the published one. Raises
     `DataError`, with what to do by hand, if the data set can't be fetched.
     """
-    if name not in sources:
-        raise DataError(f"Unknown data set {name!r}: expected one of {', '.join(sources)}.")
     source, target = sources[name], folder / name
     if not target.is_dir():
         if source.file is None:
