@@ -163,8 +163,8 @@ def run_doctor(arguments: argparse.Namespace) -> int:
 def run_download(arguments: argparse.Namespace) -> int:
     """Fetch and unpack a published data set, and print its folder.
 
-    An interrupted download is resumed. For a data set that needs a login or has no lasting address,
-    the command says what to fetch by hand and where to put it.
+    For a data set that needs a login or has no lasting address, the command says what to fetch by
+    hand and where to put it.
     """
     from crackutils.data.download import SOURCES, fetch
 

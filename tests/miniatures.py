@@ -139,15 +139,13 @@ def camvid(folder: Path) -> dict[str, np.ndarray]:
     return masks
 
 
-def drive(folder: Path, name: str, count: int, places: int | None = None) -> None:
-    """Pairs whose images are frames of a drive along a street, each from a little further along;
-    with `places`, photographs of so many streets in turn. The frames have grain of their own."""
-    streets = []
-    for street in range(places or 1):
-        chance = np.random.default_rng([street, *name.encode()])
-        streets.append(np.kron(chance.integers(60, 200, (12, 4 + count)), np.ones((8, 8))))
+def drive(folder: Path, name: str, count: int) -> None:
+    """Pairs whose images are frames of a drive along a street, each from a little further along.
+    The frames have grain of their own."""
+    chance = np.random.default_rng([0, *name.encode()])
+    street = np.kron(chance.integers(60, 200, (12, 4 + count)), np.ones((8, 8)))
     for index in range(count):
-        view = streets[index % len(streets)][:, 6 * index:6 * index + 64]
+        view = street[:, 6 * index:6 * index + 64]
         grain = np.random.default_rng(index).normal(0, 12, view.shape)
         frame = np.clip(view + grain, 0, 255).astype(np.uint8)
         save(folder / "images" / f"{name.format(index)}.png", np.dstack([frame] * 3))

@@ -2,7 +2,6 @@
 
 import io
 import stat
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -86,8 +85,7 @@ def below(folder) -> dict[str, bytes]:
 
 
 def visible(folder) -> list[str]:
-    """The names in a folder but for the lock, which stays."""
-    return sorted(path.name for path in folder.iterdir() if path.name != ".set.unpacking.lock")
+    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize("kind", WHOLE)
@@ -154,19 +152,6 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path):
     (tmp_path / ".set.unpacking" / "rgb").mkdir(parents=True)
     (tmp_path / "a.zip").write_bytes(WHOLE["zip"])
     unpack(tmp_path / "a.zip", tmp_path / "set")
-    assert visible(tmp_path) == ["a.zip", "set"]
-
-
-def test_of_two_processes_one_unpacks_all_and_the_other_says_so(tmp_path):
-    files = {f"{index:04d}.png": bytes(700) for index in range(1500)}
-    (tmp_path / "a.zip").write_bytes(zipped(files))
-    lines = ("import sys; from pathlib import Path; from crackutils.data.download import unpack; "
-             "unpack(Path(sys.argv[1]), Path(sys.argv[2]))")
-    command = [sys.executable, "-c", lines, str(tmp_path / "a.zip"), str(tmp_path / "set")]
-    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [one.communicate()[1] for one in both]
-    assert sorted(one.returncode for one in both) == [0, 1] and "exists already" in "".join(said)
-    assert below(tmp_path / "set") == files
     assert visible(tmp_path) == ["a.zip", "set"]
 
 

@@ -275,7 +275,7 @@ def test_two_folders_of_one_name_keep_a_cache_each(plain, tmp_path):
     for _ in range(2):
         for folder in (plain, other):
             datasets.load(folder, SMOKE, tmp_path / "runs")
-    caches = list((tmp_path / "runs" / "cache").glob("photos-*/*/complete.json"))
+    caches = list((tmp_path / "runs" / "cache").glob("photos-*/*/index.jsonl"))
     assert len(caches) == 2
 
 

@@ -96,16 +96,15 @@ def decode_mat(content: bytes, size: tuple[int, int]) -> np.ndarray:
     return decode(files, [image.getvalue(), content], LAYOUTS["crackforest"], preset("smoke")).mask
 
 
-@pytest.mark.parametrize("compressed", [False, True])
-def test_a_mat_file_that_is_too_large_when_unpacked_is_refused(monkeypatch, compressed):
-    labels = np.ones((500, 500), np.uint8)
-    content = mat_file(labels, do_compression=compressed)
-    monkeypatch.setattr(decoding, "LARGEST_MAT", 260_000)
-    assert np.array_equal(decode_mat(content, labels.shape), labels == 2)
-    monkeypatch.setattr(decoding, "LARGEST_MAT", 240_000)
-    assert not compressed or len(content) < 2000
-    with pytest.raises(DataError, match="003.mat has more than 240,000 bytes when it is unpacked"):
-        decode_mat(content, labels.shape)
+def test_a_large_mat_file_is_refused(monkeypatch):
+    labels = np.random.default_rng(0).integers(1, 3, (50, 60)).astype(np.uint8)
+    for compressed in (False, True):
+        content = mat_file(labels, do_compression=compressed)
+        monkeypatch.setattr(decoding, "LARGEST_MAT", len(content))
+        assert np.array_equal(decode_mat(content, labels.shape), labels == 2)
+        monkeypatch.setattr(decoding, "LARGEST_MAT", len(content) - 1)
+        with pytest.raises(DataError, match=f"003.mat has {len(content):,} bytes: at most"):
+            decode_mat(content, labels.shape)
 
 
 def test_a_mat_file_that_declares_too_many_elements_is_refused():
@@ -150,22 +149,16 @@ def test_the_memory_of_decoding_is_judged_from_the_header_alone(tmp_path):
 @pytest.mark.parametrize("kind", ["tiff", "png"])
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
 @pytest.mark.parametrize("colours", [False, True])
-def test_deep_pictures_are_scaled_by_the_depth_of_their_set(tmp_path, colours, bits, kind):
+def test_deep_pictures_are_scaled_by_their_depth(tmp_path, colours, bits, kind):
     generator = np.random.default_rng(bits)
-    shape = (20, 24, 3) if colours else (20, 24)
-    bright = generator.integers(0, 2**bits, shape).astype(np.uint16)
-    bright.flat[0] = 2**bits - 1
-    dark = bright // 5
-    paths = [tmp_path / f"{name}.{kind}" for name in ("dark", "bright")]
-    for path, levels in zip(paths, (dark, bright)):
-        cv2.imwrite(str(path), levels[..., ::-1] if colours else levels)
-    white = decoding.WhiteLevel(paths)
-    for path, levels in zip(paths, (dark, bright)):
-        decoded = np.asarray(decoding.decode_image(path, path.read_bytes(), white))
-        expected = levels.astype(float) * 255 / (2**bits - 1)
-        difference = decoded - (expected if colours else expected[..., None])
-        assert difference.max() < 1e-3 and difference.min() > -1
-    assert white() == 2**bits - 1
+    levels = generator.integers(0, 2**bits, (20, 24, 3) if colours else (20, 24)).astype(np.uint16)
+    levels.flat[0] = 2**bits - 1
+    path = tmp_path / f"deep.{kind}"
+    cv2.imwrite(str(path), levels[..., ::-1] if colours else levels)
+    decoded = np.asarray(decoding.decode_image(path, path.read_bytes()))
+    expected = levels.astype(float) * 255 / (2**bits - 1)
+    difference = decoded - (expected if colours else expected[..., None])
+    assert difference.max() < 1e-3 and difference.min() > -1
 
 
 def test_pictures_of_hundreds_of_millions_of_pixels_are_no_bombs(tmp_path, monkeypatch):
@@ -187,7 +180,7 @@ def test_heic_is_read_whatever_its_name(tmp_path):
     Image.fromarray(levels).save(content, "HEIF", quality=90)
     decoded = np.asarray(decoding.decode_image(tmp_path / "a.jpg", content.getvalue()))
     assert np.abs(decoded.astype(int) - levels).max() < 12
-    with pytest.raises(DataError, match="a.jpg is a HEIC or AVIF picture that can't be read: save"):
+    with pytest.raises(DataError, match="a.jpg can't be read as a picture .*: save it as JPEG"):
         decoding.decode_image(tmp_path / "a.jpg", content.getvalue()[:60])
 
 

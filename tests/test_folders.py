@@ -15,7 +15,7 @@ from PIL import Image
 
 from crackutils import data as datasets
 from crackutils import files
-from crackutils.data.folders import core, files_below, words_of
+from crackutils.data.folders import by_core, files_below, words_of
 from crackutils.data.layouts import recognise
 from crackutils.data.samples import DataError
 from crackutils.protocol import preset
@@ -59,18 +59,18 @@ def refused(folder) -> str:
 
 
 @pytest.mark.parametrize("image, mask, said", [
-    ("images/{}.jpg", "masks/{}_mask.png", "“_mask” in those of the masks"),
-    ("images/{}.jpg", "masks/{}-Label.png", "“-label”"),
-    ("images/{}.jpg", "masks/{}.mask.png", "“.mask”"),
-    ("images/{}.jpg", "masks/mask_{}.png", "“mask_”"),
-    ("images/{}.jpg", "masks/{}.jpg.png", "“.jpg”"),
-    ("images/{}.jpg", "masks/{}_정답.png", "“_정답”"),
-    ("images/{}_0000.png", "masks/{}.png", "“_0000” in those of the images"),
-    ("images/{}_sat.jpg", "masks/{}_mask.png", "“_sat” in those of the images and without “_mask”"),
-    ("images/{}_0 (1).jpg", "masks/{}_0 (1)_MASK.png", "“_mask”"),
-    ("images/[x=1,y={}].tif", "masks/[x=1,y={}]-labelled.png", "“-labelled”"),
-    ("images/{}_leftImg8bit.png", "masks/{}_gtFine_labelIds.png", "“_gtfine_labelids”"),
-    ("images/img 0{}.jpg", "masks/gt 0{}.png", "“img ” in those of the images and without “gt ”"),
+    ("images/{}.jpg", "masks/{}_mask.png", "“mask” in those of the masks"),
+    ("images/{}.jpg", "masks/{}-Label.png", "“label”"),
+    ("images/{}.jpg", "masks/{}.mask.png", "“mask”"),
+    ("images/{}.jpg", "masks/mask_{}.png", "“mask”"),
+    ("images/{}.jpg", "masks/{}.jpg.png", "“jpg”"),
+    ("images/{}.jpg", "masks/{}_정답.png", "“정답”"),
+    ("images/{}_0000.png", "masks/{}.png", "“0000” in those of the images"),
+    ("images/{}_sat.jpg", "masks/{}_mask.png", "“sat” in those of the images and without “mask”"),
+    ("images/{}_0 (1).jpg", "masks/{}_0 (1)_MASK.png", "“mask”"),
+    ("images/[x=1,y={}].tif", "masks/[x=1,y={}]-labelled.png", "“labelled”"),
+    ("images/{}_leftImg8bit.png", "masks/{}_gtFine_labelIds.png", "“gtfine labelids”"),
+    ("images/img 0{}.jpg", "masks/gt 0{}.png", "“img” in those of the images and without “gt”"),
     ("images/IMG_{}.jpg", "masks/img_{}.png", "whatever their capitals")])
 def test_names_pair_up_without_what_all_of_them_begin_or_end_with(tmp_path, capsys, image, mask,
                                                                   said):
@@ -390,12 +390,12 @@ def test_a_folder_of_masks_that_holds_none_is_described(tmp_path):
     labelme(tmp_path / "set", 0)
     (tmp_path / "set" / "json").rename(tmp_path / "set" / "masks")
     text = refused(tmp_path / "set")
-    assert "masks must hold files" in text and "found 0: it holds 1 .json in it. p0.json" in text
+    assert "masks must hold files" in text and "found 0: it holds 1 .json in it." in text
 
 
 @pytest.mark.parametrize("sites, words", [
-    (("a",), "set/a fits: is that meant? Then give that folder."),
-    (("a", "b"), "2 folders in it fit (a, b): give one of them, or put their images into one")])
+    (("a",), "in no known layout, but in it are a: give one of these folders, or put"),
+    (("a", "b"), "in no known layout, but in it are a, b: give one of these folders, or put")])
 def test_folders_inside_that_can_be_read_are_named(tmp_path, sites, words):
     for site in sites:
         write_pairs(tmp_path / "set" / site)
@@ -406,7 +406,7 @@ def test_labels_of_a_form_that_is_not_read_are_to_be_exported_as_masks(tmp_path)
     for index in range(4):
         save(tmp_path / "set" / "img" / f"{index}.jpg", pixels(index))
     (tmp_path / "set" / "annotations.xml").write_text("<annotations/>")
-    assert "JSON or XML files of this form are not read: export them" in refused(tmp_path / "set")
+    assert "export labels of other forms as PNG" in refused(tmp_path / "set")
 
 
 def draw_polygons(*words: str) -> None:
@@ -449,7 +449,7 @@ def test_outlines_are_recognised_and_a_script_draws_masks_from_them(tmp_path, wr
     for index in range(10):
         save(tmp_path / "set" / "images" / f"p{index}.jpg", pixels(index))
         write(tmp_path / "set", index)
-    assert "data/draw_polygons.py FOLDER` draws masks" in refused(tmp_path / "set")
+    assert "data/draw_polygons.py FOLDER`; export labels" in refused(tmp_path / "set")
     draw_polygons(str(tmp_path / "set"))
     assert right(tmp_path / "set")
     assert np.array_equal(Image.open(tmp_path / "set" / "masks" / "p3.png"), expected)
@@ -473,8 +473,9 @@ def test_words_and_cores_of_names():
     assert words_of("imagesTr") == {"images", "image", "tr"}
     assert words_of("JPEGImages") >= {"jpeg", "image"}
     assert words_of("02_groundTruth.v2") >= {"ground", "truth", "v"}
-    assert core("a/P1_Mask", tail="_mask") == "a/p1"
-    assert core("mask", "mask") == "mask"  # nothing would be left
+    assert by_core(["a/P1_0001_Mask"], {"mask"}) == {("a", "p", "1", "0001"): "a/P1_0001_Mask"}
+    assert list(by_core(["0000_0000"], {"0000"})) == [("", "0000")]  # once, where it stands last
+    assert list(by_core(["p1", "p_1"], set())) == ["p1", "p_1"]  # the words are the same
 
 
 # Two data sets of one name
@@ -490,7 +491,7 @@ def test_a_link_keeps_its_own_name(tmp_path):
 def test_a_line_with_another_folder_means_another_picture(tmp_path):
     write_pairs(tmp_path / "set", "images/bridge2/{}.jpg", "masks/bridge2/{}.png")
     lines = {"train": range(6), "val": range(6, 8), "test": range(8, 10)}
-    for folder, accepted in (("bridge2/", True), ("", True), ("images/bridge2/", True),
+    for folder, accepted in (("bridge2/", True), ("images/bridge2/", True),
                              ("bridge1/", False)):
         for part, numbers in lines.items():
             (tmp_path / "set" / f"{part}.txt").write_text(

@@ -215,9 +215,7 @@ def test_all_planted_pairs_are_found_and_no_split_parts_them(planted, tmp_path):
     folder, same = planted
     files = datasets.recognise(folder).parts(folder)["all"]
     members = {}
-    groups, videos = split.content_groups(files, tmp_path)
-    assert videos == []
-    for one, group in zip(files, groups):
+    for one, group in zip(files, split.content_groups(files, tmp_path)):
         members.setdefault(group, set()).add(one.name)
     assert sorted(map(sorted, (group for group in members.values() if len(group) > 1))) == sorted(
         map(sorted, same))
@@ -281,70 +279,6 @@ def test_groups_go_whole_to_the_part_that_has_room():
         assert sum(bool(names & {one.name for one in part}) for part in parts.values()) == 1
 
 
-def part_of_each(folder, runs) -> dict[str, str]:
-    """The part of each picture, by name."""
-    parts = split.parts_of(folder, preset("smoke"), runs)
-    return {one.name: part for part, members in parts.items() for one in members}
-
-
-@pytest.mark.parametrize("name", ["drive{}_{{:04d}}", "drive{}/{{:04d}}"])
-def test_a_drive_lies_in_one_part(tmp_path, capsys, monkeypatch, name):
-    monkeypatch.setattr(split, "overlapping_pairs", lambda details: [])  # sooner done
-    for letter in "ABCD":
-        miniatures.drive(tmp_path / "set", name.format(letter), 25)
-    part = part_of_each(tmp_path / "set", tmp_path)
-    by_drive = {letter: {part[one] for one in part if letter in one} for letter in "ABCD"}
-    assert all(len(parts) == 1 for parts in by_drive.values())
-    assert sorted(parts.pop() for parts in by_drive.values()) == [
-        "test", "train", "train", "validation"]
-    assert "100 pictures are frames of videos (driveA, driveB, driveC, driveD)" \
-        in capsys.readouterr().out
-    assert part_of_each(tmp_path / "set", tmp_path) == part  # from the file that is kept
-
-
-def test_a_drive_that_is_most_of_the_set_is_cut_so_that_test_frames_are_no_neighbours(
-        tmp_path, monkeypatch):
-    monkeypatch.setattr(split, "ALL_PAIRS_UP_TO", 0)
-    miniatures.drive(tmp_path / "set", "drive_{:04d}", 50)
-    for index in range(10):
-        wall = miniatures.pixels(index, (96, 64))
-        miniatures.save(tmp_path / "set" / "images" / f"wall{index}.png", wall)
-        miniatures.save(tmp_path / "set" / "masks" / f"wall{index}.png", np.eye(96, 64) > 0)
-    part = part_of_each(tmp_path / "set", tmp_path)
-    parts = [part[f"drive_{index:04d}"] for index in range(50)]
-    assert parts == ["train"] * 34 + ["validation"] * 6 + ["test"] * 10
-    assert len(part) == 60
-
-
-def test_a_few_pairs_between_two_videos_do_not_tie_them_together():
-    videos = [list(range(40)), list(range(40, 100))]
-    inner, chance = [(0, 1), (50, 60)], [(3, 70)]
-    outer = [(2, 100), (100, 101)]  # photographs that are no frames
-    assert split.without_chance_links(inner + chance + outer, videos) == inner + outer
-    many = [(3, 70), (4, 71)]  # 5 % of 40 frames
-    assert split.without_chance_links(inner + many, videos) == inner + many
-
-
-def test_many_short_drives_are_recognised_together(tmp_path):
-    for number in range(8):
-        miniatures.drive(tmp_path / "set", f"clip{number}_{{:03d}}", 6)
-    part = part_of_each(tmp_path / "set", tmp_path)
-    assert all(len({part[f"clip{number}_{index:03d}"] for index in range(6)}) == 1
-               for number in range(8))
-    files = datasets.recognise(tmp_path / "set").parts(tmp_path / "set")["all"]
-    assert split.content_groups(files, tmp_path)[1] == [
-        list(range(first, first + 6)) for first in range(0, 48, 6)]
-
-
-def test_numbered_photographs_of_different_walls_are_not_tied_together(tmp_path, capsys):
-    miniatures.drive(tmp_path / "set", "wall_{:04d}", 40, places=40)
-    assert part_of_each(tmp_path / "set", tmp_path)
-    files = datasets.recognise(tmp_path / "set").parts(tmp_path / "set")["all"]
-    groups, videos = split.content_groups(files, tmp_path)
-    assert videos == [] and len(set(groups)) == 40
-    assert "videos" not in capsys.readouterr().out
-
-
 def test_a_part_that_no_group_fits_into_gets_the_smallest():
     files = [Files(f"{index:03d}", None, None) for index in range(10)]
     parts = split.divide("here", files, [0] * 4 + [1] * 3 + [2] * 3)
@@ -370,7 +304,46 @@ def test_a_subset_larger_than_the_data_set_is_said(tmp_path, capsys):
     ("Seq05VD_f00120", ("Seq05VD", 120)), ("0001TP_008550", ("0001TP", 8550)),
     ("0016E5_07959", ("0016E5", 7959)), ("IMG_0417", ("IMG", 417)), ("shelf001", ("shelf", 1)),
     ("clip-2-0003", ("clip-2", 3)), ("drive1/0003", ("drive1", 3)), ("a/clip_001", ("a/clip", 1)),
-    ("train/0003", None), ("a/test/0003", None), ("0417", None), ("wall_12", None), ("wall", None),
-    ("", None)])
+    *((name, (name, 0)) for name in ("train/0003", "a/test/0003", "0417", "wall_12", "wall", ""))])
 def test_the_name_of_a_frame_holds_its_video_and_number(name, expected):
     assert video_and_frame(name) == expected
+
+
+def test_a_few_pairs_between_two_videos_do_not_tie_them_together():
+    names = [f"{video}_{index:03d}" for video, count in (("a", 40), ("b", 60))
+             for index in range(count)] + ["wall", "floor"]
+    inner, chance = [(0, 1), (50, 60)], [(3, 70)]
+    outer = [(2, 100), (100, 101)]  # photographs that are no frames
+    assert split.without_chance_links(names, inner + chance + outer) == inner + outer
+    many = [(3, 70), (4, 71)]  # 5 % of 40 frames
+    assert split.without_chance_links(names, inner + many) == inner + many
+
+
+def part_of_each(folder, runs) -> dict[str, str]:
+    """The part of each picture, by name."""
+    parts = split.parts_of(folder, preset("smoke"), runs)
+    return {one.name: part for part, members in parts.items() for one in members}
+
+
+@pytest.mark.parametrize("name", ["drive{}_{{:04d}}", "drive{}/{{:04d}}"])
+def test_frames_that_show_one_place_lie_in_one_part(tmp_path, name):
+    for letter in "ABCDE":
+        miniatures.drive(tmp_path / "set", name.format(letter), 8)
+    part = part_of_each(tmp_path / "set", tmp_path)
+    by_drive = [{part[one] for one in part if letter in one} for letter in "ABCDE"]
+    assert all(len(parts) == 1 for parts in by_drive)
+    assert set().union(*by_drive) == {"train", "validation", "test"}
+
+
+def test_a_drive_that_is_most_of_the_set_is_cut_so_that_test_frames_are_no_neighbours(
+        tmp_path, capsys):
+    miniatures.drive(tmp_path / "set", "drive_{:04d}", 50)
+    for index in range(10):
+        wall = miniatures.pixels(index, (96, 64))
+        miniatures.save(tmp_path / "set" / "images" / f"wall{index}.png", wall)
+        miniatures.save(tmp_path / "set" / "masks" / f"wall{index}.png", np.eye(96, 64) > 0)
+    part = part_of_each(tmp_path / "set", tmp_path)
+    parts = [part[f"drive_{index:04d}"] for index in range(50)]
+    assert parts == ["train"] * 34 + ["validation"] * 6 + ["test"] * 10
+    assert len(part) == 60
+    assert "50 pictures are frames of the video drive, which is cut" in capsys.readouterr().out

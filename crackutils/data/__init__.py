@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from crackutils.data.decoding import WhiteLevel, decode, describe_masks, framed, memory_of
+from crackutils.data.decoding import decode, describe_masks, framed, memory_of
 from crackutils.data.layouts import UNDIVIDED, Layout, recognise
 from crackutils.data.masks import IGNORED, MaskValuesError
 from crackutils.data.picture_cache import Part, open_cache
@@ -50,11 +50,9 @@ class Dataset:
 
 @file_errors()
 def load(data: str | Path, protocol: Protocol, runs: Path) -> Dataset:
-    """Read a data set: `"synthetic"` or a folder in one of the layouts.
-
-    The synthetic set is drawn under `runs/data` at the first call. Decoded pictures are kept under
-    `runs/cache`. Raises `DataError` with what was expected, what was found, and what to do.
-    """
+    """Read a data set: `"synthetic"`, which is drawn under `runs/data` at the first call, or a
+    folder in one of the layouts. Decoded pictures are kept under `runs/cache`. Raises `DataError`
+    with what was expected, what was found, and what to do."""
     synthetic = str(data) == "synthetic"
     if synthetic:
         protocol = replace(protocol, positive=None, ignore=None)  # they are for a user's masks
@@ -89,17 +87,14 @@ def given_name(data: str | Path) -> str:
 
 @file_errors()
 def name_of_results(data: str | Path, fingerprint: str, protocol: Protocol, runs: Path) -> str:
-    """The name of the folder below `<runs>/<protocol>/` for what is computed from a data set.
-
-    It is the data set's name. If that folder belongs to other data of the same name, 8 digits of
-    the fingerprint are put behind the name, and a note says so. A folder belongs to the data that
-    were used in it first.
-    """
+    """The name of the folder below `<runs>/<protocol>/` for what is computed from a data set: the
+    data set's own. If other data of that name were used there first, 8 digits of the fingerprint
+    are put behind it, and a note says so."""
     name = given_name(data)
-    folder = runs / protocol.name / name
-    owner = folder / "fingerprint.txt"
     if name == "synthetic":
         return name
+    folder = runs / protocol.name / name
+    owner = folder / "fingerprint.txt"
     if not owner.is_file():
         if not os.access(runs, os.W_OK):
             return name  # another user's results are only read
@@ -139,8 +134,7 @@ def open_parts(place: Path, parts: dict[str, list[Files]], layout: Layout, proto
                                 protocol.positive, protocol.ignore])
     # another folder's data set may have the same name
     key = hashlib.sha256(str(place).encode()).hexdigest()[:8]
-    decoder = functools.partial(read, layout=layout, protocol=protocol, synthetic=synthetic,
-                                white=WhiteLevel([files.image for files in all_files]))
+    decoder = functools.partial(read, layout=layout, protocol=protocol, synthetic=synthetic)
     with_widths = tile is None and any(files.width is not None for files in all_files)
     try:
         opened = open_cache(runs / "cache" / f"{place.name}-{key}", version, parts, decoder,
@@ -157,9 +151,7 @@ def open_parts(place: Path, parts: dict[str, list[Files]], layout: Layout, proto
 
 def has_positives(part: Part) -> bool:
     """Whether any mask of a part has a positive pixel; looks no further than the first one."""
-    masks, step = part.arrays["masks"], 2**20
-    return any(((masks[start:start + step] > 0) & (masks[start:start + step] < IGNORED)).any()
-               for start in range(0, len(masks), step))
+    return any(((sample.mask > 0) & (sample.mask < IGNORED)).any() for sample in part)
 
 
 def fingerprint_of(digests: Iterable[tuple[str, str, str]]) -> str:
@@ -192,10 +184,9 @@ def pixels_of(content: bytes | None) -> bytes | None:
     return f"{pixels.shape}\0".encode() + pixels.astype("<u2").tobytes()
 
 
-def read(files: Files, layout: Layout, protocol: Protocol, synthetic: bool,
-         white: WhiteLevel) -> tuple[Sample, str]:
+def read(files: Files, layout: Layout, protocol: Protocol, synthetic: bool) -> tuple[Sample, str]:
     """A sample, decoded and framed, and the digest of its files (of their pixels if synthetic)."""
     contents = files.contents()
-    sample = framed(decode(files, contents, layout, protocol, white), protocol)
+    sample = framed(decode(files, contents, layout, protocol), protocol)
     hashed = [pixels_of(content) for content in contents] if synthetic else contents
     return sample, digest_of(hashed)

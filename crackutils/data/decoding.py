@@ -2,11 +2,8 @@
 
 import io
 import math
-import struct
-import threading
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,17 +14,15 @@ import scipy.io
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from crackutils.data.layouts import Layout
-from crackutils.data.masks import Values, classes_of, values_of, white_of
+from crackutils.data.masks import Values, classes_of, is_deep, values_of, white_of
 from crackutils.data.samples import WIDTH_UNIT, DataError, Files, Sample
 from crackutils.protocol import Protocol
 
 ORIENTATION = 0x0112  # the EXIF tag
-SIDEWAYS = (5, 6, 7, 8)  # the tag's values that exchange height and width
 MOST_PIXELS = 2**29  # a larger picture takes more than 5 GB while it is decoded
 pillow_heif.register_heif_opener()  # phones write HEIC
 Image.MAX_IMAGE_PIXELS = None  # `open_picture` looks at the size itself
-LARGEST_MAT = 2**27  # bytes of a MATLAB file, unpacked
-MAT_HEADER, MAT_COMPRESSED = 128, 15  # bytes before the first element; type of a compressed one
+LARGEST_MAT = 2**22  # bytes of a MATLAB file, which may be compressed a thousandfold
 MASKS_DESCRIBED = 300  # of a data set whose masks hold other values than expected
 VALUES_SHOWN = 6  # of those, in a message
 BYTES_A_PIXEL = 16  # while a pair is decoded: measured 6 to 16, 27 if a mask is transparent
@@ -35,8 +30,7 @@ BYTES_A_PIXEL = 16  # while a pair is decoded: measured 6 to 16, 27 if a mask is
 
 def memory_of(files: Files) -> int:
     """An estimate of the bytes that decoding takes, from the image's header; 0 if it can't be read,
-    since `decode` raises the error. The mask has its image's size, since `decode` refuses others.
-    """
+    since `decode` raises the error. The mask has its image's size, else `decode` refuses it."""
     try:
         with Image.open(files.image) as picture:
             return math.prod(picture.size) * BYTES_A_PIXEL
@@ -44,69 +38,44 @@ def memory_of(files: Files) -> int:
         return 0
 
 
-class WhiteLevel:
-    """The level of white in those pictures of a data set that have more than 8 bits.
-
-    It is the highest level that the fewest of the `DEPTHS` can hold which hold all pictures: each
-    picture on its own would turn a dark photograph into a bright one. Found when it is first asked
-    for, since most data sets have no such picture; threads may ask at the same time.
-    """
-
-    def __init__(self, paths: Sequence[Path]):
-        self.paths, self.lock, self.level = paths, threading.Lock(), None
-
-    def __call__(self) -> int:
-        with self.lock:
-            if self.level is None:
-                self.level = white_of(max(map(highest_level, self.paths)))
-            return self.level
-
-
-def highest_level(path: Path) -> float:
-    """The highest level of a picture of more than 8 bits; 0 for any other, and if unreadable."""
-    with suppress(Exception):  # `decode` will raise the error
-        content = path.read_bytes()
-        picture = open_picture(path, content)
-        colours = deep_colours(picture, content)
-        if colours is not None:
-            return float(colours.max())
-        if is_deep(picture):
-            return float(np.asarray(picture).max())
-    return 0.0
-
-
-def is_deep(picture: Image.Image) -> bool:
-    """Whether a picture has one channel of more than 8 bits."""
-    return picture.mode.startswith("I") or picture.mode == "F"
-
-
-def deep_colours(picture: Image.Image, content: bytes) -> np.ndarray | None:
-    """The colours of a picture of 16 bits a channel, of which Pillow would keep the upper 8: uint16
-    H x W x 3, not turned. None for any other picture."""
-    if picture.mode not in ("RGB", "RGBA") or picture.format not in ("PNG", "TIFF") \
-            or ";16" not in str(picture.tile[0].args):  # how the file packs its pixels: "RGB;16B"
-        return None
-    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)[..., 2::-1]
-
-
-def decode_image(path: Path, content: bytes, white: Callable[[], int] | None = None) -> Image.Image:
-    """A photograph in RGB with 8 bits a channel, turned as its EXIF orientation says.
-
-    `white` gives the level of white if it has more bits; without it, the picture's own depth.
-    """
+def decode_image(path: Path, content: bytes) -> Image.Image:
+    """A photograph in RGB with 8 bits a channel, turned as its EXIF orientation says."""
     picture = open_picture(path, content)
     with reading(path):
-        levels = deep_colours(picture, content)
-        if levels is not None:
-            orientation = picture.getexif().get(ORIENTATION, 1)
-            brightest = white() if white else white_of(levels.max())
-            picture = Image.fromarray(np.minimum(levels * (255 / brightest), 255).astype(np.uint8))
-            picture.getexif()[ORIENTATION] = orientation
-        return eight_bits(path, upright(path, picture), white).convert("RGB")
+        if (picture.mode in ("RGB", "RGBA") and picture.format in ("PNG", "TIFF")
+                and ";16" in str(picture.tile[0].args)):  # how the file packs its pixels: "RGB;16B"
+            # 16 bits a channel, of which Pillow would keep the upper 8
+            levels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+            scaled = Image.fromarray(scaled_levels(levels[..., 2::-1], white_of(levels.max())))
+            scaled.getexif()[ORIENTATION] = picture.getexif().get(ORIENTATION, 1)
+            picture = scaled
+        return eight_bits(path, upright(path, picture)).convert("RGB")
 
 
-def decode(files: Files, contents: list[bytes | None], layout: Layout, protocol: Protocol,
-           white: Callable[[], int] | None = None) -> Sample:
+def eight_bits(path: Path, picture: Image.Image) -> Image.Image:
+    """The picture in 8 bits: the highest level of the fewest bits that hold it becomes 255, as does
+    1 in floats of which none is larger.
+
+    Raises `DataError` for levels below 0, above 65535 or not finite.
+    """
+    if not is_deep(picture):
+        return picture
+    levels = np.asarray(picture)
+    highest = levels.max()
+    if not np.isfinite(levels).all() or levels.min() < 0 or highest > 65535:
+        raise DataError(f"{path} has levels from {levels.min()} to {highest}: expected grey "
+                        "levels of 0 to 255 or 65535.")
+    white = 1 if picture.mode == "F" and highest <= 1 else white_of(highest)
+    return Image.fromarray(scaled_levels(levels, white))
+
+
+def scaled_levels(levels: np.ndarray, white: int) -> np.ndarray:
+    """Levels from 0 to `white` as uint8 from 0 to 255, rounded down but for rounding errors."""
+    return np.minimum(levels.astype(np.float64) * (255 / white) + 1e-6, 255).astype(np.uint8)
+
+
+def decode(files: Files, contents: list[bytes | None], layout: Layout,
+           protocol: Protocol) -> Sample:
     """Decode a sample from the bytes of its files (image, mask, widths or None).
 
     The module `masks` decides which class a mask's pixel has; where a layout documents its labels,
@@ -115,10 +84,9 @@ def decode(files: Files, contents: list[bytes | None], layout: Layout, protocol:
     `DataError` for what can't be read, with the file, what was expected and what was found.
     """
     with reading(files.image):
-        picture = open_picture(files.image, contents[0])
-        orientation = picture.getexif().get(ORIENTATION, 1)
-        size = picture.size if orientation in SIDEWAYS else picture.size[::-1]  # (height, width)
-        image = np.array(decode_image(files.image, contents[0], white))
+        image = np.array(decode_image(files.image, contents[0]))
+        orientation = open_picture(files.image, contents[0]).getexif().get(ORIENTATION, 1)
+    size = image.shape[:2]
     mask = np.zeros(size, np.uint8)
     if files.mask is not None:
         with reading(files.mask):
@@ -190,7 +158,7 @@ def stored_values(path: Path, content: bytes, protocol: Protocol) -> Values:
 def describe_masks(folder: Path, files: list[Files], protocol: Protocol, first: str) -> str:
     """The values in the masks of a data set, how often each occurs, and what the user can add,
     after the sentence on the first mask that was refused."""
-    pixels, in_masks, total = Counter(), Counter(), 0
+    pixels, in_masks = Counter(), Counter()
     for pair in files[:MASKS_DESCRIBED]:
         with suppress(Exception):  # a damaged mask has an error of its own
             values = stored_values(pair.mask, pair.mask.read_bytes(), protocol)
@@ -198,7 +166,6 @@ def describe_masks(folder: Path, files: list[Files], protocol: Protocol, first: 
             named = dict(zip(map(values.name, numbers.tolist()), counts.tolist()))
             pixels.update(named)
             in_masks.update(named.keys())
-            total += 1
     if not pixels:
         return f"{first} None of the masks of {folder} can be read."
     common = [name for name, _ in pixels.most_common(VALUES_SHOWN)]
@@ -210,51 +177,23 @@ def describe_masks(folder: Path, files: list[Files], protocol: Protocol, first: 
     # which value is meant can't be known: one that is rare, as cracks are, is only an example
     example = common[-1] if what == "crack" else common[min(1, len(common) - 1)]
     example = example.split(maxsplit=1)[1].split(" (")[0]
-    return (f"{first} It isn't known which pixels of the {total} masks of {folder} are {what}: "
-            f"they hold {'; '.join(shown)}. Expected: 0 for background and 255 for {what}. Say "
-            f"which value is {what}, for example -y 'overrides: {{positive: {example}}}'; a second "
-            "entry, ignore: VALUE, leaves out the pixels of an uncertain value. If the masks were "
-            "saved as JPEG, use their originals: JPEG mixes neighbouring numbers.")
-
-
-def eight_bits(path: Path, picture: Image.Image,
-               white: Callable[[], int] | None = None) -> Image.Image:
-    """The picture in 8 bits: `white` (by default that of the picture's own depth) becomes 255;
-    floats are multiplied by 255 if none exceeds 1.
-
-    Raises `DataError` for levels below 0, above 65535 or not finite.
-    """
-    if not is_deep(picture):
-        return picture
-    levels = np.asarray(picture).astype(np.float64)
-    if not np.isfinite(levels).all() or levels.min() < 0 or levels.max() > 65535:
-        raise DataError(f"{path} has levels from {levels.min()} to {levels.max()}: expected grey "
-                        "levels of 0 to 255 or 65535.")
-    if picture.mode == "F" and levels.max() <= 1:
-        levels *= 255
-    else:
-        levels *= 255 / (white() if white else white_of(levels.max()))
-    return Image.fromarray(np.minimum(levels + 1e-6, 255).astype(np.uint8))  # 1e-6: rounding errors
+    return (f"{first} It isn't known which pixels of the masks of {folder} are {what}: they hold "
+            f"{'; '.join(shown)}. Expected: 0 for background and 255 for {what}. Say which value "
+            f"is {what}, for example -y 'overrides: {{positive: {example}}}'; a second entry, "
+            "ignore: VALUE, leaves out the pixels of an uncertain value. If the masks were saved "
+            "as JPEG, use their originals: JPEG mixes neighbouring numbers.")
 
 
 def segmentation(path: Path, content: bytes) -> np.ndarray:
-    """The label map `groundTruth.Segmentation` of a MATLAB file. `DataError` for a file that would
-    take too much memory, since it may be compressed a thousandfold."""
+    """The label map `groundTruth.Segmentation` of a MATLAB file. `DataError` for a file that might
+    take too much memory."""
+    if len(content) > LARGEST_MAT:
+        raise DataError(f"{path} has {len(content):,} bytes: at most {LARGEST_MAT:,} of a label "
+                        "map are read. Replace or remove it.")
     for name, shape, _ in scipy.io.whosmat(io.BytesIO(content)):
         if math.prod(shape) > MOST_PIXELS:
             raise DataError(f"{path} declares {name} as {shape}: at most {MOST_PIXELS:,} elements "
                             "are read. Replace or remove it.")
-    order = ">" if content[MAT_HEADER - 2:MAT_HEADER] == b"MI" else "<"
-    place, unpacked = MAT_HEADER, len(content)
-    while place + 8 <= len(content) and unpacked <= LARGEST_MAT:
-        kind, length = struct.unpack_from(f"{order}II", content, place)
-        place += 8 + length
-        if kind == MAT_COMPRESSED:
-            packed, room = content[place - length:place], LARGEST_MAT - unpacked + 1
-            unpacked += len(zlib.decompressobj().decompress(packed, room))
-    if unpacked > LARGEST_MAT:
-        raise DataError(f"{path} has more than {LARGEST_MAT:,} bytes when it is unpacked: a label "
-                        "map is smaller. Replace or remove it.")
     return scipy.io.loadmat(io.BytesIO(content))["groundTruth"]["Segmentation"][0, 0]
 
 
@@ -267,20 +206,14 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
-        raise DataError(f"{path} can't be read as a picture ({reason}): replace or remove it."
-                        ) from error
+        raise DataError(f"{path} can't be read as a picture ({reason}): save it as JPEG or PNG, "
+                        "replace or remove it.") from error
 
 
 def open_picture(path: Path, content: bytes) -> Image.Image:
     """A picture of which only the header has been read; `DataError` if it has too many pixels."""
     with reading(path):
-        try:
-            picture = Image.open(io.BytesIO(content))
-        except Exception as error:
-            if content[4:8] != b"ftyp":
-                raise
-            raise DataError(f"{path} is a HEIC or AVIF picture that can't be read: save it as JPEG "
-                            "or PNG.") from error
+        picture = Image.open(io.BytesIO(content))
     if math.prod(picture.size) > MOST_PIXELS:
         raise DataError(f"{path} has {math.prod(picture.size) / 1e6:,.0f} million pixels: at most "
                         f"{MOST_PIXELS / 1e6:,.0f} million are read. Cut picture and mask into "
@@ -298,9 +231,8 @@ def framed(sample: Sample, protocol: Protocol) -> Sample:
     """The sample as it is (`framing="tiles"`), or reduced to the protocol's `tile` ("resize").
 
     A pixel of the reduced image is the mean over its area, and its label is the class that covers
-    most of that area (of two that cover the same share, the lower number). Taking the nearest
-    pixel's label instead would shift the labels against the image by up to half a pixel. Widths are
-    dropped: they were measured in pixels of the photograph.
+    most of that area (of two equal shares, the lower number): the nearest pixel's label may lie
+    half a pixel beside it. Widths are dropped: they were measured in pixels of the photograph.
     """
     if protocol.framing == "tiles":
         return sample

@@ -8,28 +8,17 @@ import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
-import scipy.fft
-from PIL import Image
 from tqdm import tqdm
 
 from crackutils.data import split
 from crackutils.data.decoding import decode, describe_masks, memory_of, stored_values
-from crackutils.data.folders import (
-    NAMES_SHOWN,
-    SUFFIXES,
-    UNDIVIDED,
-    UNREAD,
-    files_below,
-    first_names,
-)
+from crackutils.data.folders import SUFFIXES, UNDIVIDED, UNREAD, files_below, first_names
 from crackutils.data.layouts import Layout, recognise
 from crackutils.data.masks import MaskValuesError
 from crackutils.data.picture_cache import decode_in_order
@@ -39,6 +28,34 @@ from crackutils.protocol import Protocol, preset
 
 LEVELS = ("error", "warning", "note")
 PAPER_SHARES = "4.1 % of paper A's evaluation set, and at most 1.6 % of a fine-crack image"
+ADVICE = {  # by the kind of a finding: why it matters, and what to do
+    "folder": "Nothing can be read. Correct this first, then examine the folder again.",
+    "unreadable": "A training would stop there.",
+    "unused": "They have no mask, are in no list, are of a kind that is not read (convert them to "
+              "PNG), or serve another purpose. If you expected them to be used, check that every "
+              "archive was unpacked.",
+    "empty": "Pictures without cracks only teach what is no crack, and the IoU of a single such "
+             "image is undefined. Check that no crack was forgotten in them.",
+    "full": "They teach the network to mark everything. Check them, or leave them out.",
+    "inverted": "Cracks never cover that much: black and white are probably exchanged, and the "
+                "network would learn the background. Invert these masks.",
+    "grey": "The threshold decides how wide a crack is. Choose mask_threshold deliberately and "
+            "report it.",
+    "regions": "Cracks never do: these masks mark regions, such as roads. Examine them as roads: "
+               "crackutils doctor --task roads FOLDER.",
+    "misfit": "They probably belong to other pictures (a different numbering), or the cracks are "
+              "brighter than the ground. Compare some by eye.",
+    "turned": "The network would learn from wrong pixels. Compare them by eye; apply the EXIF "
+              "orientation to picture and mask, or to neither.",
+    "shifted": "The labels of fine cracks are then entirely wrong. Compare them by eye, and shift "
+               "or redraw the masks.",
+    "leak": "The network has seen part of the test pictures in training: their scores are too "
+            "high. Keep each group in one part, or report it beside the scores.",
+    "sequence": "Neighbouring frames show the same place: scores on the test part are too high. "
+                "Divide by video, or report it beside the scores.",
+    "shares": "Scores are comparable only between sets of similar shares."}
+ADVICE["duplicates"] = ADVICE["overlaps"] = (
+    "The division into parts made here keeps them together; lists of your own must, too.")
 
 OTHER_THRESHOLDS = (96, 160)  # levels at which a grey mask might be cut instead
 HALF = 0.5  # cracks never cover this share of a picture ...
@@ -47,33 +64,26 @@ FIT_SIDE = 256  # px: a mask's fit is measured in pictures reduced to at most th
 SMALLEST_FOR_FIT = 100  # px: in smaller pictures a few dark pixels decide
 FARTHEST_SHIFT = 0.15  # of the side
 LEAST_FIT = 0.1  # of the median mask: correct masks have .5, masks of other pictures .02
-LEAST_DARK = 0.5  # of a mask's width: correct masks have .7 to 1, masks of three times that .4
-LEAST_WIDTH = 6  # px: narrower masks are not examined for being too wide
 SEARCH_OVERLAPS_UP_TO = 1_000  # pictures: with more of them the search takes many minutes
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found, why it matters, and what to do about it.
-
-    `level` is "error", "warning" or "note", `kind` identifies the finding for programs, `files` are
-    the names of the pairs or files concerned.
-    """
+    """What was found: `level` is "error", "warning" or "note", `kind` identifies the finding for
+    programs, `files` are the names of the pairs or files concerned. `why` stands before the kind's
+    `ADVICE` in the text."""
 
     level: str
     kind: str
     files: Sequence[str]
     what: str
     why: str = ""
-    advice: str = ""
 
     def __str__(self) -> str:
         named = f" ({first_names(self.files)})" if self.files else ""
-        sentences = [f"{self.level}: {self.what.rstrip('.')}{named}.", self.why, self.advice]
-        return printable(" ".join(sentence for sentence in sentences if sentence))
-
-
-warning = partial(Finding, "warning")
+        sentences = [f"{self.level}: {self.what.rstrip('.')}{named}.", self.why,
+                     ADVICE.get(self.kind, "")]
+        return printable(" ".join(filter(None, sentences)))
 
 
 @dataclass
@@ -88,15 +98,14 @@ class PairFacts:
     name: str
     part: str
     error: str | None = None
+    reason: str = ""  # the error without names of files and numbers
     unclear: bool = False  # whether the error is that it isn't known which values are positive
-    oversize: tuple[int, int] | None = None  # rows and columns of a mask beyond its image's
     size: tuple[int, int] = (0, 0)  # (height, width)
     share: float = 0.0  # of positive pixels
     lower: float = 0.0  # the same of a grey mask, if it were cut at OTHER_THRESHOLDS ...
     higher: float = 0.0
     grey: float = 0.0  # share of a grey mask's pixels that are neither black nor white
     width: float = np.nan  # px: mean width of the cracks
-    dark: float = np.nan  # share of a wide mask's width below which the picture is dark
     here: float = np.nan
     best: float = np.nan
     down: int = 0
@@ -115,13 +124,12 @@ def examine(folder: str | Path, protocol: Protocol | None = None,
     """
     protocol, folder = protocol or preset("paper"), resolve(folder)
     try:
-        layout = recognise(folder, protocol.layout)
         with file_errors():
+            layout = recognise(folder, protocol.layout)
             parts = layout.parts(folder)
-            findings = list(unused_pictures(folder, parts))
+            findings = unused_pictures(folder, parts)
     except DataError as error:
-        return [Finding("error", "folder", (), str(error), "Nothing can be read.",
-                        "Correct this first, then examine the folder again.")]
+        return [Finding("error", "folder", (), str(error))]
     jobs = [(part, files) for part, members in parts.items() for files in members]
     overlaps = overlaps and protocol.task == "cracks"
     with_details = overlaps and len(jobs) <= SEARCH_OVERLAPS_UP_TO
@@ -137,19 +145,24 @@ def examine(folder: str | Path, protocol: Protocol | None = None,
         sentence = describe_masks(folder, [files for _, files in jobs], protocol, first)
         findings.append(Finding("error", "masks", tuple(pair.name for pair in unclear), sentence))
     if readable:
-        facts, groups, videos = compared(readable)
-        for check in CHECKS[protocol.task]:
-            findings += check(facts)
+        duplicates, views = split.related([pair.name for pair in readable],
+                                          [pair.appearance for pair in readable])
+        facts = pd.DataFrame([vars(pair) for pair in readable]).drop(columns="appearance")
+        facts["duplicate_group"] = split.connected(len(readable), duplicates)
+        facts["content_group"] = split.connected(len(readable), duplicates + views)
+        warnings = [*extreme_shares(facts, protocol.task), *grey_masks(facts),
+                    *same_content(facts), *divided_videos(facts)]
+        warnings += misplaced(facts) if protocol.task == "cracks" else []
+        findings += [Finding("warning", *warning) for warning in warnings]
+        findings.append(shares_and_sizes(facts))
         if UNDIVIDED in parts and len(readable) == len(jobs):
             try:
-                split.divide(folder, parts[UNDIVIDED], groups, videos)
+                split.divide(folder, parts[UNDIVIDED], facts.content_group)
             except DataError as error:
                 findings.append(Finding("error", "split", (), str(error)))
     if overlaps and not with_details:
-        findings.append(Finding(
-            "note", "overlaps", (), "overlapping photographs were not looked for: there are more "
-            f"than {SEARCH_OVERLAPS_UP_TO:,} pairs",
-            advice="The division into parts looks for them." if UNDIVIDED in parts else ""))
+        findings.append(Finding("note", "overlaps", (), "overlapping photographs were not looked "
+                                f"for: there are more than {SEARCH_OVERLAPS_UP_TO:,} pairs"))
     return sorted(findings, key=lambda finding: LEVELS.index(finding.level))
 
 
@@ -165,8 +178,11 @@ def inspect(part: str, files: Files, layout: Layout, protocol: Protocol,
         if files.mask is not None and not layout.labels:
             values = stored_values(files.mask, contents[1], protocol)
     except DataError as error:
-        return PairFacts(files.name, part, str(error), isinstance(error, MaskValuesError),
-                         oversize_of(files))
+        reason = str(error)
+        for path in filter(None, files[1:]):
+            reason = reason.replace(printable(str(path)), "")
+        return PairFacts(files.name, part, str(error), re.sub(r"\d+", "0", reason),
+                         isinstance(error, MaskValuesError))
     cracks = (sample.mask == 1).astype(np.uint8)  # without ignored pixels
     facts = PairFacts(files.name, part, size=sample.mask.shape, share=float(cracks.mean()),
                       appearance=look)
@@ -177,37 +193,8 @@ def inspect(part: str, files: Files, layout: Layout, protocol: Protocol,
     if protocol.task == "cracks" and 0 < facts.share < HALF:
         facts.width = mean_width(cracks)
         if min(sample.mask.shape) >= SMALLEST_FOR_FIT:
-            grey = cv2.cvtColor(sample.image, cv2.COLOR_RGB2GRAY)
-            measure_fit(facts, grey, cracks)
-            if facts.width >= LEAST_WIDTH:
-                facts.dark = dark_share(grey, cracks, facts.width)
+            measure_fit(facts, cv2.cvtColor(sample.image, cv2.COLOR_RGB2GRAY), cracks)
     return facts
-
-
-def oversize_of(files: Files) -> tuple[int, int] | None:
-    """The rows and columns that a mask has more than its image, as stored; None if not known."""
-    with suppress(OSError, ValueError), Image.open(files.image) as image, \
-            Image.open(files.mask or files.image) as mask:
-        return mask.height - image.height, mask.width - image.width
-    return None
-
-
-def compared(pairs: list[PairFacts]) -> tuple[pd.DataFrame, np.ndarray, list[list[int]]]:
-    """The facts as a table, each pair's group in a division, and the indices of videos' frames.
-
-    Copies of one photograph share a `duplicate_group`, pictures of one place a `content_group`
-    (without details the same); `video` and `frame` are numbers, and -1 for pictures of no video.
-    """
-    names, looks = [pair.name for pair in pairs], [pair.appearance for pair in pairs]
-    duplicates, overlaps, videos = split.related(names, looks)
-    facts = pd.DataFrame([vars(pair) for pair in pairs]).drop(columns="appearance")
-    facts["duplicate_group"] = split.connected(len(pairs), duplicates)
-    facts["content_group"] = split.connected(len(pairs), duplicates + overlaps)
-    facts["video"] = facts["frame"] = -1
-    for number, frames in enumerate(videos):
-        facts.loc[frames, "video"], facts.loc[frames, "frame"] = number, range(len(frames))
-    together = duplicates + overlaps + split.neighbours(videos)
-    return facts, split.connected(len(pairs), together), videos
 
 
 def mean_width(mask: np.ndarray) -> float:
@@ -229,10 +216,9 @@ def measure_fit(facts: PairFacts, grey: np.ndarray, mask: np.ndarray) -> None:
     dark = np.maximum(cv2.GaussianBlur(small, (0, 0), 6) - small, 0)
     dark = split.normalised(cv2.GaussianBlur(dark, (0, 0), 1))
     lines = split.normalised(cv2.GaussianBlur(lines, (0, 0), 1))
-    product = scipy.fft.rfft2(dark) * scipy.fft.rfft2(lines).conj()
-    by_shift = scipy.fft.irfft2(product, s=dark.shape)
     most = [max(1, round(FARTHEST_SHIFT * length)) for length in dark.shape]
-    near = np.roll(by_shift, most, (0, 1))[:2 * most[0] + 1, :2 * most[1] + 1]
+    by_shift = np.roll(split.correlations(dark, lines), most, (0, 1))
+    near = by_shift[:2 * most[0] + 1, :2 * most[1] + 1]
     row, column = np.unravel_index(near.argmax(), near.shape)
     facts.down, facts.right = round((row - most[0]) / factor), round((column - most[1]) / factor)
     facts.here = float(near[most[0] - 1:most[0] + 2, most[1] - 1:most[1] + 2].max())
@@ -241,178 +227,118 @@ def measure_fit(facts: PairFacts, grey: np.ndarray, mask: np.ndarray) -> None:
                        if turned.shape == dark.shape)
 
 
-def dark_share(grey: np.ndarray, mask: np.ndarray, width: float) -> float:
-    """How dark a picture is below a mask on average, as a share of how dark it is below the mask's
-    centre lines; NaN if it is not dark there. Beside the mask is what is not dark."""
-    inside = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    outside = cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    centre = inside[1:-1, 1:-1] > 0.375 * width  # the inner quarter of the width
-    beside = (outside > 2) & (outside < 2 + width)
-    if not centre.any() or not beside.any():
-        return float("nan")
-    ground = grey[beside].mean()
-    darkness = ground - grey[centre].mean()
-    return float((ground - grey[mask > 0].mean()) / darkness) if darkness > 0 else float("nan")
-
-
 def unreadable_pairs(pairs: Sequence[PairFacts]) -> Iterator[Finding]:
-    """A finding for each of the first reasons why pairs can't be read, and one for all others.
-    Errors that differ in paths of pictures and in numbers alone have the same reason."""
-    suffixes = "|".join(map(re.escape, SUFFIXES | {".mat"}))
+    """A finding for each reason why pairs can't be read, the commonest first."""
     alike = defaultdict(list)
     for pair in pairs:
-        reason = re.sub(rf"/.*?(?:{suffixes})\b", "FILE", pair.error, flags=re.IGNORECASE)
-        alike[re.sub(r"\d+", "0", reason)].append(pair)
-    unreadable = partial(Finding, "error", "unreadable", why="A training would stop there.")
-    ordered = sorted(alike.values(), key=len, reverse=True)
-    for same in ordered[:NAMES_SHOWN]:
-        what, advice = same[0].error, ""
+        alike[pair.reason].append(pair)
+    for same in sorted(alike.values(), key=len, reverse=True):
+        what, why = same[0].error, ""
         if len(same) > 1:
             what = f"{len(same)} pairs can't be read for one reason: {what}"
-            advice = "Correct what made them so, not each file."
-        sizes = {pair.oversize for pair in same}
-        if len(sizes) == 1 and sizes - {None, (0, 0)}:
-            rows, columns = sizes.pop()
-            advice = (f"The masks differ from their images by {rows:+} rows and {columns:+} "
-                      "columns: add a missing edge in black or cut off one too many; export masks "
-                      "that were scaled again at their images' size.")
-        yield unreadable(tuple(pair.name for pair in same), what, advice=advice)
-    others = tuple(pair.name for same in ordered[NAMES_SHOWN:] for pair in same)
-    if others:
-        yield unreadable(others, f"{len(others)} more pairs can't be read", advice="Correct the "
-                         "cause of the first ones, then examine the folder again.")
+            why = "Correct what made them so, not each file."
+        yield Finding("error", "unreadable", tuple(pair.name for pair in same), what, why)
 
 
-def unused_pictures(folder: Path, parts: dict[str, list[Files]]) -> Iterator[Finding]:
+def unused_pictures(folder: Path, parts: dict[str, list[Files]]) -> list[Finding]:
     """Pictures below the folder that belong to no part."""
     used = {path for members in parts.values() for files in members for path in files[1:] if path}
     unused = [path for path in files_below(folder)
               if path.suffix.lower() in SUFFIXES | UNREAD and path not in used]
-    if unused:
-        names = tuple(path.relative_to(folder).as_posix() for path in unused)
-        kinds = Counter(path.suffix.lower() for path in unused)
-        counts = ", ".join(f"{number} {suffix}" + (" (not read)" if suffix in UNREAD else "")
-                           for suffix, number in sorted(kinds.items()))
-        yield Finding("note", "unused", names,
-                      f"{len(unused)} pictures are not used, beside {len(used)} that are: {counts}",
-                      "They have no mask, are in no list, are of a kind that is not read (convert "
-                      "them to PNG), or serve another purpose.",
-                      "If you expected them to be used, check that every archive was unpacked.")
+    names = tuple(path.relative_to(folder).as_posix() for path in unused)
+    kinds = Counter(path.suffix.lower() for path in unused)
+    counts = ", ".join(f"{number} {suffix}" + (" (not read)" if suffix in UNREAD else "")
+                       for suffix, number in sorted(kinds.items()))
+    what = f"{len(unused)} pictures are not used, beside {len(used)} that are: {counts}"
+    return [Finding("note", "unused", names, what)] if unused else []
 
 
-def extreme_shares(facts: pd.DataFrame, task: str = "cracks") -> Iterator[Finding]:
+# The checks below give warnings as (kind, names, what was found), or with why it matters
+
+def extreme_shares(facts: pd.DataFrame, task: str) -> Iterator[tuple]:
     """Masks that are empty, positive everywhere, or (of cracks) on more than half of a picture."""
     empty, full = (tuple(facts.name[facts.share == share]) for share in (0, 1))
     if empty and len(empty) < len(facts):
-        yield warning("empty", empty, f"{len(empty)} of {len(facts)} masks are empty",
-                      "Pictures without cracks only teach what is no crack, and the IoU of a "
-                      "single such image is undefined.",
-                      "Check that no crack was forgotten in them.")
+        yield "empty", empty, f"{len(empty)} of {len(facts)} masks are empty"
     if full:
-        yield warning("full", full, f"{len(full)} masks are positive everywhere",
-                      "They teach the network to mark everything.",
-                      "Check them, or leave them out.")
+        yield "full", full, f"{len(full)} masks are positive everywhere"
     inverted = tuple(facts.name[(facts.share > HALF) & (facts.share < 1)])
     if inverted and task == "cracks":
-        yield warning("inverted", inverted,
-                      f"{len(inverted)} masks are positive on more than half of their picture",
-                      "Cracks never cover that much: black and white are probably exchanged, and "
-                      "the network would learn the background.", "Invert these masks.")
+        yield ("inverted", inverted,
+               f"{len(inverted)} masks are positive on more than half of their picture")
 
 
-def grey_masks(facts: pd.DataFrame) -> Iterator[Finding]:
+def grey_masks(facts: pd.DataFrame) -> Iterator[tuple]:
     """Masks with levels between black and white, as JPEG and resizing leave them."""
     grey = facts[(facts.grey > 0.0005) & (facts.share > 0)]
     if len(grey):
         low, chosen, high = 100 * grey[["lower", "share", "higher"]].mean()
-        yield warning("grey", tuple(grey.name),
-                      f"{len(grey)} masks have grey levels; cut at {OTHER_THRESHOLDS[0]}, "
-                      f"mask_threshold and {OTHER_THRESHOLDS[1]} they have {low:.2f}, {chosen:.2f} "
-                      f"and {high:.2f} % positive pixels",
-                      "The threshold decides how wide a crack is.",
-                      "Choose mask_threshold deliberately and report it.")
+        yield ("grey", tuple(grey.name),
+               f"{len(grey)} masks have grey levels; cut at {OTHER_THRESHOLDS[0]}, mask_threshold "
+               f"and {OTHER_THRESHOLDS[1]} they have {low:.2f}, {chosen:.2f} and {high:.2f} % "
+               "positive pixels")
 
 
-def crack_masks(facts: pd.DataFrame) -> Iterator[Finding]:
-    """Masks of roads, or of something else that is no crack; only others are examined further."""
+def misplaced(facts: pd.DataFrame) -> Iterator[tuple]:
+    """Masks of something that is no crack, and masks that would fit their picture better if moved
+    or turned, or do not fit at all."""
     if SHARE_OF_REGIONS < facts.share.median() < HALF:
-        yield warning("regions", (), "positive pixels cover more than "
-                      f"{SHARE_OF_REGIONS:.0%} of most pictures",
-                      "Cracks never do: these masks mark regions, such as roads.",
-                      "Examine them as roads: crackutils doctor --task roads FOLDER.")
-    else:
-        yield from misplaced(facts[facts.here.notna()])
-        yield from wide_masks(facts[facts.dark.notna() & (facts.here > LEAST_FIT)])
-
-
-def misplaced(facts: pd.DataFrame) -> Iterator[Finding]:
-    """Masks that would fit their picture better if moved or turned, or do not fit at all."""
+        yield ("regions", (),
+               f"positive pixels cover more than {SHARE_OF_REGIONS:.0%} of most pictures")
+        return
+    facts = facts[facts.here.notna()]
     is_turned = (facts.turned > 0.3) & (facts.here < facts.turned / 2)
     is_shifted = (~is_turned & (facts.best > 0.3) & (facts.here < 0.6 * facts.best)
                   & (facts[["down", "right"]].abs().max(axis=1) > 3))
     turned, shifted = facts[is_turned], facts[is_shifted]
     explained = len(turned) + len(shifted) >= len(facts) / 2
     if len(facts) >= 5 and facts.here.median() < LEAST_FIT and not explained:
-        yield warning("misfit", (), f"most of {len(facts)} masks do not lie on the dark lines of "
-                      "their pictures", "They probably belong to other pictures (a different "
-                      "numbering), or the cracks are brighter than the ground.",
-                      "Compare some by eye.")
+        yield ("misfit", (),
+               f"most of {len(facts)} masks do not lie on the dark lines of their pictures")
         return
     if len(turned):
-        yield warning("turned", tuple(turned.name),
-                      f"{len(turned)} masks fit their picture better turned or mirrored",
-                      "The network would learn from wrong pixels.",
-                      "Compare them by eye; apply the EXIF orientation to picture and mask, or to "
-                      "neither.")
+        yield ("turned", tuple(turned.name),
+               f"{len(turned)} masks fit their picture better turned or mirrored")
     if len(shifted):
         rows, columns = shifted[["down", "right"]].median().astype(int)
-        yield warning("shifted", tuple(shifted.name),
-                      f"{len(shifted)} masks lie beside the dark lines of their picture, by {rows} "
-                      f"rows and {columns} columns in the median",
-                      "The labels of fine cracks are then entirely wrong.",
-                      "Compare them by eye, and shift or redraw the masks.")
+        yield ("shifted", tuple(shifted.name),
+               f"{len(shifted)} masks lie beside the dark lines of their picture, by {rows} rows "
+               f"and {columns} columns in the median")
 
 
-def wide_masks(facts: pd.DataFrame) -> Iterator[Finding]:
-    """Masks that are far wider than what is dark below them."""
-    if len(facts) >= 5 and facts.dark.median() < LEAST_DARK:
-        width = facts.width.median()
-        yield warning("wide", tuple(facts.name[facts.dark < LEAST_DARK]),
-                      f"masks are {width:.0f} px wide in the median picture, of which only about "
-                      f"{facts.dark.median() * width:.0f} px are dark",
-                      "The network would learn to mark cracks too wide, and scores by pixel would "
-                      "be of the ground beside them.",
-                      "Compare some by eye: masks that were drawn with a broad brush or made wider "
-                      "should be drawn or thinned to the crack's own edges.")
-
-
-def same_content(facts: pd.DataFrame) -> Iterator[Finding]:
+def same_content(facts: pd.DataFrame) -> Iterator[tuple]:
     """Duplicates and overlapping photographs; they matter where they lie in several parts."""
     alike, copies = groups_by(facts, "content_group"), groups_by(facts, "duplicate_group")
     if facts.part[0] != UNDIVIDED:
         leaks = [group.part + "/" + group.name for group in alike if group.part.nunique() > 1]
         if leaks:
-            yield warning("leak", tuple(map(" = ".join, leaks)), f"{len(leaks)} groups of pictures "
-                          "that show the same lie in several parts",
-                          "The network has seen part of the test pictures in training: their "
-                          "scores are too high.",
-                          "Keep each group in one part, or report it beside the scores.")
+            yield ("leak", tuple(first_names(list(names), " = ") for names in leaks),
+                   f"{len(leaks)} groups of pictures that show the same lie in several parts")
         return
     overlaps = [group for group in alike if group.duplicate_group.nunique() > 1]
     for kind, groups, column, what, such in (
-            ("duplicates", copies, "duplicate_group", "{} pictures are duplicates, in {} groups; "
-             "turned and mirrored ones are included", "a duplicate"),
-            ("overlaps", overlaps, "content_group", "{} pictures show a place that another one "
-             "shows, in {} groups", "such a picture")):
-        groups = [group for group in groups  # frames of one video are kept together in any case
-                  if group.video.min() < 0 or group.video.nunique() > 1]
+            ("duplicates", copies, "duplicate_group", "are duplicates, in {} groups; turned and "
+             "mirrored ones are included", "a duplicate"),
+            ("overlaps", overlaps, "content_group", "show a place that another one shows, in {} "
+             "groups", "such a picture")):
         if groups:
             percent = percent_seen_in_training(facts[column].to_numpy())
-            yield warning(kind, tuple(first_names(list(group.name), " = ") for group in groups),
-                          what.format(sum(map(len, groups)), len(groups)),
-                          f"A random division would leave {percent:.0f} % of the test pictures "
-                          f"with {such} in training.", "The division into parts made here keeps "
-                          "them together; lists of your own must, too.")
+            yield (kind, tuple(first_names(list(group.name), " = ") for group in groups),
+                   f"{sum(map(len, groups))} pictures {what.format(len(groups))}",
+                   f"A random division would leave {percent:.0f} % of the test pictures with "
+                   f"{such} in training.")
+
+
+def divided_videos(facts: pd.DataFrame) -> Iterator[tuple]:
+    """Videos whose frames lie in several parts. Numbered pictures are frames if most look alike."""
+    divided = []
+    for title, frames in facts.groupby([split.video_and_frame(name)[0] for name in facts.name]):
+        alike = frames.content_group.duplicated(keep=False).mean()
+        if len(frames) >= split.LEAST_FRAMES and frames.part.nunique() > 1 and alike > HALF:
+            counts = Counter(frames.part).items()
+            divided.append(f"{title}: " + ", ".join(f"{count} {part}" for part, count in counts))
+    if divided:
+        yield "sequence", tuple(divided), f"{len(divided)} videos have frames in several parts"
 
 
 def groups_by(facts: pd.DataFrame, column: str) -> list[pd.DataFrame]:
@@ -430,34 +356,7 @@ def percent_seen_in_training(groups: np.ndarray, draws: int = 100) -> float:
     return 100 * float(np.mean(shares))
 
 
-def videos(facts: pd.DataFrame) -> Iterator[Finding]:
-    """Videos of a set that is to be divided, and those whose frames lie in several parts."""
-    frames = facts[facts.video >= 0].sort_values("frame", kind="stable")
-    divided, undivided = [], []
-    for _, video in frames.groupby("video", sort=False):
-        title, _ = split.video_and_frame(video.name.iloc[0])
-        counts = Counter(video.part)
-        if UNDIVIDED in counts:
-            undivided.append(f"{title}: {len(video)} frames")
-        elif len(counts) > 1:
-            listed = ", ".join(f"{count} {part}" for part, count in counts.items())
-            divided.append(f"{title}: {listed}")
-    if undivided:
-        with_two_neighbours = 1 - 2 * len(undivided) / len(frames)  # first and last frames have one
-        percent = 100 * (0.96 * with_two_neighbours + 0.8 * (1 - with_two_neighbours))
-        yield warning("videos", tuple(undivided), f"{len(frames)} pictures are frames of videos",
-                      f"A random division would leave {percent:.0f} % of the test frames beside a "
-                      "frame of the training part.",
-                      "The division into parts made here keeps a video in one part, or cuts it "
-                      "into three stretches; lists of your own should, too.")
-    if divided:
-        yield warning("sequence", tuple(divided),
-                      f"{len(divided)} videos have frames in several parts",
-                      "Neighbouring frames show the same place: scores on the test part are too "
-                      "high.", "Divide by video, or report it beside the scores.")
-
-
-def shares_and_sizes(facts: pd.DataFrame) -> Iterator[Finding]:
+def shares_and_sizes(facts: pd.DataFrame) -> Finding:
     """Numbers of pairs, sizes, shares of positive pixels and widths, beside the papers'."""
     shares, why = 100 * facts.share, ""
     (height, width), number = Counter(facts["size"]).most_common(1)[0]
@@ -469,11 +368,4 @@ def shares_and_sizes(facts: pd.DataFrame) -> Iterator[Finding]:
     if facts.width.notna().any():
         what += f"; cracks are about {facts.width.median():.1f} px wide in the median picture"
         why = f"The papers: {PAPER_SHARES}."
-    yield Finding("note", "shares", (), what, why,
-                  "Scores are comparable only between sets of similar shares.")
-
-
-CHECKS = {"cracks": (extreme_shares, grey_masks, crack_masks, same_content, videos,
-                     shares_and_sizes),
-          "roads": (partial(extreme_shares, task="roads"), grey_masks, same_content, videos,
-                    shares_and_sizes)}
+    return Finding("note", "shares", (), what, why)

@@ -5,14 +5,12 @@ Unicode form (NFC), and said in a note wherever it is not plainly `images/` and 
 """
 
 import filecmp
-import json
 import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Set
-from contextlib import suppress
-from itertools import chain, islice, product
+from itertools import chain, islice
 from pathlib import Path
 
 from crackutils.data.samples import DataError, Files, note
@@ -36,11 +34,12 @@ MASK_WORDS = {"mask", "label", "lab", "lbl", "annotation", "annot", "anno", "ann
               "레이블", "정답"}
 OTHER_WORDS = {"object", "instance", "color", "colour", "human", "overlay", "vis", "visualization",
                "preview", "pred", "prediction", "unlabelled", "unlabeled"}  # neither of the two
-BETWEEN, WORD = r"\s_.\-", r"(?:\d+|[^\W\d_]+|[^\w\s.\-])"  # of names; a bracket is a word
+KINDS = {"other": OTHER_WORDS, "masks": MASK_WORDS, "images": IMAGE_WORDS}
+WORD = re.compile(r"\d+|[^\W\d_]+|[^\w\s.\-]")  # of a file's name: a number or a sign is one, too
 PATH_IN_LINE = re.compile(rf"(.+?)({'|'.join(map(re.escape, SUFFIXES))})(?=[\s,;]|$)",
                           re.IGNORECASE)
 NAMES_SHOWN = 5  # in a message
-FILES_LOOKED_AT, BYTES_LOOKED_AT = 20_000, 2**26  # to say what a folder holds
+FILES_LOOKED_AT = 20_000  # to say what a folder holds
 
 
 def first_names(names: list[str], between: str = ", ") -> str:
@@ -59,11 +58,8 @@ def entries(folder: Path) -> list[Path]:
 
 def files_below(folder: Path, nested: bool = True,
                 above: frozenset = frozenset()) -> Iterator[Path]:
-    """The files in a folder and, if `nested`, in its subfolders, sorted.
-
-    A folder whose name ends like a picture's counts as a file. A link back to a folder in which
-    this one lies (`above`) is not followed.
-    """
+    """The files in a folder and, if `nested`, in its subfolders, sorted. A folder named like a
+    picture counts as a file; a link to a folder that holds this one (`above`) is not followed."""
     above |= {folder.resolve()}
     for path in entries(folder):
         if path.suffix.lower() in SUFFIXES or not path.is_dir():
@@ -73,7 +69,6 @@ def files_below(folder: Path, nested: bool = True,
 
 
 def holds_pictures(folder: Path, nested: bool = True) -> bool:
-    """Whether there is a picture in a folder."""
     return any(path.suffix.lower() in SUFFIXES for path in files_below(folder, nested))
 
 
@@ -127,10 +122,10 @@ def pairs_in(images_in: Path, masks_in: Path, widths: Path | None = None,
 
     An image of `may_be_empty` that has no mask of its name shows nothing.
 
-    Names may differ in capitals, and in what all masks or all images begin or end with, as in
-    `mask_01` or `01_GT`; masks may lie in one folder though the images have subfolders. Whatever
-    makes all of them pair up uniquely counts, and is said in a note. `DataError` if nothing does,
-    or if some images have no width map in the folder `widths`.
+    Names may differ in capitals, in signs such as `_`, and in words that most masks or most images
+    have, as in `mask_01` or `01_GT`; masks may lie in one folder though the images have subfolders.
+    What was done is said in a note. `DataError` if not all pair up, or if some images have no width
+    map in the folder `widths`.
     """
     if images_in == masks_in:
         images, masks = halves(images_in)
@@ -164,85 +159,71 @@ def pairs_in(images_in: Path, masks_in: Path, widths: Path | None = None,
 
 def matching_names(images_in: Path, masks_in: Path, images: list[str],
                    masks: list[str]) -> tuple[dict, str]:
-    """The mask's name for each image's name, and how they were compared, in words.
-
-    `DataError` if not all pair up, with the names that are alone when most do.
-    """
+    """The mask's name for each image's name, and how they were compared, in words; `DataError` if
+    not all pair up, with the names that are alone."""
     if images == masks:
         return dict(zip(images, masks)), ""
-    best, most = [dict(zip(names, names)) for names in (images, masks)], -1
+    of_images, of_masks = extra_words(images, masks)
     for with_folders in (True, False):
-        ways = product(cores(images, with_folders).items(), cores(masks, with_folders).items())
-        for (image_affix, image_of), (mask_affix, mask_of) in ways:
-            common = len(image_of.keys() & mask_of.keys())
-            if common <= most or not may_pair(image_affix, mask_affix):
-                continue
-            best, most = [image_of, mask_of], common
-            if common == len(images) == len(masks):
-                how = [f"without “{affix}” in those of the {kind}" for affix, kind in (
-                    (image_affix, "images"), (mask_affix, "masks")) if affix]
-                how += [] if with_folders else ["without the subfolders"]
-                return ({name: mask_of[core] for core, name in image_of.items()},
-                        " and ".join(how) or "whatever their capitals")
-    raise no_partner(images_in, masks_in, *best)
+        image_of = by_core(images, of_images, with_folders)
+        mask_of = by_core(masks, of_masks, with_folders)
+        if image_of.keys() == mask_of.keys():
+            how = [f"without “{' '.join(sorted(words))}” in those of the {kind}"
+                   for kind, words in (("images", of_images), ("masks", of_masks)) if words]
+            how += [] if with_folders else ["without the subfolders"]
+            return ({name: mask_of[core] for core, name in image_of.items()},
+                    " and ".join(how) or "whatever their capitals")
+    image_of, mask_of = by_core(images, of_images), by_core(masks, of_masks)
+    raise no_partner(images_in, masks_in,
+                     [image_of[core] for core in sorted(image_of.keys() - mask_of.keys())],
+                     [mask_of[core] for core in sorted(mask_of.keys() - image_of.keys())])
 
 
-def no_partner(images: Path, masks: Path, image_of: dict[str, str],
-               mask_of: dict[str, str]) -> DataError:
-    """The error for images without a mask and masks without an image; names by what is compared."""
-    alone = {"images": [image_of[core] for core in sorted(image_of.keys() - mask_of.keys())],
-             "masks": [mask_of[core] for core in sorted(mask_of.keys() - image_of.keys())]}
-    listed = "; ".join(f"{kind} {first_names(names)}" for kind, names in alone.items() if names)
-    kinds = {path.suffix.lower() for path in chain(files_below(images), files_below(masks))}
+def no_partner(images_in: Path, masks_in: Path, images: list[str], masks: list[str]) -> DataError:
+    """The error for images without a mask and masks without an image."""
+    listed = "; ".join(f"{kind} {first_names(names)}"
+                       for kind, names in (("images", images), ("masks", masks)) if names)
+    kinds = {path.suffix.lower() for path in chain(files_below(images_in), files_below(masks_in))}
     unread = f" Files are not read that end in {', '.join(sorted(kinds & UNREAD))}: convert them."
-    return DataError(f"{sum(map(len, alone.values()))} files of {images} and {masks} have no "
-                     f"partner of the same name: {listed}. Each image needs one mask."
+    return DataError(f"{len(images + masks)} files of {images_in} and {masks_in} have no partner "
+                     f"of the same name: {listed}. Each image needs one mask."
                      f"{unread if kinds & UNREAD else ''}")
 
 
-def affixes(names: Collection[str], share: float = 0.5) -> list[tuple[str, str]]:
-    """What at least this share of the names begin or end with, as (beginning, ending): nothing,
-    then whole words and numbers with what stands between them, short ones first."""
-    times = Counter()
-    for name in names:
-        stem = name.rpartition("/")[2].casefold()
-        heads = re.findall(rf"(?:^[{BETWEEN}]+)?{WORD}[{BETWEEN}]*", stem)
-        tails = re.findall(rf"[{BETWEEN}]*{WORD}(?:[{BETWEEN}]+$)?", stem)
-        for count in range(1, min(len(heads), 5)):
-            times["".join(heads[:count]), ""] += 1
-            times["", "".join(tails[-count:])] += 1
-    shared = [affix for affix, number in times.items() if number >= share * len(names)]
-    return [("", ""), *sorted(shared, key=lambda affix: len(affix[0] + affix[1]))]
+def extra_words(images: Collection[str], masks: Collection[str]) -> tuple[set[str], set[str]]:
+    """The words that most images' names have and most masks' names lack, and the reverse.
 
-
-def cores(names: list[str], with_folders: bool) -> dict[str, dict[str, str]]:
-    """For each affix of the names: the names by what is left of them, if that differs for all."""
-    result = {}
-    for head, tail in affixes(names):
-        left = {core(name, head, tail, with_folders): name for name in names}
-        if len(left) == len(names):
-            result.setdefault(head + tail, left)
-    return result
-
-
-def core(name: str, head: str = "", tail: str = "", with_folders: bool = True) -> str:
-    """A name in small letters, without what it begins or ends with unless nothing would be left."""
-    folder, slash, stem = name.rpartition("/")
-    stem = stem.casefold()
-    stem = stem.removeprefix(head).removesuffix(tail) or stem
-    return folder + slash + stem if with_folders else stem
-
-
-def may_pair(image_affix: str, mask_affix: str) -> bool:
-    """Whether names without these affixes may be those of an image and its mask.
-
-    If both have one, a word must say that it is an image's or a mask's, and not both may hold a
-    number: images `a_00...` would be paired with masks `a_10...`.
+    If both have such words, one has to say that it is an image's or a mask's, and not both may hold
+    a number: images `a_00...` would be paired with masks `b_00...`, or `day1_...` with `day2_...`.
     """
-    if not image_affix or not mask_affix:
-        return True
-    both_numbered = re.search(r"\d", image_affix) and re.search(r"\d", mask_affix)
-    return not both_numbered and (says(image_affix, IMAGE_WORDS) or says(mask_affix, MASK_WORDS))
+    common = []
+    for names in (images, masks):
+        times = Counter(chain(*(set(words_in(name)) for name in names)))
+        common.append({word for word, number in times.items() if 2 * number > len(names)})
+    of_images, of_masks = common[0] - common[1], common[1] - common[0]
+    say_so = any(says(word, IMAGE_WORDS) for word in of_images) or any(
+        says(word, MASK_WORDS) for word in of_masks)
+    numbered = all(any(map(str.isdigit, words)) for words in (of_images, of_masks))
+    if of_images and of_masks and (numbered or not say_so):
+        return set(), set()
+    return of_images, of_masks
+
+
+def words_in(name: str) -> list[str]:
+    """The words of a file's name in small letters, in their order."""
+    return WORD.findall(name.rpartition("/")[2].casefold())
+
+
+def by_core(names: Collection[str], extra: set[str], with_folders: bool = True) -> dict:
+    """The names by what is compared: their folder and their words, of which the extra ones are left
+    out where they stand last. If that is the same for two names, they are compared as they are."""
+    cores = {}
+    for name in names:
+        words = words_in(name)
+        for word in extra & set(words):
+            del words[len(words) - 1 - words[::-1].index(word)]
+        cores[name.rpartition("/")[0] if with_folders else "", *words] = name
+    return cores if len(cores) == len(names) else {name: name for name in names}
 
 
 def says(text: str, meaning: set[str]) -> bool:
@@ -272,20 +253,16 @@ def halves(folder: Path) -> tuple[dict[str, Path], dict[str, Path]] | None:
     if mostly_equal(png.keys(), others.keys()):
         return others, png
     files = named_files(folder) if png or others else {}
-    for head, tail in affixes(files, 0.3):
-        if not says(head + tail, MASK_WORDS):
-            continue
-        masks = {name: path for name, path in files.items() if core(name, head, tail) != core(name)}
-        images = {name: path for name, path in files.items() if name not in masks}
-        left = {core(name, head, tail) for name in masks}
-        for affix in affixes(images):
-            if (affix == ("", "") or says("".join(affix), IMAGE_WORDS)) \
-                    and mostly_equal(left, {core(name, *affix) for name in images}):
-                return images, masks
+    masks = {name: path for name, path in files.items() if says(name, MASK_WORDS)}
+    images = {name: path for name, path in files.items() if name not in masks}
+    of_images, of_masks = extra_words(images, masks)
+    if all(says(word, IMAGE_WORDS) for word in of_images) and mostly_equal(
+            by_core(images, of_images).keys(), by_core(masks, of_masks).keys()):
+        return images, masks
     return None
 
 
-def mostly_equal(names: Set[str], others: Set[str]) -> bool:
+def mostly_equal(names: Set, others: Set) -> bool:
     """Whether more than half of all names are in both; those that are alone are named later."""
     return 2 * len(names & others) > len(names | others)
 
@@ -298,15 +275,14 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def kind_and_part(name: str) -> tuple[str, str]:
-    """What a folder's name says: `images`, `masks` or nothing, and a part or `UNDIVIDED`."""
+    """What a folder's name says: `images`, `masks`, `other` or nothing; a part or `UNDIVIDED`."""
     words = words_of(name)
     parts = {PART_OF[word] for word in words & PART_OF.keys()}
     part = parts.pop() if len(parts) == 1 else UNDIVIDED
-    if words & OTHER_WORDS:
-        return "other", part
-    if words & MASK_WORDS:
-        return "masks", part
-    return "images" if words & IMAGE_WORDS else "", part
+    for kind, meaning in KINDS.items():
+        if words & meaning:
+            return kind, part
+    return "", part
 
 
 def places_of(folder: Path) -> dict[str, tuple[Path, Path]]:
@@ -370,8 +346,7 @@ def plain(folder: Path) -> dict[str, list[Files]]:
         return usable(folder, {part: pairs_of_list(path, pairs) for part, path in lists.items()})
     source = f"folders, which hold what {' and '.join(names)} hold" if places else "subfolders"
     parts = parts_of_places(places) if places else parts_of_subfolders(pairs)
-    divided = {files.name for files in chain(*parts.values())}
-    outside = {files.name for files in pairs} - divided
+    outside = {files.name for files in pairs} - {files.name for files in chain(*parts.values())}
     if parts and not outside:
         return usable(folder, parts, source)
     if parts:
@@ -415,7 +390,7 @@ def usable(folder: Path, parts: dict[str, list[Files]], source: str = "") -> dic
     if "test" not in parts:
         note(f"{folder} has no test part: its validation part takes that place, and validation is "
              "taken from train.")
-        parts = {"train": parts["train"], "test": parts["validation"]}
+        parts["test"] = parts.pop("validation")
     if source:
         note(f"{folder}: the parts are those of its {source} "
              f"({', '.join(f'{len(files)} {part}' for part, files in parts.items())}).")
@@ -437,77 +412,39 @@ def lists_of(folder: Path) -> dict[str, Path]:
 
 
 def pairs_of_list(path: Path, pairs: list[Files]) -> list[Files]:
-    """The pairs that a list names, in its order: a line holds a name, or the path of an image,
-    perhaps with that of its mask behind it. A name's last parts suffice if no other name has them.
-    """
+    """The pairs that a list names, in its order. A line holds a name, or the path of an image,
+    which may begin with other folders and have that of its mask behind it."""
     by_name = {files.name: files for files in pairs}
-    times = Counter(chain(*map(ends_of, by_name)))
-    known = {end: files for name, files in by_name.items() for end in ends_of(name)
-             if times[end] == 1} | by_name
     try:
-        lines = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig")).splitlines()
+        text = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is missing, a broken link or no UTF-8 text: a list has a stem a "
                         "line.") from error
-    names = [name_in_line(line.strip(), known, by_name) for line in lines if line.strip()]
-    unknown = [name for name in names if name not in known]
+    names = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        image = PATH_IN_LINE.match(line)
+        folders = (image[1] if image else line).replace("\\", "/").split("/")
+        ends = ["/".join(folders[first:]) for first in range(len(folders))]
+        names.append(next((name for name in (line, *ends) if name in by_name), ends[0]))
+    unknown = [name for name in names if name not in by_name]
     if unknown or not names:
         raise DataError(f"{path} names {len(unknown)} of {len(names)} stems that no pair "
                         f"has: {first_names(unknown) or 'the list is empty'}.")
-    return [known[name] for name in names]
-
-
-def ends_of(name: str) -> list[str]:
-    """The path itself, then without its first folder, its first two, and so on."""
-    parts = name.split("/")
-    return ["/".join(parts[start:]) for start in range(len(parts))]
-
-
-def name_in_line(line: str, known: Collection[str], full: Collection[str]) -> str:
-    """The name that a line of a list means; one that is not known if it means none.
-
-    Either the line may have folders that the name lacks, or the name some that the line lacks: a
-    line with another folder than the name's means another picture.
-    """
-    if line in known:
-        return line
-    image = PATH_IN_LINE.match(line)
-    ends = ends_of((image[1] if image else line).replace("\\", "/"))
-    if ends[0] in known:
-        return ends[0]
-    return next((end for end in ends if end in full), ends[0])
+    return [by_name[name] for name in names]
 
 
 # What a folder without pairs holds
 
 def what_is_there(folder: Path) -> str:
     """Sentences that say what a folder without pairs holds, and what to do."""
-    alike = defaultdict(list)
-    for path in islice(files_below(folder), FILES_LOOKED_AT):
-        alike[path.suffix.lower(), path.parent.relative_to(folder).as_posix()].append(path)
-    kinds = [f"{len(same)} {suffix or 'without suffix'} in {place if place != '.' else 'it'}"
-             for (suffix, place), same in sorted(alike.items(), key=lambda kind: -len(kind[1]))]
-    outlines = [same[0] for same in alike.values() if has_outlines(same[0])]
-    suffixes = {suffix for suffix, _ in alike}
+    places = Counter((path.suffix.lower(), path.parent.relative_to(folder).as_posix())
+                     for path in islice(files_below(folder), FILES_LOOKED_AT))
+    kinds = [f"{number} {suffix or 'without suffix'} in {place if place != '.' else 'it'}"
+             for (suffix, place), number in places.most_common()]
     advice = ("A training needs a mask for each image: put the images into images/ and masks of "
               "the same names into masks/.")
-    if outlines:
-        advice = (f"{outlines[0].name} holds outlines: `.venv/bin/python data/draw_polygons.py "
-                  "FOLDER` draws masks from such files.")
-    elif suffixes & {".json", ".xml"}:
-        advice = ("Labels in JSON or XML files of this form are not read: export them as masks "
-                  "(PNG), one for each image, of the same name, and put these into masks/.")
+    if {suffix for suffix, _ in places} & {".json", ".txt", ".xml"}:
+        advice += (" Outlines of LabelMe, COCO or YOLO become masks by `.venv/bin/python "
+                   "data/draw_polygons.py FOLDER`; export labels of other forms as PNG.")
     return (f"it holds {first_names(kinds) or 'no files'}. {advice} The forms of folders that are "
             "read stand in data/README.md.")
-
-
-def has_outlines(path: Path) -> bool:
-    """Whether a file holds outlines as LabelMe, COCO (both JSON) or YOLO (text) write them."""
-    with suppress(OSError, ValueError, TypeError):
-        if path.suffix.lower() == ".json" and path.stat().st_size <= BYTES_LOOKED_AT:
-            content = json.loads(path.read_bytes())
-            return "shapes" in content or {"annotations", "images"} <= set(content)
-        if path.suffix.lower() == ".txt":
-            numbers = [float(word) for word in path.read_text().partition("\n")[0].split()]
-            return len(numbers) >= 7  # a label, and three points or more
-    return False

@@ -1,13 +1,14 @@
 """The layouts in which data sets are published: their folders, their pairs of files, their parts.
 
-A layout is recognised by its folders, never by what is in the pictures. The function that reads a
-layout states its format, classes, licence and citation.
+A layout is recognised by its folders, never by what is in the pictures. `LAYOUTS` has them all,
+with their formats, licences and citations.
 """
 
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from crackutils.data.folders import (
@@ -33,7 +34,7 @@ class Layout:
 
     A folder has this layout if all `folders` are in it and the last of them has files of the suffix
     `holds`; `read` finds the files of each part. A mask holds consecutive `labels`, of which the
-    `positive` ones are the positive class; what a mask without labels means is decided in `masks`.
+    `positive` ones are the positive class; `masks` decides what a mask without labels means.
     """
 
     name: str
@@ -64,94 +65,25 @@ def pair_files(images: Path, masks: Path, mask_suffixes: set[str] = SUFFIXES,
     """
     image_of = named_files(images, image_suffixes)
     mask_of = named_files(masks, mask_suffixes, ending)
-    left_out = sorted(image_of.keys() - mask_of.keys())
-    if unmasked and left_out:
-        note(f"{len(left_out)} of {len(image_of)} images in {images} have no mask in {masks} "
-             f"and are left out: {first_names(left_out)}.")
-        image_of = {name: path for name, path in image_of.items() if name in mask_of}
-    if image_of.keys() != mask_of.keys():
-        raise no_partner(images, masks, *({name: name for name in names}
-                                          for names in (image_of, mask_of)))
-    return [Files(name, path, mask_of[name]) for name, path in image_of.items()]
+    without_mask = sorted(image_of.keys() - mask_of.keys())
+    without_image = sorted(mask_of.keys() - image_of.keys())
+    if without_image or without_mask and not unmasked:
+        raise no_partner(images, masks, [] if unmasked else without_mask, without_image)
+    if without_mask:
+        note(f"{len(without_mask)} of {len(image_of)} images in {images} have no mask in {masks} "
+             f"and are left out: {first_names(without_mask)}.")
+    return [Files(name, path, mask_of[name]) for name, path in image_of.items() if name in mask_of]
 
 
-def metu(folder: Path) -> dict[str, list[Files]]:
-    """METU, the photographs of paper A: `rgb/` has 458 of concrete walls, `BW/` the masks.
-
-    The photographs are `.jpg` and `.JPG`, up to 4032 x 3024, some turned by EXIF. The masks are
-    JPEG and hence have grey levels; white is crack. There are no parts, and many photographs are
-    there twice, turned or mirrored. CC BY 4.0. Ozgenel, "Concrete Crack Segmentation Dataset",
-    Mendeley Data, 2019, doi 10.17632/jwsn7tfbrp.1.
-    """
-    return {UNDIVIDED: pair_files(folder / "rgb", folder / "BW")}
-
-
-def crackforest(folder: Path) -> dict[str, list[Files]]:
-    """CrackForest (CFD): `image/NNN.jpg`, pavement, 480 x 320, and `groundTruth/NNN.mat`.
-
-    A `.mat` file holds a struct `groundTruth` whose `Segmentation` is 2 on cracks. 3 marks slabs
-    that cracks enclose, 4 is rare and ambiguous: both count as background. 37 photographs have no
-    ground truth and are left out. There are no parts. Non-commercial research only. Shi et al.,
-    "Automatic road crack detection using random structured forests", IEEE T-ITS 17(12), 2016.
-    """
-    return {UNDIVIDED: pair_files(folder / "image", folder / "groundTruth", {".mat"},
-                                  unmasked=True)}
-
-
-def deepcrack(folder: Path) -> dict[str, list[Files]]:
-    """DeepCrack: `train_img/` (300) and `test_img/` (237), JPEG of 544 x 384.
-
-    The masks have the same stems and lie in `train_lab/` and `test_lab/`; white is crack.
-    Validation is taken from train. Non-commercial use. Liu et al., "DeepCrack", Neurocomputing
-    338, 2019.
-    """
-    return {part: pair_files(folder / f"{part}_img", folder / f"{part}_lab")
-            for part in ("train", "test")}
-
-
-def crack500(folder: Path) -> dict[str, list[Files]]:
-    """Crack500: `traincrop/` (1,896), `valcrop/` (348) and `testcrop/` (1,124).
-
-    In each folder an image `NAME.jpg` lies beside its mask `NAME.png`; white is crack. Research
-    use. Yang et al., "Feature pyramid and hierarchical boosting network for pavement crack
-    detection", IEEE T-ITS 21(4), 2020.
-    """
-    names = {"train": "traincrop", "validation": "valcrop", "test": "testcrop"}
-    return {part: pair_files(folder / name, folder / name, {".png"}, {".jpg"})
-            for part, name in names.items()}
-
-
-def bdd100k(folder: Path, masks: str = "labels/drivable/masks",
-            ending: str = "") -> dict[str, list[Files]]:
-    """BDD100K's drivable area: `images/100k/{train,val}/NAME.jpg`, 1280 x 720.
-
-    The masks `labels/drivable/masks/{train,val}/NAME.png` hold 0 direct, 1 alternative, 2
-    background; frames without one are left out. `val` is the test part; validation is taken from
-    train. Licence of UC Regents: education, research and not-for-profit. Yu et al., "BDD100K",
-    CVPR 2020.
-    """
-    return {part: pair_files(folder / "images" / "100k" / name, folder / masks / name,
-                             ending=ending, unmasked=True)
-            for part, name in (("train", "train"), ("test", "val"))}
-
-
-def bdd100k_legacy(folder: Path) -> dict[str, list[Files]]:
-    """BDD100K as it was first published: the same images with other masks.
-
-    `drivable_maps/labels/{train,val}/NAME_drivable_id.png` hold 0 background, 1 direct, 2
-    alternative.
-    """
-    return bdd100k(folder, "drivable_maps/labels", "_drivable_id")
+def parts_in(folder: Path, places: dict[str, tuple[str, str]], **how) -> dict[str, list[Files]]:
+    """The files of each part from its folders of images and of masks, paired by `pair_files`."""
+    return {part: pair_files(folder / images, folder / masks, **how)
+            for part, (images, masks) in places.items()}
 
 
 def camvid(folder: Path) -> dict[str, list[Files]]:
-    """CamVid in SegNet's form: `{train,val,test}/NAME.png`, 480 x 360.
-
-    `{train,val,test}annot/` hold 8-bit labels, 0 to 11, of which 3 is road. Lists `train.txt
-    val.txt test.txt`, "/SegNet/...image /SegNet/...mask" a line, may choose and order the frames:
-    their names count, not their folders. Non-commercial. Brostow et al., Pattern Recognition
-    Letters 30(2), 2009.
-    """
+    """CamVid's frames; SegNet's lists `train.txt val.txt test.txt`, "/SegNet/...image
+    /SegNet/...mask" a line, may choose and order them: their names count, not their folders."""
     parts = {}
     for part, list_name in LISTS.items():
         path = folder / list_name
@@ -162,13 +94,48 @@ def camvid(folder: Path) -> dict[str, list[Files]]:
 
 LAYOUTS = {layout.name: layout for layout in (
     Layout("plain", ("images", "masks"), plain),
-    Layout("metu", ("rgb", "BW"), metu),
-    Layout("crackforest", ("image", "groundTruth"), crackforest, (2,), (1, 2, 3, 4), ".mat"),
-    Layout("deepcrack", ("train_img", "train_lab", "test_img", "test_lab"), deepcrack),
-    Layout("crack500", ("traincrop", "valcrop", "testcrop"), crack500),
-    Layout("bdd100k", ("images/100k", "labels/drivable/masks"), bdd100k, (0, 1), (0, 1, 2)),
-    Layout("bdd100k_legacy", ("images/100k", "drivable_maps/labels"), bdd100k_legacy, (1, 2),
-           (0, 1, 2)),
+
+    # METU, the photographs of paper A: 458 of concrete walls, .jpg and .JPG, up to 4032 x 3024,
+    # some turned by EXIF, many of them twice, turned or mirrored. The masks are JPEG and hence have
+    # grey levels. CC BY 4.0. Ozgenel, "Concrete Crack Segmentation Dataset", Mendeley Data, 2019,
+    # doi 10.17632/jwsn7tfbrp.1.
+    Layout("metu", ("rgb", "BW"), partial(parts_in, places={UNDIVIDED: ("rgb", "BW")})),
+
+    # CrackForest (CFD): pavement, 480 x 320. A .mat file holds a struct `groundTruth` whose
+    # `Segmentation` is 2 on cracks; 3 marks slabs that cracks enclose, 4 is rare and ambiguous. 37
+    # photographs have no ground truth. Non-commercial research only. Shi et al., "Automatic road
+    # crack detection using random structured forests", IEEE T-ITS 17(12), 2016.
+    Layout("crackforest", ("image", "groundTruth"), partial(
+        parts_in, places={UNDIVIDED: ("image", "groundTruth")}, mask_suffixes={".mat"},
+        unmasked=True), (2,), (1, 2, 3, 4), ".mat"),
+
+    # DeepCrack: 300 and 237 JPEG of 544 x 384. Non-commercial use. Liu et al., "DeepCrack",
+    # Neurocomputing 338, 2019.
+    Layout("deepcrack", ("train_img", "train_lab", "test_img", "test_lab"), partial(
+        parts_in, places={"train": ("train_img", "train_lab"), "test": ("test_img", "test_lab")})),
+
+    # Crack500: 1,896, 348 and 1,124 images NAME.jpg beside their masks NAME.png. Research use. Yang
+    # et al., "Feature pyramid and hierarchical boosting network for pavement crack detection", IEEE
+    # T-ITS 21(4), 2020.
+    Layout("crack500", ("traincrop", "valcrop", "testcrop"), partial(
+        parts_in, places={"train": ("traincrop",) * 2, "validation": ("valcrop",) * 2,
+                          "test": ("testcrop",) * 2},
+        mask_suffixes={".png"}, image_suffixes={".jpg"})),
+
+    # BDD100K's drivable area, 1280 x 720: 0 is direct, 1 alternative, 2 background; val is the test
+    # part. Licence of UC Regents: education, research and not-for-profit. Yu et al., "BDD100K",
+    # CVPR 2020. As it was first published: 0 is background, 1 direct, 2 alternative.
+    Layout("bdd100k", ("images/100k", "labels/drivable/masks"), partial(
+        parts_in, places={"train": ("images/100k/train", "labels/drivable/masks/train"),
+                          "test": ("images/100k/val", "labels/drivable/masks/val")},
+        unmasked=True), (0, 1), (0, 1, 2)),
+    Layout("bdd100k_legacy", ("images/100k", "drivable_maps/labels"), partial(
+        parts_in, places={"train": ("images/100k/train", "drivable_maps/labels/train"),
+                          "test": ("images/100k/val", "drivable_maps/labels/val")},
+        ending="_drivable_id", unmasked=True), (1, 2), (0, 1, 2)),
+
+    # CamVid in SegNet's form: 480 x 360, 8-bit labels, of which 3 is road. Non-commercial. Brostow
+    # et al., Pattern Recognition Letters 30(2), 2009.
     Layout("camvid", ("train", "val", "test", "trainannot", "valannot", "testannot"), camvid,
            (3,), tuple(range(12))))}
 
@@ -192,14 +159,11 @@ def recognise(folder: Path, chosen: str = "auto") -> Layout:
     if places_of(folder):
         return LAYOUTS["plain"]
     inner = list(filter(may_be_meant, subfolders(folder)))
-    if len(inner) == 1:
-        raise DataError(f"{folder} is in no known layout. {inner[0]} fits: is that meant? Then "
-                        "give that folder.")
     if inner:
-        raise DataError(f"{folder} is in no known layout. {len(inner)} folders in it fit "
-                        f"({first_names([path.name for path in inner])}): give one of them, or put "
-                        "their images into one images/ and their masks into one masks/, with a "
-                        "subfolder for each.")
+        raise DataError(f"{folder} is in no known layout, but in it are "
+                        f"{first_names([path.name for path in inner])}: give one of these folders, "
+                        "or put their images into one images/ and their masks into one masks/, "
+                        "with a subfolder for each.")
     raise DataError(f"{folder} is in no known layout: {what_is_there(folder)}")
 
 

@@ -1,16 +1,10 @@
 """Which pixels of a mask are positive: decided here, and never guessed.
 
-A mask says it in one of these ways; everything else (numbers of classes or instances, values for
-uncertain pixels, colours) is refused, because it means different things in different data sets.
-
-- The user says it: `positive` and `ignore` of the protocol are a grey level, an index of a palette,
-  or a colour. All other pixels are background.
-- It has the two levels 0 and 255, or JPEG's noise around them: 255 is positive. Of a picture in
-  which only the transparency varies, the opacity counts as level.
-- It has a palette whose index 0 is black, and the two indices 0 and 1: 1 is positive. (A palette of
-  black and white counts as the levels 0 and 255.)
-- It is soft: many levels between 0 and 255, as blurring and resizing leave them; the protocol's
-  `mask_threshold` cuts it.
+The user says it by `positive` and `ignore` of the protocol (a grey level, an index of a palette, or
+a colour), or the mask does: it has the levels 0 and 255, perhaps with JPEG's noise around them or
+as opacity; a palette's indices 0, which is black, and 1; or the many levels of blurred edges, which
+`mask_threshold` cuts. Everything else (numbers of classes or instances, values for uncertain
+pixels, colours) is refused, because it means different things in different data sets.
 """
 
 from pathlib import Path
@@ -63,6 +57,11 @@ def packed_colours(picture: np.ndarray) -> np.ndarray:
     return red << 16 | green << 8 | blue
 
 
+def is_deep(picture: Image.Image) -> bool:
+    """Whether a picture has one channel of more than 8 bits."""
+    return picture.mode.startswith("I") or picture.mode == "F"
+
+
 def values_of(picture: Image.Image, file_format: str | None, protocol: Protocol) -> Values:
     """The values of a decoded picture from a file of this format.
 
@@ -70,7 +69,7 @@ def values_of(picture: Image.Image, file_format: str | None, protocol: Protocol)
     """
     lossy = file_format in LOSSY_FORMATS
     named = protocol.positive is not None or protocol.ignore is not None
-    if picture.mode.startswith("I") or picture.mode == "F":
+    if is_deep(picture):
         return Values("level", deep_levels(np.asarray(picture), named), lossy)
     if picture.has_transparency_data:
         with_opacity = picture.convert("RGBA")
@@ -81,8 +80,7 @@ def values_of(picture: Image.Image, file_format: str | None, protocol: Protocol)
             black = Image.new("RGBA", picture.size, "black")
             picture = Image.alpha_composite(black, with_opacity)
     if picture.mode == "P":
-        indices = np.asarray(picture)
-        palette = np.zeros((256, 3), np.uint8)
+        indices, palette = np.asarray(picture), np.zeros((256, 3), np.uint8)
         entries = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
         palette[:len(entries)] = entries
         colours = set(packed_colours(palette[np.unique(indices)]).tolist())
@@ -106,18 +104,14 @@ def deep_levels(array: np.ndarray, named: bool) -> np.ndarray:
     larger. Other levels, and all if the protocol names one, stay as they are.
     """
     levels = np.unique(array)
-    fractions = array.dtype.kind == "f" and levels[-1] <= 1 and not named
-    whole = bool((levels == np.round(levels)).all()) and not fractions
-    if whole and (named or levels[-1] <= 255) and levels[0] >= 0:
-        return array.astype(np.uint8 if levels[-1] <= 255 else np.int64)
-    if not np.isfinite(levels).all() or levels[0] < 0 or levels[-1] > 65535:
+    if not np.isfinite(levels).all() or levels[0] < 0 or levels[-1] > 65535 and not named:
         raise ValueError(f"levels from {levels[0]} to {levels[-1]}")
-    if not whole and levels[-1] <= 1:
-        return np.floor(array * 255).astype(np.uint8)
-    white = white_of(levels[-1])
-    if len(levels) > MANY_LEVELS or set(levels.tolist()) <= {0, white}:
-        return np.floor(array.astype(np.float64) * (255 / white) + 1e-6).astype(np.uint8)
-    return array.astype(np.int64)
+    if not named:
+        fractions = array.dtype.kind == "f" and levels[-1] <= 1
+        white = 1 if fractions else white_of(levels[-1])
+        if fractions or len(levels) > MANY_LEVELS or set(levels.tolist()) <= {0, white}:
+            array = array.astype(np.float64) * (255 / white) + 1e-6
+    return array.astype(np.uint8 if array.max() < 256 else np.int64)
 
 
 def white_of(highest: float) -> int:
@@ -141,7 +135,7 @@ def classes_of(path: Path, values: Values, protocol: Protocol) -> np.ndarray:
 
 
 def is_value(path: Path, values: Values, wanted: int | tuple, field: str) -> np.ndarray:
-    """Where a mask holds a value that the protocol names."""
+    """Where a mask holds the value that the protocol's `field` names."""
     noise = JPEG_NOISE if values.lossy else 0
     if isinstance(wanted, tuple):
         colours = values.array
@@ -181,12 +175,9 @@ def unambiguous_positives(path: Path, values: Values, ignored: np.ndarray,
 
 
 def is_soft(values: Values, ignored: np.ndarray) -> bool:
-    """Whether the levels between 0 and 255 are those of blurred edges, and not numbers.
-
-    Numbers fill areas and lines: most pixels equal a neighbour in their row and one in their
-    column. On a blurred edge they differ. A picture that has such levels nearly everywhere is no
-    mask.
-    """
+    """Whether the levels between 0 and 255 are those of blurred edges, and not numbers. Numbers
+    fill areas and lines: most pixels equal a neighbour in their row and one in their column. A
+    picture that has such levels nearly everywhere is no mask."""
     levels = len(np.unique(values.array[~ignored]))
     if not values.lossy and levels <= FEW_LEVELS:
         return False
@@ -196,10 +187,11 @@ def is_soft(values: Values, ignored: np.ndarray) -> bool:
     between = (values.array > noise) & (values.array < 255 - noise) & ~ignored
     if not between.any():
         return True
-    flat = between.copy()
-    for axis in (0, 1):
-        alike = np.abs(np.diff(values.array.astype(np.int32), axis=axis)) <= tolerance
-        before, after = [(0, 0), (0, 0)], [(0, 0), (0, 0)]
-        before[axis], after[axis] = (1, 0), (0, 1)
-        flat &= np.pad(alike, before) | np.pad(alike, after)
+    padded = np.pad(values.array.astype(np.int32), 1, constant_values=-JPEG_NOISE)
+    inner = padded[1:-1, 1:-1]
+    in_row = (abs(padded[1:-1, :-2] - inner) <= tolerance) | (
+        abs(padded[1:-1, 2:] - inner) <= tolerance)
+    in_column = (abs(padded[:-2, 1:-1] - inner) <= tolerance) | (
+        abs(padded[2:, 1:-1] - inner) <= tolerance)
+    flat = between & in_row & in_column
     return flat.sum() <= between.sum() / 2 and between.mean() < MOST_BETWEEN

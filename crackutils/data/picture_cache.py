@@ -2,13 +2,11 @@
 
 A cache is a folder `<data set>/<format>-<version>/`. The pictures lie one behind the other in
 `images.bin` (3 bytes a pixel), `masks.bin` (1) and, if the data set has crack widths, `widths.bin`
-(2); `index.jsonl` has a line for each, and `complete.json` is written last. A cache that was cut
-short is completed from its last whole picture. When a cache is made, those of its data set that are
-of another format, or were not opened for 30 days, are removed unless a process uses them.
+(2); `index.jsonl` has a line for each. When a cache is made, those of its data set that are of
+another format, or were not opened for 30 days, are removed.
 
 A file for each picture would be simpler, but a mapped file stays open, and processes may often open
-only 1,024 files. If one were opened for each crop, a batch of 16 crops would take 4 to 8 ms instead
-of 0.3 to 0.6 ms.
+only 1,024 files; to open one for each crop would take ten times as long.
 """
 
 import json
@@ -20,9 +18,9 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,17 +31,11 @@ from crackutils.data.samples import WIDTH_UNIT, Files, Sample
 from crackutils.device import usable_cores
 from crackutils.files import locked
 
-try:
-    import fcntl
-except ImportError:  # no lock is needed on Windows: it does not delete files that are in use
-    fcntl = None
-
 FORMAT = 3  # to be raised whenever decoding changes, or the form in which pictures are stored
-TYPES = {"images": (np.uint8, (-1, 3)), "masks": (np.uint8, -1), "widths": (np.uint16, -1)}
+STORED = {"images": (np.uint8, (-1, 3)), "masks": (np.uint8, (-1,)), "widths": (np.uint16, (-1,))}
 BYTES_A_PIXEL = {"images": 3, "masks": 1, "widths": 2}
-INDEX, COMPLETE = "index.jsonl", "complete.json"
+INDEX = "index.jsonl"
 KEPT_SECONDS = 30 * 24 * 3600  # after it was opened last; other choices may need it again
-SYNC_BYTES = 2**28  # written between two waits for the disk
 DECODING_BYTES = 2**31  # memory that pictures may take while they are decoded
 
 
@@ -60,10 +52,10 @@ class Entry(NamedTuple):
 class Part(Sequence):
     """The samples of one part of a data set, in a cache or in memory.
 
-    `arrays` hold the pixels of all samples one behind the other: `images` uint8 P x 3, `masks`
-    uint8 P and, if the data set has crack widths, `widths` uint16 P in hundredths of a pixel. A
-    sample's arrays are views of them. `sizes` are the samples' (height, width). `source` is a
-    cache's folder and the part's name, from which another process opens the same part.
+    `arrays` hold the pixels of all samples one behind the other, of which a sample's are views:
+    `images` uint8 P x 3, `masks` uint8 P and, if crack widths are known, `widths` uint16 P in
+    hundredths of a pixel. `sizes` are the samples' (height, width). `source` is a cache's folder
+    and the part's name, from which another process opens the same part.
     """
 
     def __init__(self, entries: list[Entry], arrays: dict[str, np.ndarray],
@@ -119,9 +111,9 @@ def stored_arrays(sample: Sample) -> dict[str, np.ndarray]:
 
 
 def read_index(cache: Path) -> list[Entry]:
-    """The entries of a cache, complete or not; a last line that was cut short does not count."""
+    """The entries of a cache; none if there is no such cache."""
     path = cache / INDEX
-    lines = path.read_text().split("\n")[:-1] if path.is_file() else []
+    lines = path.read_text().splitlines() if path.is_file() else []
     return [Entry(*json.loads(line)) for line in lines]
 
 
@@ -130,25 +122,21 @@ def pixels_of(entries: Iterable[Entry]) -> int:
 
 
 def open_part(cache: Path, part: str) -> Part:
-    """A part of a complete cache. The cache is not removed while the part exists."""
+    """A part of a cache, whose files are mapped. They may be removed meanwhile: a mapped file stays
+    until it is closed."""
     entries = read_index(cache)
     selected = [entry for entry in entries if entry.part == part]
     start = pixels_of(entries[:entries.index(selected[0])])
-    arrays = {}
-    for kind, (dtype, shape) in TYPES.items():
-        if length_of(cache, kind):
-            with open(cache / f"{kind}.bin", "rb") as file:
-                if fcntl:  # the map keeps the file open, and with it this lock
-                    fcntl.flock(file, fcntl.LOCK_SH)
-                pixels = np.memmap(file, dtype, mode="r").reshape(shape)
-                arrays[kind] = pixels[start:start + pixels_of(selected)]
+    place = slice(start, start + pixels_of(selected))
+    arrays = {kind: np.memmap(cache / f"{kind}.bin", dtype, mode="r").reshape(shape)[place]
+              for kind, (dtype, shape) in STORED.items() if length_of(cache, kind)}
     return Part(selected, arrays, (cache, part))
 
 
 def open_cache(data_set: Path, version: str, parts: dict[str, list[Files]],
                decode: Callable[[Files], tuple[Sample, str]], memory_of: Callable[[Files], int],
                with_widths: bool) -> dict[str, Part]:
-    """Open a data set's cache of this version, and make it or complete it first if need be.
+    """Open a data set's cache of this version, and make it first if need be.
 
     `decode` gives a sample and a digest of its files, `memory_of` estimates the memory it takes.
     Of two processes that open caches of one data set, the second waits for the first.
@@ -158,14 +146,9 @@ def open_cache(data_set: Path, version: str, parts: dict[str, list[Files]],
     count = sum(map(len, parts.values()))
     try:
         with locked(data_set / ".lock"):
-            cache.mkdir(exist_ok=True)  # under the lock: who holds it removes unused folders
             if not is_whole(cache, count, kinds):
                 fill(cache, parts, decode, memory_of, kinds)
-                for other in data_set.iterdir():
-                    old = time.time() - other.stat().st_mtime > KEPT_SECONDS
-                    if other.is_dir() and other != cache and (
-                            old or not other.name.startswith(f"{FORMAT}-")):
-                        remove_unused(other)
+                remove_unused(data_set, cache)
             os.utime(cache)
             return {part: open_part(cache, part) for part in parts}
     except OSError as error:
@@ -175,23 +158,20 @@ def open_cache(data_set: Path, version: str, parts: dict[str, list[Files]],
         return {part: open_part(cache, part) for part in parts}  # another user's: it is only read
 
 
-def remove_unused(cache: Path) -> None:
-    """Remove a cache unless a process has opened it; what can't be removed stays."""
-    with suppress(OSError):
-        if fcntl:
-            with open(cache / "images.bin", "ab") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused if it is in use
-        aside = cache.with_name(f"{cache.name}.removed")
-        cache.rename(aside)  # Windows refuses if a file in it is open
-        shutil.rmtree(aside, ignore_errors=True)
+def remove_unused(data_set: Path, used: Path) -> None:
+    """Remove a data set's other caches of another format, and those that were not opened lately."""
+    for cache in data_set.iterdir():
+        lately = time.time() - cache.stat().st_mtime <= KEPT_SECONDS
+        if cache.is_dir() and cache != used and not (
+                lately and cache.name.startswith(f"{FORMAT}-")):
+            shutil.rmtree(cache, ignore_errors=True)
 
 
 def is_whole(cache: Path, count: int, kinds: list[str]) -> bool:
-    """Whether a cache is complete and its files have the lengths that its index implies."""
+    """Whether a cache has all pictures, and files of the lengths that its index implies."""
     entries = read_index(cache)
-    pixels = pixels_of(entries)
-    lengths_fit = all(length_of(cache, kind) == pixels * BYTES_A_PIXEL[kind] for kind in kinds)
-    return (cache / COMPLETE).is_file() and len(entries) == count and lengths_fit
+    return len(entries) == count and all(
+        length_of(cache, kind) == pixels_of(entries) * BYTES_A_PIXEL[kind] for kind in kinds)
 
 
 def length_of(cache: Path, kind: str) -> int:
@@ -201,65 +181,47 @@ def length_of(cache: Path, kind: str) -> int:
 
 def fill(cache: Path, parts: dict[str, list[Files]], decode: Callable, memory_of: Callable,
          kinds: list[str]) -> None:
-    """Complete a cache from its last whole picture; one that was damaged is made anew."""
-    if (cache / COMPLETE).is_file():
-        shutil.rmtree(cache)
-        cache.mkdir()
-    done = read_index(cache)
-    room = min(length_of(cache, kind) // BYTES_A_PIXEL[kind] for kind in kinds)
-    while pixels_of(done) > room:
-        done.pop()
+    """Make a cache in a folder beside its place, to which that is moved when it is whole."""
+    beside = cache.with_name(f"{cache.name}.part")
+    for leftover in (beside, cache):  # of a process that was killed, or damaged
+        shutil.rmtree(leftover, ignore_errors=True)
+    beside.mkdir()
     jobs = [(part, files) for part in parts for files in parts[part]]
-    with ExitStack() as stack:
-        files_of = {kind: stack.enter_context(open(cache / f"{kind}.bin", "ab")) for kind in kinds}
-        index = stack.enter_context(open(cache / INDEX, "w"))
-        for kind, file in files_of.items():
-            file.truncate(pixels_of(done) * BYTES_A_PIXEL[kind])
-        bar = stack.enter_context(tqdm(total=len(jobs), initial=len(done), desc="reading pictures",
-                                       unit="picture", file=sys.stdout, mininterval=2, delay=2))
-        write_index(files_of.values(), index, done)
-        rest, pending = jobs[len(done):], []
-        results = decode_in_order([files for _, files in rest], decode, memory_of)
-        for (part, _), (sample, digest) in zip(rest, results):
-            arrays = stored_arrays(sample)
-            for kind, file in files_of.items():
-                file.write(arrays[kind].tobytes())
-            pending.append(Entry(part, sample.name, *sample.mask.shape, digest))
-            if pixels_of(pending) * 6 > SYNC_BYTES:
-                write_index(files_of.values(), index, pending)
-                pending = []
-            bar.update()
-        write_index(files_of.values(), index, pending)
-    (cache / COMPLETE).write_text(json.dumps({"pictures": len(jobs)}) + "\n")
-
-
-def write_index(data_files: Iterable[IO[bytes]], index: IO[str], entries: list[Entry]) -> None:
-    """Enter pictures into the index after their pixels have reached the disk."""
-    for file in data_files:
-        file.flush()
-        os.fsync(file.fileno())
-    index.writelines(json.dumps(entry) + "\n" for entry in entries)
-    index.flush()
-    os.fsync(index.fileno())
+    try:
+        with ExitStack() as stack:
+            pixels = {kind: stack.enter_context(open(beside / f"{kind}.bin", "wb"))
+                      for kind in kinds}
+            index = stack.enter_context(open(beside / INDEX, "w"))
+            results = decode_in_order([files for _, files in jobs], decode, memory_of)
+            bar = tqdm(results, "reading pictures", len(jobs), unit="picture", file=sys.stdout,
+                       mininterval=2, delay=2)
+            for (sample, digest), (part, _) in zip(bar, jobs):
+                arrays = stored_arrays(sample)
+                for kind, file in pixels.items():
+                    file.write(arrays[kind].tobytes())
+                entry = Entry(part, sample.name, *sample.mask.shape, digest)
+                index.write(json.dumps(entry) + "\n")
+            for file in (*pixels.values(), index):
+                file.flush()
+                os.fsync(file.fileno())
+        beside.rename(cache)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)  # makes room on a full disk
 
 
 def decode_in_order(samples: Sequence[Files], decode: Callable,
                     memory_of: Callable) -> Iterator[tuple[Sample, str]]:
-    """What `decode` gives for each sample, in their order; threads, one per core, decode ahead.
-
-    The pictures that are being decoded, or wait to be taken, need at most `DECODING_BYTES` together
-    (by `memory_of`); one that alone needs more is decoded alone.
-    """
+    """What `decode` gives for each sample, in their order; threads, one per core, decode ahead. The
+    pictures that are being decoded, or wait to be taken, need at most `DECODING_BYTES` together (by
+    `memory_of`); one that alone needs more is decoded alone."""
     cores = usable_cores()
     ahead, needed = deque(), 0  # (result to come, its bytes)
     with ThreadPoolExecutor(cores) as pool:
         for files in samples:
             memory = memory_of(files)
             while ahead and (len(ahead) == 2 * cores or needed + memory > DECODING_BYTES):
-                result, freed = ahead.popleft()
-                yield result.result()
-                del result  # else its pixels stay in memory
-                needed -= freed
+                needed -= ahead[0][1]
+                yield ahead.popleft()[0].result()
             ahead.append((pool.submit(decode, files), memory))
             needed += memory
         while ahead:

@@ -1,16 +1,11 @@
 """Division of a data set into training, validation and test part, so that no content leaks.
 
 A test picture that shows what a training picture shows is not new to the network, and its score is
-too high. Two pictures may show the same in two ways:
-
-- A duplicate pair is one photograph twice: turned by right angles, mirrored, brighter or compressed
-  again. Perceptual hashes find candidates, and the correlation of their pixels decides.
-- An overlapping pair is two photographs of one place, one taken from a little further along or
-  turned by any angle. Details that both show decide, if one shift, rotation and scale maps those of
-  one photograph onto those of the other.
-
-Pictures that are connected by such pairs form a content group, as the frames of one video do, and a
-group lies in one part.
+too high. A duplicate pair is one photograph twice: turned by right angles, mirrored, brighter or
+compressed again. Perceptual hashes find candidates, and the correlation of their pixels decides. An
+overlapping pair is two photographs of one place: one shift, rotation and scale maps details of one
+onto those of the other. Pictures that are connected by such pairs, as the frames of a video are,
+form a content group, and a group lies in one part.
 """
 
 import hashlib
@@ -21,20 +16,19 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import chain, combinations, pairwise
+from itertools import chain, combinations
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import scipy.fft
-import scipy.stats
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from crackutils.data.decoding import eight_bits, memory_of, open_picture, reading, upright
-from crackutils.data.folders import LISTS, PART_OF, UNDIVIDED, first_names
+from crackutils.data.folders import LISTS, PART_OF, UNDIVIDED
 from crackutils.data.layouts import recognise
 from crackutils.data.picture_cache import decode_in_order
 from crackutils.data.samples import DataError, Files, note
@@ -58,16 +52,11 @@ ALL_PAIRS_UP_TO = 500  # pictures; in larger sets only promising pairs are compa
 PROMISING = 20  # partners of each picture in such a set
 INDEXED_DETAILS, NEIGHBOURS = 500, 8  # details of a picture, and neighbours of each, that vote
 
-LEAST_FRAMES = 20  # by which numbered pictures are recognised as frames of videos
-LEAST_DIFFERENCE = 0.05  # of the correlations of neighbours and of frames half a video apart ...
-CHANCE = 0.001  # ... and how probable that may be among pictures without an order
+FRAME_NAME = re.compile(r"^(.*\D)(\d{3,})$")  # a number of three digits or more at the end
+LEAST_FRAMES = 20  # of a video
 LEAST_LINKED = 0.05  # of the frames of a video must show what another video shows, as pairs
 
-# a change of any makes cached groups invalid; the first number is raised when the code changes
-METHOD = [2, cv2.__version__, THUMBNAIL_SIDE, MOST_DIFFERENT_BITS, LEAST_CORRELATION, DETAIL_SIDE,
-          MOST_DETAILS, QUICK_DETAILS, QUICK_AGREEING, LEAST_AGREEING, TOLERANCE, LEAST_DISTANCE,
-          LARGEST_SCALE, ALL_PAIRS_UP_TO, PROMISING, INDEXED_DETAILS, NEIGHBOURS, LEAST_FRAMES,
-          LEAST_DIFFERENCE, CHANCE, LEAST_LINKED]
+METHOD = [3, cv2.__version__]  # of finding groups; the number is raised when code or limits change
 
 VALIDATION_SHARE, TEST_SHARE = 0.12, 0.2  # of a data set without parts of its own
 LEAST_PICTURES = 5  # that can be divided
@@ -126,22 +115,24 @@ def eight_positions(picture: np.ndarray) -> list[np.ndarray]:
     return [np.rot90(side, turns) for side in (picture, np.fliplr(picture)) for turns in range(4)]
 
 
-def spectrum(picture: np.ndarray) -> np.ndarray:
-    """The Fourier transform of a thumbnail's fine structure, scaled to norm 1. Light and shade are
-    similar in many photographs; their grain is not."""
-    return scipy.fft.rfft2(normalised(picture - cv2.GaussianBlur(picture, (0, 0), 4)))
-
-
 def normalised(picture: np.ndarray) -> np.ndarray:
     """The picture shifted and scaled to mean 0 and norm 1."""
     picture = picture - picture.mean()
     return picture / max(float(np.linalg.norm(picture)), 1e-6)
 
 
+def correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The circular cross-correlation of two normalised pictures at each shift, from -1 to 1."""
+    product = scipy.fft.rfft2(first) * scipy.fft.rfft2(second).conj()
+    return scipy.fft.irfft2(product, s=first.shape)
+
+
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """The highest circular cross-correlation of two thumbnails over all shifts, from -1 to 1."""
-    product = spectrum(first) * spectrum(second).conj()
-    return float(scipy.fft.irfft2(product, s=(THUMBNAIL_SIDE, THUMBNAIL_SIDE)).max())
+    """The highest correlation of the fine structures of two thumbnails over all shifts. Light and
+    shade are similar in many photographs; their grain is not."""
+    first, second = (normalised(picture - cv2.GaussianBlur(picture, (0, 0), 4))
+                     for picture in (first, second))
+    return float(correlations(first, second).max())
 
 
 def duplicate_pairs(thumbnails: Sequence[np.ndarray]) -> list[tuple[int, int]]:
@@ -242,12 +233,9 @@ def overlap(first: Details, second: Details) -> bool:
 
 
 def overlapping_pairs(details: Sequence[Details]) -> list[tuple[int, int]]:
-    """The pairs (i, j), i < j, of pictures that show details of one place.
-
-    All pairs are compared up to `ALL_PAIRS_UP_TO` pictures: 5 ms a pair on one core. In larger sets
-    only the promising ones are, so that the time grows with the number of pictures and not with its
-    square; small overlaps may then be missed.
-    """
+    """The pairs (i, j), i < j, of pictures that show details of one place. All pairs are compared
+    up to `ALL_PAIRS_UP_TO` pictures: 5 ms a pair on one core. In larger sets only the promising
+    ones are, because of the time; small overlaps may then be missed."""
     every = len(details) <= ALL_PAIRS_UP_TO
     pairs = list(combinations(range(len(details)), 2)) if every else promising_pairs(details)
     with ThreadPoolExecutor(usable_cores()) as pool:  # matrix products have threads of their own
@@ -280,39 +268,66 @@ def promising_pairs(details: Sequence[Details]) -> list[tuple[int, int]]:
     return sorted(pairs)
 
 
-def connected(count: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+def connected(count: int, pairs: Iterable[tuple[int, int]]) -> np.ndarray:
     """The group number of each of `count` pictures; the pictures of a pair share a group."""
-    first, second = np.array(pairs, int).reshape(-1, 2).T
+    first, second = np.array(list(pairs), int).reshape(-1, 2).T
     graph = coo_matrix((np.ones(len(first)), (first, second)), shape=(count, count))
     return connected_components(graph, directed=False)[1]
 
 
-def content_groups(files: Sequence[Files], runs: Path) -> tuple[list[int], list[list[int]]]:
-    """The number of each file's content group, and the indices of each video's frames in their
-    order; kept in `runs/cache` for the next time."""
+def content_groups(files: Sequence[Files], runs: Path) -> list[int]:
+    """The number of each file's content group; kept in `runs/cache` for the next time."""
     images = [("", one._replace(mask=None, width=None)) for one in files]
     cached = runs / "cache" / f"content-groups-{version_of(images, METHOD)}.json"
     with suppress(FileNotFoundError, ValueError, TypeError):  # a damaged file is made again
-        groups, videos = json.loads(cached.read_text())
+        groups = json.loads(cached.read_text())
         if len(groups) == len(files):
-            return groups, videos
+            return groups
     looks = list(decode_in_order(
         [image for _, image in images],
         lambda image: appearance(image.image, image.contents()[0]), memory_of))
-    duplicates, overlaps, videos = related([one.name for one in files], looks)
-    groups = connected(len(files), duplicates + overlaps + neighbours(videos)).tolist()
+    pairs = chain(*related([one.name for one in files], looks))
+    groups = connected(len(files), pairs).tolist()
     cached.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(cached, json.dumps([groups, videos]).encode())
-    return groups, videos
+    write_atomically(cached, json.dumps(groups).encode())
+    return groups
 
 
-def related(names: Sequence[str], looks: Sequence[Appearance]) -> tuple[list, list, list]:
-    """The duplicate pairs, the overlapping pairs (none without details) and the videos' frames."""
-    thumbnails = [look.thumbnail for look in looks]
-    videos, overlaps = videos_in(names, thumbnails), []
+def related(names: Sequence[str], looks: Sequence[Appearance]) -> tuple[list, list]:
+    """The duplicate pairs and the overlapping pairs (none without details) of named pictures."""
+    overlaps = []
     if all(look.details is not None for look in looks):
-        overlaps = without_chance_links(overlapping_pairs([look.details for look in looks]), videos)
-    return duplicate_pairs(thumbnails), overlaps, videos
+        overlaps = without_chance_links(names, overlapping_pairs([look.details for look in looks]))
+    return duplicate_pairs([look.thumbnail for look in looks]), overlaps
+
+
+def video_and_frame(name: str) -> tuple[str, int]:
+    """The video's name and the frame's number in a picture's name; the name itself and 0 where
+    there is no number. `Seq05VD_f00120` is frame 120 of Seq05VD, `0001TP_008550` frame 8550 of
+    0001TP, `drive1/0003` frame 3 of drive1. A frame's number has at least three digits and stands
+    at the end, behind other characters; the folder of a part is no video."""
+    match = FRAME_NAME.match(name)
+    if match is None:
+        return name, 0
+    video = re.sub("[_-]+f?$|/$", "", match[1])
+    if match[1] == f"{video}/" and video.rpartition("/")[2].lower() in PART_OF:
+        return name, 0
+    return video, int(match[2])
+
+
+def without_chance_links(names: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list:
+    """The pairs without those between two videos that have hardly any: of thousands of pairs of
+    frames a few agree by chance, and each would tie whole videos together."""
+    videos = [video_and_frame(name)[0] for name in names]
+    frames = Counter(videos)
+    between = [frozenset(videos[index] for index in pair) for pair in pairs]
+    times = Counter(between)
+    chance = set()
+    for linked in times:
+        least = min(frames[video] for video in linked)
+        if len(linked) == 2 and least >= LEAST_FRAMES and times[linked] < LEAST_LINKED * least:
+            chance.add(linked)
+    return [pair for pair, linked in zip(pairs, between) if linked not in chance]
 
 
 def version_of(jobs: Sequence[tuple[str, Files]], how: list) -> str:
@@ -320,71 +335,6 @@ def version_of(jobs: Sequence[tuple[str, Files]], how: list) -> str:
     stats = [[part, files.name, *(path and [str(path), path.stat().st_size, path.stat().st_mtime_ns]
                                   for path in files[1:])] for part, files in jobs]
     return hashlib.sha256(json.dumps([stats, how]).encode()).hexdigest()[:16]
-
-
-FRAME_NAME = re.compile(r"^(.*\D)(\d{3,})$")  # a number of three digits or more at the end
-
-
-def video_and_frame(name: str) -> tuple[str, int] | None:
-    """The video's name and the frame's number in a picture's name, None where there is no number.
-    `Seq05VD_f00120` is frame 120 of Seq05VD, `0001TP_008550` frame 8550 of 0001TP, `drive1/0003`
-    frame 3 of drive1. A frame's number has at least three digits and stands at the end, behind
-    other characters; the folder of a part is no video."""
-    match = FRAME_NAME.match(name)
-    if match is None:
-        return None
-    video = re.sub("[_-]+f?$|/$", "", match[1])
-    if match[1] == f"{video}/" and video.rpartition("/")[2].lower() in PART_OF:
-        return None
-    return video, int(match[2])
-
-
-def videos_in(names: Sequence[str], thumbnails: Sequence[np.ndarray]) -> list[list[int]]:
-    """The indices of the frames of each video, in their order.
-
-    Numbered pictures are taken for frames only if neighbours look alike, so photographs of
-    different walls are not. Videos of few frames are judged together.
-    """
-    numbered = defaultdict(list)
-    for index, name in enumerate(names):
-        video, number = video_and_frame(name) or (None, 0)
-        numbered[video].append((number, index))
-    numbered.pop(None, None)
-    in_order = [[index for _, index in sorted(frames)] for _, frames in sorted(numbered.items())]
-    videos = [frames for frames in in_order if neighbours_look_alike([frames], thumbnails)]
-    short = [frames for frames in in_order if 3 < len(frames) < LEAST_FRAMES]
-    return videos + (short if neighbours_look_alike(short, thumbnails) else [])
-
-
-def neighbours_look_alike(videos: Sequence[list[int]], thumbnails: Sequence[np.ndarray]) -> bool:
-    """Whether neighbouring frames correlate more than frames that are half of their video apart
-    (Mann and Whitney's test)."""
-    if sum(map(len, videos)) < LEAST_FRAMES:
-        return False
-    near, far = [], []
-    for video in videos:
-        frames = [thumbnails[index] for index in video]
-        near += map(correlation, frames, frames[1:])
-        far += map(correlation, frames, frames[len(frames) // 2:])
-    return bool(np.median(near) > np.median(far) + LEAST_DIFFERENCE
-                and scipy.stats.mannwhitneyu(near, far, alternative="greater").pvalue < CHANCE)
-
-
-def without_chance_links(pairs: Sequence[tuple[int, int]],
-                         videos: Sequence[list[int]]) -> list[tuple[int, int]]:
-    """The pairs without those between two videos that have hardly any: of thousands of pairs of
-    frames a few agree by chance, and each would tie whole videos together."""
-    video_of = {index: number for number, video in enumerate(videos) for index in video}
-    between = [frozenset(video_of.get(index) for index in pair) for pair in pairs]
-    times = Counter(between)
-    chance = {linked for linked in times if len(linked) == 2 and None not in linked
-              and times[linked] < LEAST_LINKED * min(len(videos[number]) for number in linked)}
-    return [pair for pair, linked in zip(pairs, between) if linked not in chance]
-
-
-def neighbours(videos: Sequence[list[int]]) -> list[tuple[int, int]]:
-    """Each frame with the one after it."""
-    return [pair for video in videos for pair in pairwise(video)]
 
 
 def parts_of(folder: Path, protocol: Protocol, runs: Path,
@@ -399,57 +349,47 @@ def parts_of(folder: Path, protocol: Protocol, runs: Path,
     parts = recognise(folder, protocol.layout).parts(folder)
     if UNDIVIDED in parts:
         files = parts[UNDIVIDED]
-        groups, videos = content_groups(files, runs)
-        parts = divide(folder, files, groups, videos)
-        if videos:
-            titles = [video_and_frame(files[video[0]].name)[0] for video in videos]
-            note(f"{folder}: {sum(map(len, videos))} pictures are frames of videos "
-                 f"({first_names(titles)}). A video lies in one part; one that is half of the set "
-                 "or more is cut into its first frames for training, the next for validation, and "
-                 "the last for the test.")
-    train = in_hash_order(parts["train"], protocol.subset_seed)
-    most_train, most_test = protocol.subset or (len(train), len(parts["test"]))
-    held_out = 0
+        parts = divide(folder, files, content_groups(files, runs))
+    train, test = (in_hash_order(parts[part], protocol.subset_seed) for part in ("train", "test"))
+    most_train, most_test = protocol.subset or (len(train), len(test))
     if "validation" not in parts:
         held_out = validation or max(1, round(VALIDATION_SHARE * min(len(train), most_train)))
         if held_out >= len(train):
             raise DataError(f"{folder} holds {len(train)} train images: too few to hold some out "
                             "for validation. Give 2 or more.")
-    kept = {"train": train[held_out:][:most_train],
-            "test": in_hash_order(parts["test"], protocol.subset_seed)[:most_test]}
-    if len(kept["train"]) < most_train and protocol.subset or len(kept["test"]) < most_test:
+        parts["validation"], train = train[:held_out], train[held_out:]
+        parts["train"] = train
+    if protocol.subset and (len(train) < most_train or len(test) < most_test):
         note(f"subset asks for {most_train:,} training and {most_test:,} test images; {folder} has "
-             f"{len(kept['train']):,} and {len(kept['test']):,} for them, and no more are used.")
-    if held_out:
-        parts |= {"train": kept["train"], "validation": train[:held_out]}
-    for part, members in kept.items():
-        used = set(members)
-        parts[part] = [files for files in parts[part] if files in used]
-    return {part: parts[part] for part in LISTS}
+             f"{len(train[:most_train]):,} and {len(test[:most_test]):,} for them, and no more are "
+             "used.")
+    kept = {*train[:most_train], *test[:most_test], *parts["validation"]}
+    return {part: [files for files in parts[part] if files in kept] for part in LISTS}
 
 
-def divide(folder: Path, files: Sequence[Files], groups: Sequence[int],
-           videos: Sequence[list[int]] = ()) -> dict[str, list[Files]]:
+def divide(folder: Path, files: Sequence[Files], groups: Sequence[int]) -> dict[str, list[Files]]:
     """All three parts of an undivided data set: each content group goes to one part. A group goes
     to the first of test (20 %) and validation (12 %) that has room for it, else to train; the order
     of the groups is that of their smallest hash of a name. If none has fitted into one of them, it
     gets the smallest group of train.
 
-    A video that is a group by itself and half of the set or more is cut: its first frames are for
-    train, its last for test, and between these lie those for validation.
+    A group of half of the set or more that is one video is cut: its first frames are for train, its
+    last for test, and between these lie those for validation.
     """
     members, parts = defaultdict(list), {"test": [], "validation": [], "train": []}
     for one, group in zip(files, groups, strict=True):
         members[group].append(one)
-    for video in videos:
-        group = groups[video[0]]
-        if 2 * len(video) >= len(files) and len(members[group]) == len(video):
-            first_test = len(video) - round(TEST_SHARE * len(video))
-            first_held_out = first_test - round(VALIDATION_SHARE * len(video))
-            frames = [files[index] for index in video]
-            parts["train"] += frames[:first_held_out]
-            parts["validation"] += frames[first_held_out:first_test]
-            parts["test"] += frames[first_test:]
+    for group, frames in list(members.items()):
+        frames = sorted(frames, key=lambda one: video_and_frame(one.name))
+        titles = {video_and_frame(one.name)[0] for one in frames}
+        if 2 * len(frames) >= max(len(files), 2 * LEAST_FRAMES) and len(titles) == 1:
+            note(f"{folder}: {len(frames)} pictures are frames of the video {titles.pop()}, which "
+                 "is cut: its first frames are for training, the next for validation, and the last "
+                 "for the test.")
+            first_test = len(frames) - round(TEST_SHARE * len(frames))
+            first_held_out = first_test - round(VALIDATION_SHARE * len(frames))
+            parts = {"test": frames[first_test:], "validation": frames[first_held_out:first_test],
+                     "train": frames[:first_held_out]}
             del members[group]
     ordered = sorted(map(in_hash_order, members.values()),
                      key=lambda group: hash_of_name(group[0].name))

@@ -18,11 +18,10 @@ SEED_DRAWS = 10  # draws of the seeds for each draw of the frames: Student's tai
 
 
 def videos(names: Sequence[str]) -> dict[str, np.ndarray]:
-    """For the name of each video, the indices of its frames, ordered by frame number. A picture
-    whose name has no frame number (`split.video_and_frame`) is a video of one frame."""
+    """For the name of each video (`split.video_and_frame`), the indices of its frames in order."""
     frames = defaultdict(list)
     for index, name in enumerate(names):
-        video, frame = video_and_frame(name) or (name, 0)
+        video, frame = video_and_frame(name)
         frames[video].append((frame, index))
     return {video: np.array([index for _, index in sorted(numbered)])
             for video, numbered in frames.items()}
