@@ -173,6 +173,9 @@ def matching_names(images_in: Path, masks_in: Path, images: list[str],
             how += [] if with_folders else ["without the subfolders"]
             return ({name: mask_of[core] for core, name in image_of.items()},
                     " and ".join(how) or "whatever their capitals")
+    same = set(images) & set(masks)
+    if 2 * len(same) > min(len(images), len(masks)):  # then names are meant to be the same
+        of_images = of_masks = set()
     image_of, mask_of = by_core(images, of_images), by_core(masks, of_masks)
     raise no_partner(images_in, masks_in,
                      [image_of[core] for core in sorted(image_of.keys() - mask_of.keys())],
