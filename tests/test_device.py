@@ -76,7 +76,8 @@ def pages_are_huge() -> bool:
                     reason="needs glibc")
 @pytest.mark.skipif(pages_are_huge(), reason="page faults are rare where pages are huge")
 def test_freed_memory_is_kept():
-    """The second time that memory is taken and filled, it costs hardly a page fault."""
+    """The second time that memory is taken and filled, it costs far fewer page faults (a system
+    that is short of memory may have taken back some pages)."""
     script = """
 import resource, sys, torch
 from crackutils import device
@@ -94,7 +95,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         done = subprocess.run([sys.executable, "-c", script, way], check=True, text=True,
                               capture_output=True)
         faults[way] = int(done.stdout)
-    assert 10 * faults["kept"] < faults["given back"], faults
+    assert 3 * faults["kept"] < faults["given back"], faults
 
 
 @pytest.mark.parametrize("given, expected", [({}, "PASSIVE 2000"),

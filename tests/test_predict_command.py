@@ -388,10 +388,25 @@ def test_an_export_that_differs_writes_nothing(record, tmp_path, monkeypatch, ca
     assert "differ by" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
+def example_with(word: str) -> str:
+    """The Python code in docs/your-photographs.md that has a word."""
+    text = (Path(cli.__file__).parent.parent / "docs" / "your-photographs.md").read_text()
+    [code] = [code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if word in code]
+    return code
+
+
+def test_the_example_of_the_slider_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(picture((70, 90))).save("wall.jpg")
+    *lines, last = example_with("threshold_slider").rstrip().split("\nthreshold_slider(image")
+    namespace = {}
+    exec(f"{lines[0]}\nbox = threshold_slider(image{last}", namespace)
+    assert "% of the picture is marked" in namespace["box"].children[2].value
+
+
 def test_the_example_of_the_page_runs_without_pytorch(record, tmp_path, monkeypatch):
     """The code in docs/your-photographs.md, with a photograph of its own."""
-    text = (Path(cli.__file__).parent.parent / "docs" / "your-photographs.md").read_text()
-    code, = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code = example_with("onnxruntime")
     assert len(code.splitlines()) <= 15 and "torch" not in code
     monkeypatch.chdir(tmp_path)
     assert status_of("export", record, "model.onnx") == 0
