@@ -152,7 +152,7 @@ def test_the_busiest_window_is_found():
 
 def test_figure_2_shows_the_images_in_which_mse_misses_most(source, shown):
     coloured = tiles(pictures.missed_cracks(source, shown))[2::3]
-    orange = np.round(255 * np.array(crack_figures.OUTCOMES["miss"]))
+    orange = np.round(255 * np.array(pictures.OUTCOMES["miss"]))
     drawn = [np.all(tile == orange, axis=2).sum() for tile in coloured]
     missed = []
     for picture in shown:
@@ -284,9 +284,9 @@ def test_the_three_colours_are_the_four_outcomes_and_ignored_pixels_stay_grey():
     mask = np.array([[1, 1, 0, 0, 255, 255]], np.uint8)
     predicted = np.array([[1, 0, 1, 0, 1, 0]])
     coloured = pictures.in_three_colours(np.full((1, 6, 3), 100, np.uint8), mask, predicted)
-    colours = [np.round(255 * np.array(colour)) for colour in crack_figures.OUTCOMES.values()]
+    colours = [np.round(255 * np.array(colour)) for colour in pictures.OUTCOMES.values()]
     grey = (193, 193, 193)  # 0.4 * 100 + 153
-    assert list(crack_figures.OUTCOMES) == ["true positive", "miss", "false alarm"]
+    assert list(pictures.OUTCOMES) == ["true positive", "miss", "false alarm"]
     np.testing.assert_array_equal(coloured[0], [*colours, grey, grey, grey])
 
 
@@ -303,7 +303,7 @@ COLOUR_BLIND = {
 @pytest.mark.parametrize("matrix", [np.eye(3), *COLOUR_BLIND.values()],
                          ids=["normal", *COLOUR_BLIND])
 def test_the_colour_blind_can_tell_the_three_colours_apart(matrix):
-    shown = np.array([*crack_figures.OUTCOMES.values(), (0.6,) * 3, (1,) * 3])  # and the image
+    shown = np.array([*pictures.OUTCOMES.values(), (0.6,) * 3, (1,) * 3])  # and the image
     linear = np.where(shown <= 0.04045, shown / 12.92, ((shown + 0.055) / 1.055) ** 2.4)
     seen = np.clip(linear @ np.array(matrix).T, 0, 1)
     srgb = np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
-from crackutils.cracks.slider import COLOURS, GAP, outcome, scores, threshold_slider, view
+from crackutils.cracks.report import OUTCOMES, in_three_colours
+from crackutils.cracks.slider import GAP, scores, threshold_slider, view
 
-GREY = 170  # of the photograph: the pale grey of outcome is half of it and 120
-PALE = (205, 205, 205)
+GREY = 170  # of the photograph
+FOUND = np.round(255 * np.array(OUTCOMES["true positive"]))
 
 
 @pytest.fixture
@@ -29,17 +30,6 @@ def shown(slider) -> np.ndarray:
     return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
-def test_every_pixel_has_the_colour_of_what_became_of_it():
-    image = np.full((2, 2, 3), GREY, np.uint8)
-    crack = np.array([[True, True], [False, False]])
-    marked = np.array([[True, False], [True, False]])
-    expected = [[COLOURS["found"], COLOURS["missed"]], [COLOURS["false alarm"], PALE]]
-    assert outcome(image, crack, marked).tolist() == np.array(expected).tolist()
-    unlabelled = outcome(image, None, marked)
-    assert (unlabelled[:, 0] == COLOURS["found"]).all() and (unlabelled[:, 1] == PALE).all()
-    assert (image == GREY).all()
-
-
 def test_scores_are_those_of_scikit_learn_over_all_pictures():
     generator = np.random.default_rng(1)
     cracks, marked = (list(generator.random((3, 8, 9)) < share) for share in (0.2, 0.4))
@@ -56,7 +46,7 @@ def test_a_view_has_the_mask_in_black_beside_the_outcome_and_large_ones_are_redu
     both = view(image, crack, crack)
     assert both.shape == (40, 60 + GAP + 60, 3)
     assert np.array_equal(both[:, :60, 0] == 0, crack)
-    assert np.array_equal(both[:, 60 + GAP:], outcome(image, crack, crack))
+    assert np.array_equal(both[:, 60 + GAP:], in_three_colours(image, crack, crack))
     large = np.zeros((100, 3000, 3), np.uint8)
     assert view(large, None, large[..., 0] == 0).shape == (34, 1024 + GAP + 1024, 3)
 
@@ -90,4 +80,4 @@ def test_without_a_mask_there_are_no_scores(picture):
     slider = threshold_slider(image, None, probabilities, {"mse": 0.5, "bce": 0.5})
     share = (probabilities["mse"] >= 0.5).mean()
     assert slider.children[2].value == f"{share:.2%} of the picture is marked"
-    assert (shown(slider)[:, 60 + GAP:] == COLOURS["found"]).all(axis=2).mean() == share
+    assert (shown(slider)[:, 60 + GAP:] == FOUND).all(axis=2).mean() == share

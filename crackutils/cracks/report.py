@@ -1,4 +1,4 @@
-"""The files that show the cracks of photographs: overlay, table, centre lines, and a page."""
+"""Pictures of what was found, and the files of photographs: overlay, table, centre lines, page."""
 
 import csv
 import html
@@ -11,11 +11,16 @@ import cv2
 import numpy as np
 
 from crackutils.cracks.measurement import Crack
+from crackutils.data.masks import IGNORED
 from crackutils.data.samples import printable
 
 COLOUR = (255, 40, 0)  # of the cracks, in RGB
 OPACITY = 0.6
 LARGEST_JPEG = 65_500  # px, a limit of the format
+# RGB from 0 to 1; a test holds that the colour-blind can tell them from one another and from a
+# pale image
+OUTCOMES = {"true positive": (0, 0.51, 0.784), "miss": (0.941, 0.588, 0),
+            "false alarm": (0.431, 0, 0.314)}
 THUMBNAIL = 480  # px, the longer side
 QUALITY = 90  # of JPEG
 STYLE = """
@@ -46,6 +51,18 @@ def mark_cracks(image: np.ndarray, mask: np.ndarray) -> None:
     """Colour the cracks of a photograph (uint8 H x W x 3) where `mask` is true, in place."""
     colour = OPACITY * np.array(COLOUR)
     image[mask] = ((1 - OPACITY) * image[mask] + colour).astype(np.uint8)
+
+
+def in_three_colours(image: np.ndarray, mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """An image (uint8 H x W x 3) in pale grey with true positives, misses and false alarms in the
+    colours of `OUTCOMES`: uint8 H x W x 3. `mask` (H x W) is positive above 0, but `IGNORED` pixels
+    stay grey. `predicted` (H x W) is true or 1 for a predicted crack or road."""
+    positive, predicted = (mask > 0) & (mask != IGNORED), predicted.astype(bool)
+    picture = (0.4 * image.mean(axis=2, keepdims=True) + 153).astype(np.uint8).repeat(3, axis=2)
+    pixels = positive & predicted, positive & ~predicted, (mask == 0) & predicted
+    for marked, colour in zip(pixels, OUTCOMES.values()):
+        picture[marked] = np.round(255 * np.array(colour))
+    return picture
 
 
 def reduced(image: np.ndarray, longest: int) -> np.ndarray:

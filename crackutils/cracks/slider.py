@@ -1,33 +1,14 @@
 """A slider for the threshold: the mask, what it finds and misses, precision and recall at once."""
 
-import cv2
 import ipywidgets
 import numpy as np
 
 from crackutils import metrics
-from crackutils.cracks.report import encoded, reduced
+from crackutils.cracks.report import encoded, in_three_colours, reduced
 
-COLOURS = {"found": (0, 114, 178), "missed": (230, 159, 0), "false alarm": (204, 121, 167)}  # RGB
 LONGEST = 1024  # px, the longer side of a picture that is shown
 GAP = 8  # px, between mask and overlay
 STEP = 0.005  # of the slider
-
-
-def outcome(image: np.ndarray, crack: np.ndarray | None, marked: np.ndarray) -> np.ndarray:
-    """A photograph in pale grey, with what was found, missed and wrongly marked in `COLOURS`.
-
-    `image` is uint8 H x W x 3, as is the result; `marked` and the mask `crack` are bool H x W.
-    Without a mask (None) all that is marked has the colour of what was found.
-    """
-    pale = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) // 2 + 120
-    picture = np.repeat(pale[..., None], 3, axis=2)
-    if crack is None:
-        picture[marked] = COLOURS["found"]
-    else:
-        picture[crack & marked] = COLOURS["found"]
-        picture[crack & ~marked] = COLOURS["missed"]
-        picture[~crack & marked] = COLOURS["false alarm"]
-    return picture
 
 
 def scores(cracks: list[np.ndarray], marked: list[np.ndarray]) -> dict[str, float]:
@@ -42,9 +23,12 @@ def scores(cracks: list[np.ndarray], marked: list[np.ndarray]) -> dict[str, floa
 
 
 def view(image: np.ndarray, crack: np.ndarray | None, marked: np.ndarray) -> np.ndarray:
-    """The mask `marked` (black on white) beside `outcome`: uint8, each at most `LONGEST` px."""
+    """The mask `marked` (black on white) beside what is found, missed and wrongly marked: uint8,
+    each at most `LONGEST` px. `marked` and the mask `crack` are bool H x W. Without a mask (None)
+    all that is marked has the colour of what was found."""
+    overlay = in_three_colours(image, marked if crack is None else crack, marked)
     mask = np.where(marked, np.uint8(0), np.uint8(255))[..., None].repeat(3, axis=2)
-    mask, overlay = (reduced(part, LONGEST) for part in (mask, outcome(image, crack, marked)))
+    mask, overlay = reduced(mask, LONGEST), reduced(overlay, LONGEST)
     return np.hstack([mask, np.full((len(mask), GAP, 3), 128, np.uint8), overlay])
 
 

@@ -49,9 +49,6 @@ BLUE, _, GREEN, RED, PURPLE, *_, SKY = sns.color_palette("colorblind")
 LOOKS = {"mse": ("0.4", "--", "o"), "balanced_step": (BLUE, "-.", "s"),
          "squared_balanced_step": (PURPLE, (0, (6, 1, 1, 1, 1, 1)), "D"), "step": (GREEN, ":", "^"),
          "relu": (RED, "-", "v"), "bce": ("black", (0, (1, 1)), "X")}
-# a test holds that the colour-blind can tell them from one another and from a pale image
-OUTCOMES = {"true positive": (0, 0.51, 0.784), "miss": (0.941, 0.588, 0),
-            "false alarm": (0.431, 0, 0.314)}
 WEIGHT_LINES = ("-", "--", "-.", ":")  # for the weights of one loss, with shades of viridis
 FIRST_CURVE = 3  # Figs. 3-6 show the functions in the order of WEIGHTED
 DIAGRAM_WIDTH, DIAGRAM_TEXT = 5.2, 11.6  # inches and points: 7 pt in a column of 8 cm

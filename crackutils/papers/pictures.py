@@ -18,13 +18,12 @@ from matplotlib.patches import Patch
 
 from crackutils import data as datasets
 from crackutils import evaluation, files, records
-from crackutils.data.masks import IGNORED
+from crackutils.cracks.report import OUTCOMES, in_three_colours
 from crackutils.device import decide, fabric_for
 from crackutils.experiment import KEPT_SAMPLES, open_record
 from crackutils.losses import NAMES, WEIGHTED, label
 from crackutils.papers import published
 from crackutils.papers.crack_figures import (
-    OUTCOMES,
     column_figure,
     column_style,
     write_not_run,
@@ -47,18 +46,6 @@ class Picture(NamedTuple):
     image: np.ndarray
     mask: np.ndarray
     fingerprint: str
-
-
-def in_three_colours(image: np.ndarray, mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """An image (uint8 H x W x 3) in pale grey with true positives, misses and false alarms in the
-    colours of `OUTCOMES`: uint8 H x W x 3. `mask` (H x W) is positive above 0, but `IGNORED` pixels
-    stay grey. `predicted` (H x W) is true or 1 for a predicted crack or road."""
-    positive, predicted = (mask > 0) & (mask != IGNORED), predicted.astype(bool)
-    picture = (0.4 * image.mean(axis=2, keepdims=True) + 153).astype(np.uint8).repeat(3, axis=2)
-    pixels = positive & predicted, positive & ~predicted, (mask == 0) & predicted
-    for marked, colour in zip(pixels, OUTCOMES.values()):
-        picture[marked] = np.round(255 * np.array(colour))
-    return picture
 
 
 def kept_pictures(source: Source, runs: str | Path | None,
