@@ -181,6 +181,9 @@ def fine_tuning(folder: Path, name: str, task: str, overrides: dict) -> Protocol
     if differing:
         raise ValueError(f"{folder.name} has {', '.join(differing)}: a network that is trained "
                          "further keeps its shape.")
+    if overrides.get("encoder_weights") is not None:
+        raise ValueError(f"encoder_weights={overrides['encoder_weights']} would have no effect: "
+                         f"the training starts from {folder.name}.")
     kept = ["augmentation", *SHAPE[1:]]
     for pair in (("loss", "weight"), ("framing", "tile")):
         if pair[0] not in overrides:  # the second one depends on it

@@ -307,6 +307,7 @@ def test_fine_tuning_that_was_cut_short_ends_as_uncut(dataset, tmp_path, monkeyp
     ("cracks", {"levels": 5, "kernel": 5}, "has levels=4 .not 5.: a network"),
     ("cracks", {"first_filters": 8, "output": "clipped"},
      "has first_filters=2 .not 8., output=sigmoid .not clipped.: a network"),
+    ("cracks", {"encoder_weights": "imagenet"}, "encoder_weights=imagenet would have no effect"),
     ("roads", {}, "has task=cracks .not roads."), ("cracks", {"stepps": 1}, "field stepps")])
 def test_what_contradicts_the_models_shape_is_refused(tmp_path, task, overrides, expected):
     with pytest.raises(ValueError, match=expected):
