@@ -57,7 +57,7 @@ KOREAN_CLAIMS = dict(zip([claim for claim, *_ in claims.CLAIMS], [
 CLAIMS_OF_B = {
     "Tversky(α, β = 0.3) has the highest IoU":
         "Tversky(α, β = 0.3) has the highest IoU (its lead over the best other loss)",
-    "… about 2.47 % from BCE": "it is better than BCE",
+    "… about 2.47 % from BCE": "Tversky(α, β = 0.3) is better than BCE",
     "the higher the share of Dice in BCE-Dice, the better (on the whole)":
         "the more Dice in BCE-Dice, the better (from 1:1 to 0.25:1)"}
 # the pictures on which models/ are counted: the part of the record, how their names begin
@@ -389,8 +389,8 @@ def slider_times() -> str:
     return (f"On a photograph of {whole['side']}×{whole['side']} pixels a move takes "
             f"{whole['median_ms']:.0f} ms from the key to the new picture (median of "
             f"{whole['moves']};\nthe slowest {whole['slowest_ms']:.0f} ms), "
-            f"{kernel['median_ms']:.0f} ms of them in Python, on {whole['cores']} cores beside "
-            f"other programs (load {whole['load']:.0f};\n"
+            f"{kernel['median_ms']:.0f} ms of them in Python, on {whole['cores']} cores "
+            f"(load before it {kernel['load']:g};\n"
             "[slider.csv](../results/benchmarks/slider.csv), `benchmarks/slider.py`).")
 
 
