@@ -53,6 +53,15 @@ KOREAN_CLAIMS = dict(zip([claim for claim, *_ in claims.CLAIMS], [
     "Squared & Balanced Step은 성능이 낮다",
     "Balanced Step과 Step은 잡음을 더해 F1이 MSE보다 낮다",
     "함수들의 최적 임계값은 표 8의 순서를 따른다"], strict=True))
+# the words of paper A's rows in Korean, as regular expressions and what takes their place
+KOREAN_WORDS = (
+    (r"^MSE finds (.*) of the pixels of cracks 1 to 2 px wide and (.*) of those of cracks 3 to 5 "
+     r"px wide$", r"MSE는 폭 1~2 픽셀 균열 화소의 \1, 폭 3~5 픽셀 균열 화소의 \2를 찾는다"),
+    (r"^(\d+) of (\d+) settings find more; the most ",
+     r"설정 \2개 중 \1개가 더 많이 찾는다. 가장 많이 찾는 것은 "),
+    (r"([^;]+) minus ([^:]+): ", r"\2 대비 \1: "), (r"([-+]\d[\d.]*) recall", r"재현율 \1"),
+    (r"([-+]\d[\d.]*) F1", r"F1 \1"), (r"\(([-+][\d.]+) to ([-+][\d.]+)\)", r"(\1 ~ \2)"),
+    (r"\(means, no interval\)", "(평균, 구간 없음)"))
 # the sentences of paper B that the README judges, as `verdicts` has them, and in the README's words
 CLAIMS_OF_B = {
     "Tversky(α, β = 0.3) has the highest IoU":
@@ -304,9 +313,18 @@ def answer_in_korean() -> str:
 def claims_in_korean() -> str:
     """Paper A's claims with our figures and the verdicts, in Korean."""
     rows = claims.table(study_source(SHORT_STEPS))
-    cells = [[KOREAN_CLAIMS[row["claim"]], row["ours"], f"**{KOREAN_VERDICTS[row['verdict']]}**"]
-             for row in rows.to_dict("records")]
+    cells = [[KOREAN_CLAIMS[row["claim"]], in_korean(row["ours"]),
+              f"**{KOREAN_VERDICTS[row['verdict']]}**"] for row in rows.to_dict("records")]
     return markdown(["논문의 주장", "이 저장소의 결과(95 % 신뢰 구간)", "판정"], "lll", cells)
+
+
+def in_korean(ours: str) -> str:
+    """What the runs say about a claim of paper A, in Korean. ValueError where words are unknown."""
+    for pattern, words in KOREAN_WORDS:
+        ours = re.sub(pattern, words, ours)
+    if left := re.search(r"\b(finds?|minus|recall|means?|to|of)\b", ours):
+        raise ValueError(f"no Korean for {left[0]!r} in {ours!r}: add it to KOREAN_WORDS")
+    return ours
 
 
 def claims_of_the_papers() -> str:

@@ -156,8 +156,9 @@ def test_nothing_complete_is_lost_by_random_kills(uncut, tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0,
                     reason="only root can mount a small disk")
-@pytest.mark.parametrize("kilobytes", [20, 400, 900])
-def test_a_full_disk_loses_nothing(uncut, tmp_path, kilobytes):
+@pytest.mark.parametrize("decoded, kilobytes", [(False, 20), (True, 400), (True, 900)])
+def test_a_full_disk_loses_nothing(uncut, tmp_path, decoded, kilobytes):
+    """The disk is full when the pictures are decoded or, if they are already, later."""
     root = tmp_path / "disk"
     root.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", root],
@@ -165,11 +166,13 @@ def test_a_full_disk_loses_nothing(uncut, tmp_path, kilobytes):
     if mounted.returncode:
         pytest.skip(f"can't mount a small disk: {mounted.stderr}")
     try:
+        if decoded:
+            (root / "cache").symlink_to(uncut / "cache")
         process = start(root)
         said = process.communicate(timeout=600)[0]
         assert process.returncode == 1 and "No space left on" in said, said
         kept = complete_records(root)
-        subprocess.run(["mount", "-o", "remount,size=50m", root], check=True)
+        subprocess.run(["mount", "-o", "remount,size=200m", root], check=True)
         finish(root)
         assert kept.items() <= complete_records(root).items()
         assert_equal(root, uncut)
