@@ -15,17 +15,14 @@ results/benchmarks/leaks.csv; an interrupted call is resumed.
 
 import argparse
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from crackutils import data as datasets
 from crackutils import experiment, files, metrics, records
-from crackutils.data.samples import Sample
 from crackutils.protocol import Protocol, preset
 
 FIELDS = dict(tile=[96, 96], batch=8, steps=800, augmentation="flips")
@@ -33,19 +30,16 @@ FOLDERS = {"train": "train", "validation": "val", "test": "test"}
 
 
 def tiles_of(samples) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Four tiles of each photograph: name, image, mask. Those that touch at a corner come first."""
+    """Four tiles of each photograph: name, image, mask (levels 0 and 255). Those that touch at a
+    corner come first."""
     tiles = []
     for top, left in ((0, 0), (1, 1), (0, 1), (1, 0)):
         for sample in samples:
             height, width = (length // 2 for length in sample.mask.shape)
             part = np.s_[top * height:(top + 1) * height, left * width:(left + 1) * width]
-            tiles.append((f"{Path(sample.name).stem}_{top}{left}", *tile_of(sample, part)))
+            tiles.append((f"{sample.name.replace('/', '_')}_{top}{left}", sample.image[part],
+                          (sample.mask[part] == 1).astype(np.uint8) * 255))
     return tiles
-
-
-def tile_of(sample: Sample, part) -> tuple[np.ndarray, np.ndarray]:
-    """A part of a sample: its image, and its mask with levels 0 and 255."""
-    return sample.image[part], (sample.mask[part] == 1).astype(np.uint8) * 255
 
 
 def divisions(dataset: datasets.Dataset) -> dict[str, dict[str, list]]:

@@ -19,7 +19,7 @@ parts so that the tiles of a photograph, and of its turned copies, stay in one p
 """
 
 import argparse
-import sys
+import shutil
 from pathlib import Path
 
 import cv2
@@ -28,7 +28,6 @@ import pandas as pd
 from PIL import Image
 from scipy.optimize import brentq
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from crackutils import data as datasets
 from crackutils import files
 from crackutils.data.synthetic import PARTS
@@ -76,14 +75,18 @@ def figures(tiles: np.ndarray, shares: np.ndarray, weighted: bool) -> tuple[floa
     return weights @ tiles[:, 1] / weights.sum(), weights @ tiles[:, 2] / (weights @ tiles[:, 1])
 
 
-def write_tiles(folder: Path, out: Path, runs: Path, reduction: int = 2, side: int = TILE) -> None:
-    """Write the reduced tiles of a data folder that show a crack, a folder for each part."""
+def write_tiles(folder: Path, out: Path, runs: Path, side: int = TILE) -> None:
+    """Write the tiles of halved photographs that show a crack, a folder for each part."""
+    if out.exists():
+        raise SystemExit(f"{out} exists already: remove it, or name another folder.")
     dataset = datasets.load(folder, preset("paper"), runs)
+    beside = out.with_name(f".{out.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)  # left by an interrupted call
     for part in PARTS:
         for kind in ("images", "masks"):
-            (out / part / kind).mkdir(parents=True)
+            (beside / part / kind).mkdir(parents=True)
         for sample in getattr(dataset, part):
-            size = tuple(length // reduction for length in sample.mask.shape[::-1])
+            size = tuple(length // 2 for length in sample.mask.shape[::-1])
             image = cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA)
             share = cv2.resize((sample.mask == 1).astype(np.float32), size,
                                interpolation=cv2.INTER_AREA)
@@ -92,9 +95,10 @@ def write_tiles(folder: Path, out: Path, runs: Path, reduction: int = 2, side: i
                 for left in starts(size[0], side).astype(int):
                     tile = np.s_[top:top + side, left:left + side]
                     if mask[tile].any():
-                        name = f"{Path(sample.name).stem}_{top}_{left}.png"
-                        Image.fromarray(image[tile]).save(out / part / "images" / name)
-                        Image.fromarray(mask[tile]).save(out / part / "masks" / name)
+                        name = f"{sample.name.replace('/', '_')}_{top}_{left}.png"
+                        Image.fromarray(image[tile]).save(beside / part / "images" / name)
+                        Image.fromarray(mask[tile]).save(beside / part / "masks" / name)
+    beside.rename(out)
 
 
 def main() -> None:

@@ -34,6 +34,7 @@ from browser import (  # noqa: E402
 )
 
 from crackutils.cracks.slider import threshold_slider  # noqa: E402
+from crackutils.device import usable_cores  # noqa: E402
 
 SIDE = 512
 CELL = """import runpy
@@ -107,7 +108,7 @@ def main() -> None:
         times = moves(given.moves)
         median, slowest = np.quantile(times, [0.5, 1]).round(1).tolist()
         rows.append({"measured": title, "side": SIDE, "moves": len(times), "median_ms": median,
-                     "slowest_ms": slowest, "cores": os.cpu_count(),
+                     "slowest_ms": slowest, "cores": usable_cores(),
                      "load": round(os.getloadavg()[0], 1)})
         print(rows[-1], flush=True)
     pd.DataFrame(rows).to_csv(given.out / "slider.csv", index=False)

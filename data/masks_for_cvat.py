@@ -6,6 +6,7 @@ CVAT exports in the same format, with the images, is a data folder that crackuti
 """
 
 import argparse
+import io
 import json
 import sys
 import zipfile
@@ -15,6 +16,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from crackutils.files import write_atomically
+
 LABELS = "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncrack:255,255,255::\n"
 MOST_OBJECTS = 255  # in a picture; CVAT knows no more numbers
 
@@ -23,12 +26,20 @@ def masks_in(results: Path) -> dict[str, Path]:
     """The mask of each photograph, by the photograph's path without suffix, as CVAT names it."""
     masks = {}
     for path in sorted(results.rglob("*.json")):
-        entry = json.loads(path.read_text())
-        name = Path(entry["photograph"]).with_suffix("").as_posix()
+        try:
+            entry = json.loads(path.read_text())
+            name = Path(entry["photograph"]).with_suffix("").as_posix()
+            mask = results / entry["files"]["mask"]
+        except (ValueError, TypeError, KeyError):  # another program's file
+            continue
+        if not mask.is_file():
+            sys.exit(f"{mask} is missing: predict again.")
         if name in masks:
             sys.exit(f"Two photographs are called {name} without their suffix, which are one for "
                      "CVAT: rename one of them and predict again.")
-        masks[name] = results / entry["files"]["mask"]
+        if not name.isprintable():
+            sys.exit(f"CVAT can't list the name {name!r}: rename the photograph and predict again.")
+        masks[name] = mask
     if not masks:
         sys.exit(f"{results} holds no results of crackutils predict.")
     return masks
@@ -47,8 +58,11 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("results", type=Path, help="the folder that crackutils predict wrote")
     parser.add_argument("file", type=Path, help="the file to write, such as predicted.zip")
     given = parser.parse_args(words)
+    if given.file.exists():
+        sys.exit(f"{given.file} exists already: remove it, or name another file.")
     masks = masks_in(given.results)
-    with zipfile.ZipFile(given.file, "w", zipfile.ZIP_DEFLATED) as archive:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("labelmap.txt", LABELS)
         archive.writestr("ImageSets/Segmentation/default.txt", "".join(f"{name}\n"
                                                                        for name in masks))
@@ -58,6 +72,7 @@ def main(words: list[str] | None = None) -> None:
                                     ("SegmentationObject", objects_of(classes))):
                 with archive.open(f"{folder}/{name}.png", "w") as file:
                     Image.fromarray(picture).save(file, "PNG")
+    write_atomically(given.file, content.getvalue())
     print(f"{given.file}: the masks of {len(masks)} photographs")
 
 

@@ -3,6 +3,7 @@
 The format: https://docs.cvat.ai/docs/dataset_management/formats/format-smask
 """
 
+import json
 import runpy
 import zipfile
 from pathlib import Path
@@ -95,16 +96,28 @@ def test_more_cracks_than_cvat_has_numbers_share_the_last_one():
     assert np.array_equal(objects > 0, dots > 0) and len(np.unique(objects)) == 256
 
 
-@pytest.mark.parametrize("results, expected", [
-    ({}, "holds no results of crackutils predict"),
-    ({"a.jpg": "a", "a.png": "a"}, "Two photographs are called a without their suffix")])
-def test_what_can_not_be_written_for_cvat_is_said(tmp_path, results, expected):
+@pytest.mark.parametrize("results, masks, expected", [
+    ([], [], "holds no results of crackutils predict"),
+    (["a.jpg", "a.png"], ["a.jpg", "a.png"], "Two photographs are called a without their suffix"),
+    (["a.jpg", "b.jpg"], ["a.jpg"], "b.jpg.mask.png is missing"),
+    (["a\n.jpg"], ["a\n.jpg"], "CVAT can't list the name")])
+def test_what_can_not_be_written_for_cvat_is_said(tmp_path, results, masks, expected):
+    (tmp_path / "labelme.json").write_text('{"shapes": []}')  # another program's
+    for name in masks:
+        save(tmp_path / f"{name}.mask.png", crack(0) * 255)
     for name in results:
-        (tmp_path / f"{name}.json").write_text(
-            f'{{"photograph": "{name}", "files": {{"mask": "{name}.mask.png"}}}}')
+        (tmp_path / f"{name}.json").write_text(json.dumps(
+            {"photograph": name, "files": {"mask": f"{name}.mask.png"}}))
     with pytest.raises(SystemExit, match=expected):
         masks_for_cvat(tmp_path, tmp_path / "predicted.zip")
     assert not (tmp_path / "predicted.zip").exists()
+
+
+def test_a_file_that_exists_is_not_replaced(tmp_path):
+    (tmp_path / "photographs.zip").write_bytes(b"mine")
+    with pytest.raises(SystemExit, match="photographs.zip exists already"):
+        masks_for_cvat(tmp_path, tmp_path / "photographs.zip")
+    assert (tmp_path / "photographs.zip").read_bytes() == b"mine"
 
 
 def test_an_export_of_cvat_is_examined_and_trained_on(tmp_path, capsys):

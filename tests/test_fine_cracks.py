@@ -158,7 +158,7 @@ def test_the_answer_names_what_differs_from_mse_and_what_does_not():
         "ReLU 0.97 (0.150)."]
     for without in (table.iloc[:1], table.iloc[:0]):
         [sentence] = fine_cracks.answer(without)
-        assert sentence.startswith("no answer: differences to MSE need two seeds")
+        assert sentence.startswith("no answer: intervals need three seeds")
 
 
 @pytest.mark.parametrize("loss, weight, ratio", [("mse", None, 1), ("balanced_step", 0.5, 3)])

@@ -190,7 +190,7 @@ def test_equal_names_in_different_subfolders_are_different_pictures(tmp_path):
     assert set(dataset.train.names + dataset.validation.names + dataset.test.names) == set(found)
     (tmp_path / "set" / "train.txt").write_text("images/north/p1.jpg\nsouth/p2\n")
     (tmp_path / "set" / "test.txt").write_text("p3\n")
-    assert "names 1 of 1 stems that no pair has: p3." in refused(tmp_path / "set")
+    assert "p3. Expected names such as north/p0, one in each line." in refused(tmp_path / "set")
 
 
 def test_masks_may_lie_in_one_folder_though_the_pictures_have_subfolders(tmp_path, capsys):
@@ -499,5 +499,10 @@ def test_a_line_with_another_folder_means_another_picture(tmp_path):
         if accepted:
             assert len(parts_of(tmp_path / "set")["test"]) == 2
         else:
-            with pytest.raises(DataError, match="stems that no pair has: bridge1/p0"):
+            with pytest.raises(DataError, match="that are not there: bridge1/p0"):
                 parts_of(tmp_path / "set")
+
+
+def test_a_single_pair_of_unrelated_files_is_refused(tmp_path):
+    write_pairs(tmp_path / "set", "images/wall.png", "masks/floor_mask.png", [1])
+    assert "have no partner" in refused(tmp_path / "set")

@@ -147,6 +147,8 @@ def test_what_the_runs_say_of_a_claim_is_said_in_korean():
             "재현율 +0.239 (+0.065 ~ +0.414)",
         "Step 0.69 minus ReLU 0.97: -0.169 recall (-0.232 to +0.105)":
             "ReLU 0.97 대비 Step 0.69: 재현율 -0.169 (-0.232 ~ +0.105)",
+        "A minus B: +0.1 recall (+0.0 to +0.2); C minus B: +0.3 recall (+0.1 to +0.4)":
+            "B 대비 A: 재현율 +0.1 (+0.0 ~ +0.2); B 대비 C: 재현율 +0.3 (+0.1 ~ +0.4)",
         "Step 0.69: +0.011 F1 (-0.027 to +0.047)": "Step 0.69: F1 +0.011 (-0.027 ~ +0.047)",
         "MSE 0.42, Step 0.69 0.53 (means, no interval)":
             "MSE 0.42, Step 0.69 0.53 (평균, 구간 없음)"}

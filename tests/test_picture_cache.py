@@ -4,6 +4,7 @@ import multiprocessing
 import pickle
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -97,7 +98,9 @@ def test_a_cache_that_could_not_be_made_leaves_nothing(tmp_path):
     lambda cache: (cache / "masks.bin").write_bytes(bytes(10_000)),
     lambda cache: (cache / "images.bin").unlink(),
     lambda cache: (cache / "index.jsonl").unlink(),
-    lambda cache: (cache / "index.jsonl").write_text("")])
+    lambda cache: (cache / "index.jsonl").write_text(""),
+    lambda cache: (cache / "index.jsonl").write_text('["train", "a", 5'),
+    lambda cache: (cache / "index.jsonl").write_text("[1]\n")])
 def test_a_damaged_cache_is_mended(tmp_path, harm):
     make(tmp_path)
     before = (folder(tmp_path) / "images.bin").read_bytes()
@@ -180,11 +183,12 @@ def make_slowly(data_set, version, begun) -> None:
 def test_two_processes_may_make_two_caches_of_one_data_set(tmp_path, monkeypatch):
     monkeypatch.setattr(picture_cache, "KEPT_SECONDS", -1)
     begun = threading.Event()
-    first = threading.Thread(target=make_slowly, args=(tmp_path, "a", begun))
-    first.start()
-    assert begun.wait(60)
-    assert len(make(tmp_path, version="b")) == 2  # waits, and then finds its folder
-    first.join()
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(make_slowly, tmp_path, "a", begun)
+        assert begun.wait(60)
+        second = make(tmp_path, version="b")  # waits, and then finds its folder
+        first.result()
+    assert equal(second["test"][0], picture(0, (5, 7)))
 
 
 def test_a_part_whose_cache_is_removed_stays_readable(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from crackutils.cracks.report import OUTCOMES, in_three_colours
 from crackutils.cracks.slider import GAP, scores, threshold_slider, view
+from crackutils.data.masks import IGNORED
 
 GREY = 170  # of the photograph
 FOUND = np.round(255 * np.array(OUTCOMES["true positive"]))
@@ -35,8 +36,12 @@ def test_scores_are_those_of_scikit_learn_over_all_pictures():
     cracks, marked = (list(generator.random((3, 8, 9)) < share) for share in (0.2, 0.4))
     *expected, _ = precision_recall_fscore_support(np.ravel(cracks), np.ravel(marked),
                                                    average="binary")
-    assert scores(cracks, marked) == pytest.approx(
-        dict(zip(("precision", "recall", "F1"), expected)))
+    expected = pytest.approx(dict(zip(("precision", "recall", "F1"), expected)))
+    assert scores(cracks, marked) == expected
+    ignored = [np.pad(crack.astype(np.uint8), ((0, 1), (0, 0)), constant_values=IGNORED)
+               for crack in cracks]
+    assert scores(ignored, [np.pad(one, ((0, 1), (0, 0)), constant_values=True)
+                            for one in marked]) == expected
     with pytest.raises(ValueError):
         scores(cracks, marked[:2])
 

@@ -1,5 +1,7 @@
 """The split: pictures that show the same are found, others are not, and no split parts them."""
 
+from pathlib import Path
+
 import cv2
 import miniatures
 import numpy as np
@@ -312,11 +314,25 @@ def test_the_name_of_a_frame_holds_its_video_and_number(name, expected):
 def test_a_few_pairs_between_two_videos_do_not_tie_them_together():
     names = [f"{video}_{index:03d}" for video, count in (("a", 40), ("b", 60))
              for index in range(count)] + ["wall", "floor"]
-    inner, chance = [(0, 1), (50, 60)], [(3, 70)]
+    inner, chance = [(0, 1), (50, 60), (51, 61)], [(3, 70)]  # 5 % of the frames of each are alike
     outer = [(2, 100), (100, 101)]  # photographs that are no frames
     assert split.without_chance_links(names, inner + chance + outer) == inner + outer
     many = [(3, 70), (4, 71)]  # 5 % of 40 frames
     assert split.without_chance_links(names, inner + many) == inner + many
+
+
+def test_an_overlap_of_numbered_photographs_counts():
+    names = [f"{camera}_{index:04d}" for camera in ("IMG", "DSC") for index in range(30)]
+    assert split.without_chance_links(names, [(0, 30)]) == [(0, 30)]
+
+
+def test_two_videos_of_half_the_set_are_both_cut_and_no_frame_is_lost(tmp_path, capsys):
+    files = [Files(f"{video}_{index:03d}", Path("x"), None)
+             for video in "ab" for index in range(20)]
+    parts = split.divide(tmp_path, files, [0] * 20 + [1] * 20)
+    assert sorted(one for part in parts.values() for one in part) == files
+    assert all({one.name[0] for one in part} == {"a", "b"} for part in parts.values())
+    assert capsys.readouterr().out.count("which is cut") == 2
 
 
 def part_of_each(folder, runs) -> dict[str, str]:

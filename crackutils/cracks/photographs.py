@@ -112,13 +112,8 @@ def decoded(path: Path, content: bytes) -> np.ndarray:
     be read."""
     try:
         return np.array(decode_image(path, content))
-    except DataError:
-        raise
     except MemoryError as error:
         raise DataError(f"{path} needs more memory than there is: cut it into pieces.") from error
-    except Exception as error:  # damaged files fail in many ways, deep in the decoders
-        raise DataError(f"{path} can't be read ({type(error).__name__}: {error}): replace or "
-                        "remove it.") from error
 
 
 def predict_photograph(name: str, path: Path, content: bytes, out: Path, settings: Settings,

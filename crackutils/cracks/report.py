@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from crackutils.cracks.measurement import Crack
-from crackutils.data.masks import IGNORED
+from crackutils.data.masks import is_positive
 from crackutils.data.samples import printable
 
 COLOUR = (255, 40, 0)  # of the cracks, in RGB
@@ -57,7 +57,7 @@ def in_three_colours(image: np.ndarray, mask: np.ndarray, predicted: np.ndarray)
     """An image (uint8 H x W x 3) in pale grey with true positives, misses and false alarms in the
     colours of `OUTCOMES`: uint8 H x W x 3. `mask` (H x W) is positive above 0, but `IGNORED` pixels
     stay grey. `predicted` (H x W) is true or 1 for a predicted crack or road."""
-    positive, predicted = (mask > 0) & (mask != IGNORED), predicted.astype(bool)
+    positive, predicted = is_positive(mask), predicted.astype(bool)
     picture = (0.4 * image.mean(axis=2, keepdims=True) + 153).astype(np.uint8).repeat(3, axis=2)
     pixels = positive & predicted, positive & ~predicted, (mask == 0) & predicted
     for marked, colour in zip(pixels, OUTCOMES.values()):

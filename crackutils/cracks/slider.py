@@ -11,36 +11,39 @@ GAP = 8  # px, between mask and overlay
 STEP = 0.005  # of the slider
 
 
-def scores(cracks: list[np.ndarray], marked: list[np.ndarray]) -> dict[str, float]:
-    """Precision, recall and F1 of several pictures together: masks and predictions, bool H x W."""
-    pairs = list(zip(cracks, marked, strict=True))
-    right = sum(np.count_nonzero(crack & prediction) for crack, prediction in pairs)
-    wrong = sum(np.count_nonzero(~crack & prediction) for crack, prediction in pairs)
-    missed = sum(np.count_nonzero(crack & ~prediction) for crack, prediction in pairs)
+def scores(masks: list[np.ndarray], marked: list[np.ndarray]) -> dict[str, float]:
+    """Precision, recall and F1 of several pictures together. `masks` (uint8 H x W) are 1 where
+    there is a crack, 0 where there is none, and other pixels are left out; `marked` are bool H x W.
+    """
+    pairs = list(zip(masks, marked, strict=True))
+    right = sum(np.count_nonzero((mask == 1) & prediction) for mask, prediction in pairs)
+    wrong = sum(np.count_nonzero((mask == 0) & prediction) for mask, prediction in pairs)
+    missed = sum(np.count_nonzero((mask == 1) & ~prediction) for mask, prediction in pairs)
     return {"precision": float(metrics.precision(right, wrong)),
             "recall": float(metrics.recall(right, missed)),
             "F1": float(metrics.f1_score(right, wrong, missed))}
 
 
-def view(image: np.ndarray, crack: np.ndarray | None, marked: np.ndarray) -> np.ndarray:
-    """The mask `marked` (black on white) beside what is found, missed and wrongly marked: uint8,
-    each at most `LONGEST` px. `marked` and the mask `crack` are bool H x W. Without a mask (None)
+def view(image: np.ndarray, label: np.ndarray | None, marked: np.ndarray) -> np.ndarray:
+    """The prediction `marked` (bool H x W; black on white) beside what is found, missed and wrongly
+    marked: uint8, each at most `LONGEST` px. `label` is the mask (uint8 H x W). Without one (None)
     all that is marked has the colour of what was found."""
-    overlay = in_three_colours(image, marked if crack is None else crack, marked)
+    overlay = in_three_colours(image, marked if label is None else label, marked)
     mask = np.where(marked, np.uint8(0), np.uint8(255))[..., None].repeat(3, axis=2)
     mask, overlay = reduced(mask, LONGEST), reduced(overlay, LONGEST)
     return np.hstack([mask, np.full((len(mask), GAP, 3), 128, np.uint8), overlay])
 
 
-def threshold_slider(image: np.ndarray, crack: np.ndarray | None,
+def threshold_slider(image: np.ndarray, label: np.ndarray | None,
                      probabilities: dict[str, np.ndarray],
                      thresholds: dict[str, float]) -> ipywidgets.VBox:
     """Buttons that choose a network and a slider that moves its threshold, above the `view` of one
     photograph and its scores.
 
     `probabilities` (float32 H x W by the network's name) are computed beforehand, so that a move
-    only compares and draws. `thresholds` are where the slider stands when a network is chosen.
-    Without a mask (`crack` is None) there are no scores.
+    only compares and draws. `thresholds` are where the slider stands when a network is chosen; it
+    moves from `STEP` to 1 - `STEP`. `label` is the photograph's mask (uint8 H x W, as for
+    `scores`); without one (None) there are no scores.
     """
     network = ipywidgets.ToggleButtons(options=list(probabilities), description="network")
     slider = ipywidgets.FloatSlider(
@@ -51,15 +54,16 @@ def threshold_slider(image: np.ndarray, crack: np.ndarray | None,
 
     def draw(_=None) -> None:
         marked = probabilities[network.value] >= slider.value
-        picture.value = encoded(".png", view(image, crack, marked))
+        picture.value = encoded(".png", view(image, label, marked))
         words = [f"{marked.mean():.2%} of the picture is marked"]
-        if crack is not None:
-            words += [f"{name} {value:.3f}" for name, value in scores([crack], [marked]).items()]
+        if label is not None:
+            words += [f"{name} {value:.3f}" for name, value in scores([label], [marked]).items()]
         text.value = ", ".join(words)
 
     def choose(change: dict) -> None:
-        slider.value = thresholds[change["new"]]
-        draw()  # the threshold may be the same
+        before, slider.value = slider.value, thresholds[change["new"]]
+        if slider.value == before:  # then the slider does not draw
+            draw()
 
     slider.observe(draw, "value")
     network.observe(choose, "value")

@@ -22,7 +22,7 @@ ORIENTATION = 0x0112  # the EXIF tag
 MOST_PIXELS = 2**29  # a larger picture takes more than 5 GB while it is decoded
 pillow_heif.register_heif_opener()  # phones write HEIC
 Image.MAX_IMAGE_PIXELS = None  # `open_picture` looks at the size itself
-LARGEST_MAT = 2**22  # bytes of a MATLAB file, which may be compressed a thousandfold
+LARGEST_MAT = 2**20  # bytes of a MATLAB file, which may be compressed a thousandfold
 MASKS_DESCRIBED = 300  # of a data set whose masks hold other values than expected
 VALUES_SHOWN = 6  # of those, in a message
 BYTES_A_PIXEL = 16  # while a pair is decoded: measured 6 to 16, 27 if a mask is transparent
@@ -159,8 +159,9 @@ def describe_masks(folder: Path, files: list[Files], protocol: Protocol, first: 
     """The values in the masks of a data set, how often each occurs, and what the user can add,
     after the sentence on the first mask that was refused."""
     pixels, in_masks = Counter(), Counter()
-    for pair in files[:MASKS_DESCRIBED]:
-        with suppress(Exception):  # a damaged mask has an error of its own
+    with_mask = [pair for pair in files if pair.mask is not None]
+    for pair in with_mask[:MASKS_DESCRIBED]:
+        with suppress(DataError, OSError), reading(pair.mask):  # it has an error of its own
             values = stored_values(pair.mask, pair.mask.read_bytes(), protocol)
             numbers, counts = np.unique(values.array, return_counts=True)
             named = dict(zip(map(values.name, numbers.tolist()), counts.tolist()))

@@ -34,8 +34,8 @@ ADVICE = {  # by the kind of a finding: why it matters, and what to do
     "unused": "They have no mask, are in no list, are of a kind that is not read (convert them to "
               "PNG), or serve another purpose. If you expected them to be used, check that every "
               "archive was unpacked.",
-    "empty": "Pictures without cracks only teach what is no crack, and the IoU of a single such "
-             "image is undefined. Check that no crack was forgotten in them.",
+    "empty": "Pictures without a positive pixel only teach what is background, and the IoU of a "
+             "single such image is undefined. Check that no label was forgotten in them.",
     "full": "They teach the network to mark everything. Check them, or leave them out.",
     "inverted": "Cracks never cover that much: black and white are probably exchanged, and the "
                 "network would learn the background. Invert these masks.",
@@ -330,11 +330,15 @@ def same_content(facts: pd.DataFrame) -> Iterator[tuple]:
                    f"{such} in training.")
 
 
+def video_of(name: str) -> str:
+    return split.video_and_frame(name)[0]
+
+
 def divided_videos(facts: pd.DataFrame) -> Iterator[tuple]:
     """Videos whose frames lie in several parts. A video is missed if few of its frames look alike:
     of CamVid's four, .07 to .61 of the frames do."""
     divided = []
-    for title, frames in facts.groupby([split.video_and_frame(name)[0] for name in facts.name]):
+    for title, frames in facts.groupby(facts.name.map(video_of).rename("video")):
         alike = frames.content_group.duplicated(keep=False).mean()
         if len(frames) >= split.LEAST_FRAMES and frames.part.nunique() > 1 and alike > ALIKE_FRAMES:
             counts = Counter(frames.part).items()

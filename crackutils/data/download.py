@@ -4,6 +4,7 @@ A data set that needs a login or has no lasting address is fetched by hand; an e
 fetch and where to put it.
 """
 
+import os
 import shutil
 from ctypes import create_string_buffer
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from crackutils.files import locked
 MOST_BYTES = 64 * 2**30  # of an unpacked archive; BDD100K's images have about 7 GiB
 MOST_FILES = 500_000
 BLOCK = 2**18  # bytes that are fetched or unpacked at a time
-RETRIES = 4
+RETRIES = 2
 LIBARCHIVE = ("Reading archives needs the library libarchive: install the package libarchive13 "
               "(Debian, Ubuntu: libarchive13t64 since 24.04), libarchive (Fedora, Homebrew, conda),"
               " or unpack {} by other means.")
@@ -47,13 +48,15 @@ def unpack(archive: Path, folder: Path, most_bytes: int = MOST_BYTES,
     try:
         beside.mkdir(parents=True)
         with libarchive.file_reader(str(archive)) as entries:
-            write_entries(archive, entries, beside, most_bytes, most_files)
+            try:
+                write_entries(archive, entries, beside, most_bytes, most_files)
+            except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+                name = os.path.relpath(error.filename, beside)
+                raise DataError(f"{archive} holds two entries of one name, {name}: refused."
+                                ) from error
         beside.rename(folder)
     except libarchive.ArchiveError as error:
         raise DataError(f"{archive} can't be read as an archive ({error.msg}): fetch it again."
-                        ) from error
-    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise DataError(f"{archive} holds two entries of one name, {error.filename}: refused."
                         ) from error
     except OSError as error:
         raise DataError(f"{archive} can't be unpacked ({error}).") from error

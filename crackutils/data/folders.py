@@ -149,9 +149,9 @@ def pairs_in(images_in: Path, masks_in: Path, widths: Path | None = None,
     if widths is None or not widths.is_dir():
         return pairs
     width_of = named_files(widths, {".png"}, nested=True)
-    missing = [name for name in images if name not in width_of]
+    missing = [pair.name for pair in pairs if pair.name not in width_of]
     if missing:
-        raise DataError(f"{widths} has no width map for {len(missing)} of {len(images)} images: "
+        raise DataError(f"{widths} has no width map for {len(missing)} of {len(pairs)} images: "
                         f"{first_names(missing)}. Add a PNG of the same stem for each, or remove "
                         "the folder.")
     return [pair._replace(width=width_of[pair.name]) for pair in pairs]
@@ -219,11 +219,13 @@ def words_in(name: str) -> list[str]:
 
 def by_core(names: Collection[str], extra: set[str], with_folders: bool = True) -> dict:
     """The names by what is compared: their folder and their words, of which the extra ones are left
-    out where they stand last. If that is the same for two names, they are compared as they are."""
+    out where they stand last, unless none would be left. If that is the same for two names, they
+    are compared as they are."""
     cores = {}
     for name in names:
         words = words_in(name)
-        for word in extra & set(words):
+        left_out = extra & set(words)
+        for word in left_out if len(left_out) < len(words) else ():
             del words[len(words) - 1 - words[::-1].index(word)]
         cores[name.rpartition("/")[0] if with_folders else "", *words] = name
     return cores if len(cores) == len(names) else {name: name for name in names}
@@ -431,8 +433,9 @@ def pairs_of_list(path: Path, pairs: list[Files]) -> list[Files]:
         names.append(next((name for name in (line, *ends) if name in by_name), ends[0]))
     unknown = [name for name in names if name not in by_name]
     if unknown or not names:
-        raise DataError(f"{path} names {len(unknown)} of {len(names)} stems that no pair "
-                        f"has: {first_names(unknown) or 'the list is empty'}.")
+        raise DataError(f"{path} names {len(unknown)} of {len(names)} pictures that are not there: "
+                        f"{first_names(unknown) or 'the list is empty'}. Expected names such as "
+                        f"{first_names(sorted(by_name)[:1])}, one in each line.")
     return [by_name[name] for name in names]
 
 

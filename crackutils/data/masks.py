@@ -26,6 +26,11 @@ MOST_BETWEEN = 0.5  # of a soft mask's pixels lie between 0 and 255
 DEPTHS = (8, 10, 12, 14, 16)  # bits of a channel in which cameras and scanners write
 
 
+def is_positive(mask: np.ndarray) -> np.ndarray:
+    """Where a mask of class numbers (uint8 H x W) is crack or road: bool H x W."""
+    return (mask > 0) & (mask != IGNORED)
+
+
 class MaskValuesError(DataError):
     """It isn't known which values of a mask are positive."""
 

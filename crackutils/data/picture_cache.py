@@ -31,7 +31,7 @@ from crackutils.data.samples import WIDTH_UNIT, Files, Sample
 from crackutils.device import usable_cores
 from crackutils.files import locked
 
-FORMAT = 3  # to be raised whenever decoding changes, or the form in which pictures are stored
+FORMAT = 4  # to be raised whenever decoding changes, or the form in which pictures are stored
 STORED = {"images": (np.uint8, (-1, 3)), "masks": (np.uint8, (-1,)), "widths": (np.uint16, (-1,))}
 BYTES_A_PIXEL = {"images": 3, "masks": 1, "widths": 2}
 INDEX = "index.jsonl"
@@ -111,10 +111,12 @@ def stored_arrays(sample: Sample) -> dict[str, np.ndarray]:
 
 
 def read_index(cache: Path) -> list[Entry]:
-    """The entries of a cache; none if there is no such cache."""
+    """The entries of a cache; none if there is no such cache, or its index is damaged."""
     path = cache / INDEX
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return [Entry(*json.loads(line)) for line in lines]
+    try:
+        return [Entry(*json.loads(line)) for line in path.read_text().splitlines()]
+    except (FileNotFoundError, ValueError, TypeError):
+        return []
 
 
 def pixels_of(entries: Iterable[Entry]) -> int:

@@ -4,8 +4,8 @@ A test picture that shows what a training picture shows is not new to the networ
 too high. A duplicate pair is one photograph twice: turned by right angles, mirrored, brighter or
 compressed again. Perceptual hashes find candidates, and the correlation of their pixels decides. An
 overlapping pair is two photographs of one place: one shift, rotation and scale maps details of one
-onto those of the other. Pictures that are connected by such pairs, as the frames of a video are,
-form a content group, and a group lies in one part.
+onto those of the other. Pictures that are connected by such pairs form a content group, and a group
+lies in one part. The frames of a video are connected only where neighbouring frames overlap enough.
 """
 
 import hashlib
@@ -317,16 +317,18 @@ def video_and_frame(name: str) -> tuple[str, int]:
 
 def without_chance_links(names: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list:
     """The pairs without those between two videos that have hardly any: of thousands of pairs of
-    frames a few agree by chance, and each would tie whole videos together."""
+    frames a few agree by chance, and each would tie whole videos together. Numbered photographs
+    that hardly ever overlap one another are no videos."""
     videos = [video_and_frame(name)[0] for name in names]
     frames = Counter(videos)
     between = [frozenset(videos[index] for index in pair) for pair in pairs]
-    times = Counter(between)
-    chance = set()
-    for linked in times:
-        least = min(frames[video] for video in linked)
-        if len(linked) == 2 and least >= LEAST_FRAMES and times[linked] < LEAST_LINKED * least:
-            chance.add(linked)
+    alike = Counter(videos[index] for index in {
+        index for pair, linked in zip(pairs, between) if len(linked) == 1 for index in pair})
+    filmed = {video for video, number in frames.items()
+              if number >= LEAST_FRAMES and alike[video] >= LEAST_LINKED * number}
+    chance = {linked for linked, number in Counter(between).items()
+              if len(linked) == 2 and linked <= filmed
+              and number < LEAST_LINKED * min(frames[video] for video in linked)}
     return [pair for pair, linked in zip(pairs, between) if linked not in chance]
 
 
@@ -388,8 +390,9 @@ def divide(folder: Path, files: Sequence[Files], groups: Sequence[int]) -> dict[
                  "for the test.")
             first_test = len(frames) - round(TEST_SHARE * len(frames))
             first_held_out = first_test - round(VALIDATION_SHARE * len(frames))
-            parts = {"test": frames[first_test:], "validation": frames[first_held_out:first_test],
-                     "train": frames[:first_held_out]}
+            parts["test"] += frames[first_test:]
+            parts["validation"] += frames[first_held_out:first_test]
+            parts["train"] += frames[:first_held_out]
             del members[group]
     ordered = sorted(map(in_hash_order, members.values()),
                      key=lambda group: hash_of_name(group[0].name))

@@ -165,10 +165,10 @@ def precision_recall(source: Source) -> str:
     precisions = pd.Series(precisions, dtype=float).dropna()
     if precisions.empty:
         return NO_RECORDS
-    return ("Precision and recall at all thresholds, for the weights of Table 8; grey lines have "
-            f"one F1. At a recall of 0.8 the precisions are {extremes(precisions)}. The recalls at "
-            f"the paper's thresholds (filled) lie {np.ptp(recalls):.3f} apart, those precisions "
-            f"{np.ptp(precisions):.3f}.")
+    return ("Precision and recall at all thresholds, for the weights of Table 8; grey lines: "
+            f"equal F1. At a recall of 0.8 the precisions are {extremes(precisions)}. The recalls "
+            f"at the paper's thresholds (filled dots) span {np.ptp(recalls):.3f}, the precisions "
+            f"at recall 0.8 span {np.ptp(precisions):.3f}.")
 
 
 def f1_by_threshold(source: Source) -> str:
@@ -182,8 +182,8 @@ def f1_by_threshold(source: Source) -> str:
             best.append(f"{NAMES[loss]} {thresholds[0]:g} to {thresholds[-1]:g}")
     if not best:
         return NO_RECORDS
-    return ("The grey line is the paper's threshold for all weights of a function. From the "
-            f"smallest to the largest weight F1 is highest at: {', '.join(best)}. One threshold "
+    return ("The grey line is the paper's threshold for all weights of a function. The best "
+            f"threshold, from the smallest to the largest weight: {', '.join(best)}. One threshold "
             "for all weights therefore favours those whose maximum lies near it.")
 
 
@@ -202,8 +202,8 @@ def recall_by_width(source: Source) -> str:
     parts = [f"{name}: {extremes(recalls.loc[name], '.0%')}" for name in (names[0], names[-1])]
     fewest = (recalls.idxmin() == names[0]).sum()
     return ("Recall by the local width of the crack, at the thresholds of Table 8. "
-            f"{'; '.join(parts)}. {fewest} of {recalls.shape[1]} losses find the least of the "
-            "finest cracks.")
+            f"{'; '.join(parts)}. {fewest} of {recalls.shape[1]} losses have their lowest recall "
+            "on the finest cracks.")
 
 
 def iou_bars(source: Source) -> str:
@@ -213,7 +213,7 @@ def iou_bars(source: Source) -> str:
     if rows.empty:
         return NO_RECORDS
     seeds = f"{rows['seeds'].max():.0f} seed{'s' if rows['seeds'].max() > 1 else ''}"
-    return (f"Bars: the mean over the trainings that converged, of {seeds} a loss; lines: 95 % "
+    return (f"Bars: mean over the trainings that converged ({seeds} for each loss); lines: 95 % "
             f"intervals; ticks: the paper. The paper's losses have {extremes(rows['iou'])} here, "
             f"{extremes(rows['iou_published'])} in the paper. Calling every pixel road gives "
             f"{road_tables.everything_is_road(source):.3f}. "

@@ -46,6 +46,7 @@ OPEN_CHOICES = {
 PRECISIONS = (0.7, 0.8, 0.9)
 ABOVE = 0.02  # by how much a precision may exceed the wanted one at the lowest threshold
 DRAWS = 10_000
+ENOUGH_SEEDS = 3  # the interval of a difference over two seeds is too wide to be of use
 
 
 class Found(NamedTuple):
@@ -131,7 +132,7 @@ def recall_table(source: Source, precision: float | None, part: str = "test", to
     - `recall, low, high`: mean over the seeds and 95 % interval; `of_each_seed`: each one's;
     - `difference`: the recall less that of the `baseline`, over the seeds that both have;
     - `difference_low, difference_high`: its 95 % interval, Bonferroni-corrected for the number of
-      losses; `smallest_detectable`: half the length of that interval;
+      losses, from `ENOUGH_SEEDS` on; `smallest_detectable`: half the length of that interval;
     - `precision, threshold`: their means; `seeds, missing_seeds`: see `seeds_used`.
     """
     runs = {}
@@ -177,8 +178,8 @@ def difference(runs: list[Found], baseline: list[Found], stratum: int, compariso
     """The mean paired difference in recall to the baseline, with its corrected interval."""
     means = [np.mean([recall_of(run, stratum) for run in group]) for group in (runs, baseline)]
     draws = recall_draws(runs, stratum) - recall_draws(baseline, stratum)
-    if len(runs) == 1:
-        low = high = np.nan  # one seed can't tell a better loss from a luckier start
+    if len(runs) < ENOUGH_SEEDS:
+        low = high = np.nan
     else:
         low, high = bootstrap.interval(draws, comparisons)
     return {"difference": means[0] - means[1], "difference_low": low, "difference_high": high,
@@ -285,7 +286,7 @@ def answer(table: pd.DataFrame, stratum: str = "1-2 px") -> list[str]:
     """
     rows = table[table["stratum"] == stratum] if len(table) else table
     if not len(rows) or "difference" not in rows or rows["difference_low"].isna().all():
-        return ["no answer: differences to MSE need two seeds of MSE and of another loss."]
+        return ["no answer: intervals need three seeds of MSE and of another loss."]
     compared = rows.dropna(subset="difference_low").sort_values("difference", ascending=False)
     groups = {"more": compared[compared["difference_low"] > 0],
               "fewer": compared[compared["difference_high"] < 0]}

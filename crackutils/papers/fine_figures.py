@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from crackutils.losses import WEIGHTED
 from crackutils.papers.crack_figures import BLUE, WIDTH, house_style, write_not_run
-from crackutils.papers.fine_cracks import SETTINGS, name_of
+from crackutils.papers.fine_cracks import ENOUGH_SEEDS, SETTINGS, name_of
 
 
 def colour(loss: str) -> str:
@@ -63,7 +63,7 @@ def draw_recalls(axis, table: pd.DataFrame, stratum: str, order: dict[str, int])
             seeds = np.array(row["of_each_seed"].split(), float)
             axis.plot(seeds, np.full(len(seeds), place), "x", color=tint, markersize=3, alpha=0.6)
             axis.plot(row["recall"], place, "o", color=tint, markersize=4.5)
-            if row["seeds"] > 1:
+            if row["seeds"] >= ENOUGH_SEEDS:
                 axis.plot(np.clip([row["low"], row["high"]], 0, 1), [place, place], color=tint,
                           linewidth=1.5)
         elif row["stratum"] == "3-5 px":

@@ -19,6 +19,7 @@ from matplotlib.patches import Patch
 from crackutils import data as datasets
 from crackutils import evaluation, files, records
 from crackutils.cracks.report import OUTCOMES, in_three_colours
+from crackutils.data.masks import is_positive
 from crackutils.device import decide, fabric_for
 from crackutils.experiment import KEPT_SAMPLES, open_record
 from crackutils.losses import NAMES, WEIGHTED, label
@@ -56,7 +57,7 @@ def kept_pictures(source: Source, runs: str | Path | None,
         print(f"The folder {data} is not here: the figures of its pictures are left out.")
         return []
     dataset = datasets.load(data, source.protocol, files.resolve(runs, "runs"))
-    shown = [sample for sample in dataset.test if sample.mask.any()][:KEPT_SAMPLES]
+    shown = [sample for sample in dataset.test if is_positive(sample.mask).any()][:KEPT_SAMPLES]
     return [Picture(*sample[:3], dataset.fingerprint) for sample in shown]
 
 
@@ -123,7 +124,7 @@ def missed_cracks(source: Source, shown: list[Picture]) -> Figure | None:
     for picture in shown:
         predicted = mse.of(picture)
         missed = np.zeros(picture.mask.shape) if predicted is None \
-            else (picture.mask > 0) & ~predicted
+            else is_positive(picture.mask) & ~predicted
         amount, window = busiest_window(missed, WINDOW)
         rows.append((amount, _tiles(picture, window, [(f"MSE at {mse.threshold:g}", predicted)])))
     rows.sort(key=lambda row: -row[0])
@@ -194,7 +195,7 @@ def _compared(columns: list[Column], shown: list[Picture], heading: str,
 def _tiles(picture: Picture, window: tuple[slice, slice],
            predicted: list[tuple[str, np.ndarray | None]]) -> list[tuple[str, np.ndarray | None]]:
     """The image, its label and each prediction in three colours, with titles, in a window."""
-    tiles = [("image", picture.image), ("label", np.where(picture.mask > 0, 0, 255))]
+    tiles = [("image", picture.image), ("label", np.where(is_positive(picture.mask), 0, 255))]
     for title, mask in predicted:
         outcome = None if mask is None else in_three_colours(picture.image, picture.mask, mask)
         tiles.append((title, outcome))
