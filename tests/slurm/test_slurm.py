@@ -104,6 +104,8 @@ def test_the_smoke_grid_gives_the_same_tables_as_without_slurm(tmp_path):
         source = Source(protocol, "synthetic", {"runs": local})
         tables += [crack_tables.crack_table(number, source).assign(table=number, **network)
                    for number in (1, 4, 5, 6, 7)]
+        own = crack_tables.at_validation_thresholds(source)
+        tables.append(own[own["loss"] != "bce"].assign(table="own", **network))
     assert len(complete(local)) == len(complete(tmp_path / "slurm")) == 68
     written = pd.read_csv(tmp_path / "slurm" / "smoke" / "synthetic" / "tables" / "networks.csv")
     expected = pd.concat(tables, ignore_index=True)
