@@ -4,6 +4,7 @@ import shutil
 
 import miniatures
 import numpy as np
+import pandas as pd
 import pytest
 from miniatures import MINIATURES, save
 from PIL import Image
@@ -286,3 +287,11 @@ def test_control_characters_in_names_do_not_reach_the_terminal(folder):
     change(folder / "masks" / "c\x1b[31m05.png", lambda mask: mask * 0)
     text = str(by_kind(folder)["empty"])
     assert "\x1b" not in text and "c\\x1b[31m05" in text
+
+
+def test_videos_that_are_called_like_a_fact_are_found_in_several_parts():
+    names = [f"{camera}_{index:04d}" for camera in ("left", "right") for index in range(30)]
+    facts = pd.DataFrame({"name": names, "right": 0.0, "left": 0.0, "content_group": 0,
+                          "part": (["train"] * 20 + ["test"] * 10) * 2})
+    [(kind, videos, _)] = doctor.divided_videos(facts)
+    assert kind == "sequence" and videos == ("left: 20 train, 10 test", "right: 20 train, 10 test")

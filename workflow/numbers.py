@@ -144,9 +144,9 @@ def answer() -> str:
         long_differences = f" Significantly apart from MSE: {listed(with_recalls(apart))}."
     elif len(compared):
         long_differences = (
-            f" None of the {len(compared)} of them with several seeds differs significantly from "
-            f"MSE, where {compared['smallest_detectable'].max():.2f} of recall would have been "
-            "seen.")
+            f" None of the {len(compared)} with several seeds differs significantly from MSE; a "
+            f"difference of {compared['smallest_detectable'].max():.2f} in recall would have been "
+            "detected.")
     return "\n".join([
         f"- **Cracks.** After a short training ({SHORT_STEPS} steps on synthetic concrete, "
         f"{seeds_text(after_short)}), with thresholds that give a precision of {claims.PRECISION} "
@@ -190,6 +190,15 @@ def seeds_text(rows: pd.DataFrame) -> str:
     fewest, most = int(rows["seeds"].min()), int(rows["seeds"].max())
     return (f"{fewest} to {most}" if fewest < most else f"{most}") + \
         (" seed" if most == 1 else " seeds")
+
+
+def seeds_by_loss(rows: pd.DataFrame) -> str:
+    """How many seeds the losses of a table have, and which of them have fewer than the others."""
+    most = rows["seeds"].max()
+    fewer = rows[rows["seeds"] < most]["seeds"]
+    others = "".join(f", but {count} of {listed(names)}"
+                     for count, names in fewer.groupby(fewer).groups.items())
+    return f"{most}{others}"
 
 
 def caption() -> str:
@@ -241,9 +250,11 @@ def results() -> str:
                       f"fine cracks, {study_source().protocol.steps:,} steps",
                       f"F1, {SHORT_STEPS} steps", "F1, photographs", "F1, concrete walls"],
                      "lrrrrrr", rows)
-    return "\n".join([shown, "", f"{seeds_text(after_short)} after {SHORT_STEPS} steps, "
-                      f"{seeds_text(after_long)} after {study_source().protocol.steps:,} steps, "
-                      f"{seeds_text(f1['photographs'])} on photographs."])
+    return "\n".join([shown, "", "Seeds: " + "; ".join(
+        f"{place} {seeds_by_loss(table)}" for place, table in (
+            (f"after {SHORT_STEPS} steps", after_short),
+            (f"after {study_source().protocol.steps:,} steps", after_long),
+            ("on photographs", f1["photographs"]))) + "."])
 
 
 def study() -> str:
