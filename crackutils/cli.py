@@ -176,13 +176,15 @@ def run_download(arguments: argparse.Namespace) -> int:
 
 
 def run_train(arguments: argparse.Namespace) -> int:
-    """Train one network, evaluate it, and print the folder of its record.
+    """Train one network, evaluate it, and print its scores on the test part and the folder of its
+    record.
 
     A run that has a complete record is not trained again; an interrupted one is resumed. With
     --from a trained network is trained further, for which few masks are enough. To share
     one run between several processes or machines, start it with torchrun: torchrun
     --nproc-per-node 2 -m crackutils.cli train ...
     """
+    from crackutils import metrics, records
     from crackutils.data import load
     from crackutils.device import decide, fabric_for
     from crackutils.experiment import complete, model_folder
@@ -198,8 +200,17 @@ def run_train(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     protocol, runs = with_available_weights(protocol), resolve(arguments.runs, "runs")
-    print(complete(protocol, load(arguments.data, protocol, runs), runs, None, *hardware,
-                   initial=initial))
+    record = complete(protocol, load(arguments.data, protocol, runs), runs, None, *hardware,
+                      initial=initial)
+    counts = records.read_arrays(record / "counts.npz")
+    threshold, scores = metrics.at_validation_threshold(counts)
+    if reason := metrics.undefined(counts):
+        print(f"no F1 and no IoU: {reason}")
+    else:
+        print(f"test part: F1 {scores['f1_score']:.3f}, IoU {scores['iou']:.3f}, precision "
+              f"{scores['precision']:.3f}, recall {scores['recall']:.3f} at the threshold that is "
+              f"best on the validation part, {threshold:g}")
+    print(record)
     return 0
 
 

@@ -213,3 +213,25 @@ def test_only_the_leaking_divisions_share_photographs_with_the_test_part(tmp_pat
                    for photograph in photographs) == leaks
         same = sum(tile.tobytes() in tested.values() for _, tile, _ in train)
         assert same == (len(tested) if name == "in sample" else 0)
+
+
+def test_whole_cracks_are_counted_by_their_centre_lines():
+    """One crack found, one missed, one too short to count, and a false alarm."""
+    near_cracks = script("whole_cracks")["near_cracks"]
+    mask, marked = np.zeros((2, 80, 80), bool)
+    mask[10:13, 5:75] = mask[40:43, 5:75] = mask[70, 70:76] = True
+    marked[13:16, 5:45] = marked[42, 50:60] = True  # over half of the first, a seventh of the next
+    marked[60:62, 10:40] = True
+    assert near_cracks(mask, marked) == (2, 1)
+    assert near_cracks(marked, mask) == (3, 2)
+
+
+def test_every_mark_is_drawn_alike_again_and_darker_or_lighter_than_the_wall():
+    marks = script("mistaken")
+    for kind, (_, strength) in marks["KINDS"].items():
+        image, mark = marks["drawn"](kind, 1)
+        assert np.array_equal(marks["drawn"](kind, 1)[0], image)
+        assert image.shape == (256, 256, 3) and mark.shape == (256, 256) and mark.any()
+        if not kind.startswith(("bare", "edge")):
+            contrast = image[mark].mean() - image[~mark].mean()
+            assert np.sign(contrast) == -np.sign(strength[0]), kind

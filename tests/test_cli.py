@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from tiny_records import write_record
 
-from crackutils import cli, experiment, files, records
+from crackutils import cli, experiment, files, metrics, records
 from crackutils.data import download
 from crackutils.data.samples import DataError
 
@@ -121,8 +121,12 @@ def test_train_prints_the_record_and_does_not_train_it_again(tmp_path, capsys, m
     monkeypatch.chdir(tmp_path)
     words = ["train", "--protocol", "smoke", "--runs", "mine", "--device", "cpu", "-y", TINY]
     assert status_of(*words) == 0
-    record = Path(capsys.readouterr().out.splitlines()[-1])
+    *_, scores, record = capsys.readouterr().out.splitlines()
+    record = Path(record)
     assert records.is_complete(record)
+    threshold, expected = metrics.at_validation_threshold(
+        records.read_arrays(record / "counts.npz"))
+    assert f"F1 {expected['f1_score']:.3f}, " in scores and scores.endswith(f", {threshold:g}")
     assert record.parent == tmp_path / "mine" / "smoke" / "synthetic" / "records"
     monkeypatch.setattr(experiment, "train", None)
     assert status_of(*words) == 0
@@ -133,6 +137,20 @@ def test_train_on_a_folder_names_its_data_set(pictures, tmp_path, capsys):
     assert status_of("train", pictures, "--protocol", "smoke", "--runs", tmp_path / "runs",
                      "--device", "cpu", "-y", TINY) == 0
     assert f"{tmp_path}/runs/smoke/walls/records/mse-none-0-" in capsys.readouterr().out
+
+
+def test_train_says_why_a_set_without_cracks_has_no_scores(pictures, tmp_path, capsys):
+    for index, part in enumerate(("train", "val", "test")):  # cracks in the first part only
+        for kind in ("images", "masks"):
+            (tmp_path / "parts" / part / kind).mkdir(parents=True)
+            for number in range(4 * index, 4 * index + 4):
+                copy = (pictures / kind / f"{number}.png").rename(
+                    tmp_path / "parts" / part / kind / f"{number}.png")
+                if index and kind == "masks":
+                    Image.fromarray(np.zeros((32, 32), np.uint8)).save(copy)
+    assert status_of("train", tmp_path / "parts", "--protocol", "smoke", "--device", "cpu",
+                     "--runs", tmp_path / "runs", "-y", TINY) == 0
+    assert "no F1 and no IoU: the test part has no positive pixel" in capsys.readouterr().out
 
 
 def test_train_from_a_model_keeps_its_shape_and_is_another_run(pictures, tmp_path, capsys):

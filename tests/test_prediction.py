@@ -12,9 +12,9 @@ from tiny_records import THRESHOLD, tiny_protocol, write_record
 
 from crackutils import evaluation, losses, records
 from crackutils.cracks import prediction
-from crackutils.cracks.prediction import CrackModel, checked_threshold, tile_starts
+from crackutils.cracks.prediction import CrackModel, Tiling, checked_threshold, tile_starts
 from crackutils.experiment import model_folder, open_record
-from crackutils.models import probability
+from crackutils.models import probability, receptive_field
 from crackutils.records import RecordError
 
 
@@ -38,7 +38,7 @@ def test_a_blended_prediction_is_the_weighted_mean_over_all_tiles(model, size):
     """Against every tile predicted alone, of the whole picture continued by its edge."""
     image = noise(*size)
     side = [min(pair) for pair in zip(size, (32, 32))]
-    tops, lefts = (tile_starts(length, 32, 8) for length in size)
+    tops, lefts = (tile_starts(length, 32, 22, 8) for length in size)
     whole = np.pad(image, ((0, 7), (0, 7), (0, 0)), mode="edge")
     total, weight = np.zeros((2, *whole.shape[:2]))
     weights = evaluation.blending_weights(tuple(side)).double().numpy()
@@ -71,15 +71,53 @@ assert np.array_equal(model.predict(image), before)
     subprocess.run([sys.executable, "-c", script, record], check=True)
 
 
+@pytest.mark.parametrize("size", [(150, 330), (333, 90), (301, 299), (1, 400), (64, 64)])
+@pytest.mark.parametrize("levels, kernel, tile", [(4, 5, 64), (4, 7, 96), (5, 5, 144)])
+def test_where_the_tiles_of_training_are_wide_enough_there_are_no_seams(tmp_path, monkeypatch,
+                                                                       levels, kernel, tile, size):
+    """Against the network's prediction of the whole picture at once."""
+    monkeypatch.setattr(prediction, "INTERIOR", 32)
+    fields = {"levels": levels, "kernel": kernel, "tile": (tile, tile), "image_size": (144, 144)}
+    model = CrackModel(write_record(tmp_path, **fields), "cpu")
+    image = noise(*size)
+    whole = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        expected = probability(model.model(whole), "sigmoid")[0, 0].numpy()
+    assert model.predict(image) == pytest.approx(expected, abs=1e-5)
+    margin = model.tiling.margin
+    assert 2 * margin >= receptive_field(levels, kernel) and margin % model.model.multiple == 0
+
+
+@pytest.mark.parametrize("name", ["balanced_step", "bce", "mse"])
+def test_the_shipped_networks_predict_without_seams_and_need_their_margin(name, monkeypatch):
+    monkeypatch.setattr(prediction, "INTERIOR", 64)
+    model, image = CrackModel(model_folder(name), "cpu"), noise(350, 300)
+    whole = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        expected = probability(model.model(whole), "sigmoid")[0, 0].numpy()
+    assert model.predict(image) == pytest.approx(expected, abs=1e-5)
+    model.tiling = Tiling((160, 160), (96, 96), 48)
+    assert np.abs(model.predict(image) - expected).max() > 1e-2
+
+
+@pytest.mark.parametrize("fields", [{"tile": (32, 32)}, {"tile": (96, 32)}, {"kernel": 7},
+                                    {"upsampling": "bilinear"}])
+def test_other_networks_see_tiles_of_their_trainings_size(fields):
+    protocol = tiny_protocol(**({"tile": (80, 80)} | fields))
+    found = prediction.tiling(protocol)
+    assert (found.side, found.margin) == (protocol.tile, 0)
+    assert found.shared == tuple(np.ceil(np.array(protocol.tile) * 2 / 3))
+
+
 def test_the_overlap_hides_the_seams(model, monkeypatch):
     """Against tiles that overlap by 7/8: the overlap that is used errs far less than none."""
-    image, errors, used = noise(150, 150), {}, prediction.OVERLAP
-    monkeypatch.setattr(prediction, "OVERLAP", 7 / 8)
+    image, errors, used = noise(150, 150), {}, model.tiling
+    monkeypatch.setattr(model, "tiling", dataclasses.replace(used, shared=(28, 28)))
     finest = model.predict(image)
-    for overlap in (0, used):
-        monkeypatch.setattr(prediction, "OVERLAP", overlap)
-        errors[overlap] = np.abs(model.predict(image) - finest).mean()
-    assert 4 * errors[used] < errors[0], errors
+    for shared in (0, used.shared[0]):
+        model.tiling = dataclasses.replace(used, shared=(shared, shared))
+        errors[shared] = np.abs(model.predict(image) - finest).mean()
+    assert 4 * errors[used.shared[0]] < errors[0], errors
 
 
 def test_fused_batch_norm_changes_no_prediction(record):
@@ -108,7 +146,7 @@ def test_bands_cover_the_picture_from_top_to_bottom(model):
 
 def test_it_is_the_evaluations_prediction_where_the_tiles_are_the_same(model, monkeypatch):
     """With its overlap, and a size whose evenly spaced tiles begin at multiples of 8."""
-    monkeypatch.setattr(prediction, "OVERLAP", evaluation.OVERLAP)
+    monkeypatch.setattr(model, "tiling", dataclasses.replace(model.tiling, shared=(16, 16)))
     image = noise(96, 80)
     protocol = dataclasses.replace(model.protocol, tile=(32, 32))
     expected = evaluation.predict(model.model, torch.from_numpy(image)[None], protocol,
@@ -117,13 +155,14 @@ def test_it_is_the_evaluations_prediction_where_the_tiles_are_the_same(model, mo
 
 
 @pytest.mark.parametrize("length", [1, 31, 32, 33, 40, 95, 96, 97, 1000, 4032])
-@pytest.mark.parametrize("side, grid", [(32, 8), (96, 8), (128, 16), (100, 8)])
-def test_tiles_cover_the_picture_on_the_grid_and_overlap(length, side, grid):
-    starts = tile_starts(length, side, grid)
+@pytest.mark.parametrize("side, shared, grid", [(32, 22, 8), (96, 64, 8), (128, 86, 16),
+                                                (100, 67, 8), (704, 192, 8)])
+def test_tiles_cover_the_picture_on_the_grid_and_overlap(length, side, shared, grid):
+    starts = tile_starts(length, side, shared, grid)
     assert starts[0] == 0 and all(start % grid == 0 for start in starts)
     assert length <= starts[-1] + side and (len(starts) == 1 or starts[-1] + side < length + grid)
     steps = np.diff(starts)
-    assert (steps > 0).all() and (steps <= max(grid, side * (1 - prediction.OVERLAP))).all()
+    assert (steps > 0).all() and (steps <= max(grid, side - shared)).all()
 
 
 # The threshold

@@ -74,6 +74,7 @@ CLAIMS_OF_B = {
 MODEL_PARTS = {"SUT-Crack, test part": ("test", ("whole", "half")),
                "synthetic, test part": ("test", ("drawn",)), "CrackForest": ("cfd", ("",)),
                "METU's preview": ("metu_preview", ("",))}
+SETS = {"sut_crack_512": "SUT-Crack", "cfd": "CrackForest", "metu_preview": "METU's preview"}
 PEERS = {"pytorch channels_first": "PyTorch, channels first", "keras channels_last": "Keras 3",
          "pytorch channels_last": "PyTorch, channels last"}
 MARKER = re.compile(r"<!-- (/?)([\w-]+) -->")
@@ -449,6 +450,41 @@ def trained_there() -> str:
                     "lrrrrr", cells)
 
 
+def mistaken() -> str:
+    """What the shipped networks mark of drawn things that are no cracks, and of drawn cracks."""
+    table = pd.read_csv(BENCHMARKS / "mistaken.csv")
+    marked = table.pivot(index="mark", columns="model", values="marked").loc[table.mark.unique()]
+    cells = [[mark, *(f"{share:.1%}" for share in row)] for mark, row in
+             zip(marked.index, marked.to_numpy())]
+    return markdown(["drawn", *(f"`{name}`" for name in marked)], "lrrr", cells)
+
+
+def whole_cracks() -> str:
+    """How many cracks the shipped networks find on photographs that they have not seen."""
+    rows = []
+    for row in pd.read_csv(BENCHMARKS / "whole_cracks.csv").to_dict("records"):
+        shares = (f"{row[some]} of {row[all_]} ({row[some] / row[all_]:.0%})"
+                  for some, all_ in (("found", "cracks"), ("right", "claimed")))
+        rows.append([f"`{row['model']}`", SETS[row["pictures"]], *shares])
+    return markdown(["model", "pictures", "cracks found", "marked pieces that are cracks"],
+                    "llrr", rows)
+
+
+def seams() -> str:
+    """F1 in tiles of the training's size, and in larger ones, of the networks that were tried."""
+    rows = []
+    table = pd.read_csv(BENCHMARKS / "seams.csv")
+    for network, group in table.groupby("network", sort=False):
+        first = group.iloc[0]
+        rows.append([network, f"{first['receptive_field']}", f"{first['training_tile']}",
+                     *(f"{row.f1_training_tiles:.3f} → {row.f1_larger_tiles:.3f}"
+                       for row in group.itertuples()),
+                     "larger" if first["larger_by_default"] else "as in training"])
+    return markdown(["network", "receptive field, px", "tile in training, px",
+                     *(SETS[pictures.split()[-1]] for pictures in table["pictures"].unique()),
+                     "`predict` uses tiles"], "lrrrrrl", rows)
+
+
 def known_faults_of_camvid() -> str:
     """The faults that the records on CamVid's roads are known to have, or that they have none."""
     lines = [f"- {fault}" for fault in camvid_source().known_faults()]
@@ -670,7 +706,8 @@ BLOCKS = {"answer": answer, "caption": caption, "claims": claims_of_the_papers,
           "results": results, "study": study, "answer-ko": answer_in_korean,
           "claims-ko": claims_in_korean, "models": shipped_models, "trained-there": trained_there,
           "unseen": unseen_photographs,
-          "table8": table8, "blending": blending, "slider": slider_times,
+          "table8": table8, "blending": blending, "seams": seams,
+          "mistaken": mistaken, "whole-cracks": whole_cracks, "slider": slider_times,
           "known-faults-camvid": known_faults_of_camvid,
           "camvid": camvid_iou, "verdicts": camvid_verdicts,
           "pairs": camvid_pairs, "figures": figures, "notebooks": notebook_minutes, "speed": speed}

@@ -40,8 +40,10 @@ def export(model: CrackModel, path: Path) -> float:
     """Write a network as ONNX, and return its largest difference from PyTorch.
 
     The input `images` is float32 N x 3 x H x W in [0, 1] (RGB), the output `probabilities` float32
-    N x 1 x H x W; N, H and W are free. The file states `tile_height`, `tile_width` and `threshold`
-    as metadata: the network was trained on tiles of that size and should see such tiles.
+    N x 1 x H x W; N, H and W are free. As metadata the file states `loss`, `threshold` and
+    `margin`. A prediction is exact from `margin` pixels inside the edges of a tile, if the tile
+    begins at a multiple of 16. Where `margin` is 0, the network should see tiles of the size it was
+    trained on, `tile_height` and `tile_width`, and they have to be blended.
     `RecordError`, and no file, if onnxruntime's probabilities differ by more than 1e-4.
     """
     network = Probabilities(model).cpu().eval()
@@ -53,7 +55,8 @@ def export(model: CrackModel, path: Path) -> float:
                           dynamic_axes={"images": free, "probabilities": free}, opset_version=OPSET)
         graph = onnx.load(side)
     facts = {"tile_height": model.protocol.tile[0], "tile_width": model.protocol.tile[1],
-             "threshold": model.default_threshold(), "loss": model.protocol.loss}
+             "margin": model.tiling.margin, "threshold": model.default_threshold(),
+             "loss": model.protocol.loss}
     onnx.helper.set_model_props(graph, {name: str(value) for name, value in facts.items()})
     content = graph.SerializeToString()
     difference = largest_difference(network, content)

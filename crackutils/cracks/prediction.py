@@ -1,13 +1,20 @@
 """A photograph of any size to crack probabilities: by overlapping tiles, from band to band.
 
-This is `evaluation.predict` for one picture that may be too large to be predicted at once, with two
-changes that make the seams smaller. The tiles overlap more, and they begin at multiples of the
-network's pooling grid: shifted by less than that, a U-Net gives other values.
+A pixel of a U-Net's prediction depends on the pixels around it up to half a receptive field away. A
+network that was trained on tiles of at least a third of its receptive field, as the shipped ones
+were, predicts larger tiles as well (docs/your-photographs.md). It sees tiles of which a margin of
+half a receptive field is left out, so that the prediction is that of the whole photograph, up to
+rounding, and has no seams. A network with a wider receptive field relies on the zeros that surround
+each tile in training. It sees tiles of its training's size, which overlap by two thirds and are
+blended.
+
+All tiles begin at multiples of the network's pooling grid: shifted by less than that, a U-Net gives
+other values.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +28,13 @@ from crackutils.device import Hardware, decide, fabric_for
 from crackutils.evaluation import PIXELS_PER_PASS, blending_weights
 from crackutils.experiment import open_record
 from crackutils.losses import optimal_prediction
-from crackutils.models import probability
+from crackutils.models import probability, receptive_field
 from crackutils.protocol import Protocol
 from crackutils.records import RecordError
 
-# of a tile's side that neighbouring tiles share: four times as many tiles change a prediction by
-# .001 in the mean (docs/your-photographs.md)
-OVERLAP = 2 / 3
+INTERIOR = 512  # px, the side of a tile without its margins
+WIDEST_FIELD = 3  # of a training tile's side: the receptive field of a network without seams
+OVERLAP = 2 / 3  # of a tile's side that neighbouring tiles share where they are blended
 DEFAULT_THRESHOLD = 0.5  # of a model that states none
 
 
@@ -47,6 +54,7 @@ class CrackModel:
                               "another model.")
         self.folder = folder
         self.protocol = replace(protocol, precision="float32", memory_format="auto")
+        self.tiling = tiling(protocol)
         self.hardware: Hardware = decide(self.protocol, device)
         self.fabric: Fabric = fabric_for(self.hardware)
         fuse_batch_norm(self.model)
@@ -76,10 +84,38 @@ class CrackModel:
         probability = 1 / (1 + missed_costs)
         return float(optimal_prediction(self.protocol.loss, probability, self.protocol.weight))
 
+    @torch.inference_mode()
     def bands(self, image: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Predict a picture, uint8 H x W x 3, from top to bottom: yields the rows of each band and
         their probabilities, float32 rows x W in [0, 1]. Only one row of tiles is in memory."""
-        yield from bands(self.model, image, self.protocol, self.hardware, self.fabric)
+        height, width = image.shape[:2]
+        side = min(height, self.tiling.side[0]), min(width, self.tiling.side[1])
+        tops, lefts = (tile_starts(*lengths, self.model.multiple) for lengths in
+                       zip((height, width), self.tiling.side, self.tiling.shared))
+        device = self.fabric.device
+        total = torch.zeros(2, side[0], lefts[-1] + side[1], device=device)
+        for top, following in zip(tops, [*tops[1:], height]):
+            rows = torch.from_numpy(extended(image[top:top + side[0]], side[0], total.shape[2]))
+            for left, probabilities in self.predicted(rows.to(device), lefts, side[1]):
+                weights = self.tiling.weights(side, (top, left), (tops, lefts)).to(device)
+                total[0, :, left:left + side[1]] += weights * probabilities
+                total[1, :, left:left + side[1]] += weights
+            done = following - top
+            band = (total[0, :done] / total[1, :done]).clamp_(0, 1)  # rounding may lead beyond 1
+            yield slice(top, following), band[:, :width].cpu().numpy()
+            total[:, :side[0] - done] = total[:, done:].clone()
+            total[:, side[0] - done:] = 0
+
+    def predicted(self, rows: Tensor, lefts: list[int],
+                  width: int) -> Iterator[tuple[int, Tensor]]:
+        """Predict a row of tiles: yields the left edge of each tile, and its probabilities."""
+        per_pass = max(1, PIXELS_PER_PASS[self.hardware.device] // (len(rows) * width))
+        for first in range(0, len(lefts), per_pass):
+            chunk = lefts[first:first + per_pass]
+            batch = torch.stack([rows[:, left:left + width] for left in chunk])
+            batch = batch.permute(0, 3, 1, 2).float() / 255
+            logits = self.model(batch.contiguous(memory_format=self.hardware.tensor_format))
+            yield from zip(chunk, probability(logits, self.protocol.output)[:, 0])
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         """The crack probabilities of a whole picture: uint8 H x W x 3 to float32 H x W."""
@@ -104,43 +140,48 @@ def checked_threshold(threshold) -> float:
     return float(threshold)
 
 
-def tile_starts(length: int, side: int, grid: int) -> list[int]:
+@dataclass(frozen=True)
+class Tiling:
+    """How a photograph is cut, in px: height and width of a tile, how much of each neighbouring
+    tiles share at least, and the margin that is left out of a tile. 0: tiles are blended."""
+
+    side: tuple[int, int]
+    shared: tuple[int, int]
+    margin: int
+
+    def weights(self, side: tuple[int, int], start: tuple[int, int],
+                starts: tuple[list[int], list[int]]) -> Tensor:
+        """How much each pixel of a tile of `side` counts that begins at `start`, where the tiles
+        begin at `starts`: float32, height x width. At the picture's edges there is no margin."""
+        if max(map(len, starts)) == 1:
+            return torch.ones(side)  # one tile alone
+        if not self.margin:
+            return blending_weights(side)
+        curves = [torch.zeros(length) for length in side]
+        for curve, first, firsts in zip(curves, start, starts):
+            curve[self.margin * (first > 0):len(curve) - self.margin * (first < firsts[-1])] = 1
+        return torch.outer(*curves)
+
+
+def tiling(protocol: Protocol) -> Tiling:
+    """The tiles for a network of this protocol (see the module's docstring)."""
+    if protocol.architecture == "unet" and protocol.upsampling == "transposed":
+        field = receptive_field(protocol.levels, protocol.kernel)
+        if field <= WIDEST_FIELD * min(protocol.tile):
+            grid = 2 ** (protocol.levels - 1)
+            margin = math.ceil(field / 2 / grid) * grid
+            return Tiling((INTERIOR + 2 * margin,) * 2, (2 * margin,) * 2, margin)
+    return Tiling(protocol.tile, tuple(math.ceil(OVERLAP * side) for side in protocol.tile), 0)
+
+
+def tile_starts(length: int, side: int, shared: int, grid: int) -> list[int]:
     """The first pixel of each tile of `side` pixels, multiples of `grid`: neighbours share at least
-    `OVERLAP` of their side (rounded to the grid), and the last tile may reach less than `grid`
-    pixels beyond `length`."""
+    `shared` pixels, and the last tile may reach less than `grid` pixels beyond `length`."""
     if length <= side:
         return [0]
     last = math.ceil((length - side) / grid)  # in steps of the grid
-    step = max(1, int((1 - OVERLAP) * side / grid))
+    step = max(1, (side - shared) // grid)
     return (np.linspace(0, last, math.ceil(last / step) + 1).round().astype(int) * grid).tolist()
-
-
-@torch.inference_mode()
-def bands(model: nn.Module, image: np.ndarray, protocol: Protocol, hardware: Hardware,
-          fabric: Fabric) -> Iterator[tuple[slice, np.ndarray]]:
-    """`CrackModel.bands`, with a network in evaluation mode and what it computes with."""
-    height, width = image.shape[:2]
-    side = min(height, protocol.tile[0]), min(width, protocol.tile[1])
-    tops, lefts = (tile_starts(length, tile, model.multiple)
-                   for length, tile in zip((height, width), protocol.tile))
-    weights = blending_weights(side).to(fabric.device)
-    if len(tops) == len(lefts) == 1:
-        weights = torch.ones_like(weights)  # nothing to blend
-    total = torch.zeros(2, side[0], lefts[-1] + side[1], device=fabric.device)
-    across = torch.zeros_like(total[0])
-    for left in lefts:
-        across[:, left:left + side[1]] += weights
-    for top, following in zip(tops, [*tops[1:], height]):
-        rows = torch.from_numpy(extended(image[top:top + side[0]], side[0], total.shape[2]))
-        for left, probabilities in predicted(model, rows.to(fabric.device), lefts, side[1],
-                                             protocol, hardware):
-            total[0, :, left:left + side[1]] += weights * probabilities
-        total[1] += across
-        done = following - top
-        band = (total[0, :done] / total[1, :done]).clamp_(0, 1)  # rounding may lead beyond 1
-        yield slice(top, following), band[:, :width].cpu().numpy()
-        total[:, :side[0] - done] = total[:, done:].clone()
-        total[:, side[0] - done:] = 0
 
 
 def extended(rows: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -148,15 +189,3 @@ def extended(rows: np.ndarray, height: int, width: int) -> np.ndarray:
     the pixels of their edge."""
     missing = height - rows.shape[0], width - rows.shape[1]
     return np.pad(rows, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-
-
-def predicted(model: nn.Module, rows: Tensor, lefts: list[int], width: int, protocol: Protocol,
-              hardware: Hardware) -> Iterator[tuple[int, Tensor]]:
-    """Predict the tiles of one row: yields the left edge of each tile, and its probabilities."""
-    per_pass = max(1, PIXELS_PER_PASS[hardware.device] // math.prod(protocol.tile))
-    for first in range(0, len(lefts), per_pass):
-        chunk = lefts[first:first + per_pass]
-        batch = torch.stack([rows[:, left:left + width] for left in chunk])
-        batch = batch.permute(0, 3, 1, 2).float() / 255
-        logits = model(batch.contiguous(memory_format=hardware.tensor_format))
-        yield from zip(chunk, probability(logits, protocol.output)[:, 0])
