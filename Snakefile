@@ -1,7 +1,7 @@
 # Both papers, from the data to a report: `make reproduce`, or without make `snakemake --cores 2`.
 # What would run, and why: `snakemake -n`. Settings, GPUs and clusters: docs/gpu-and-clusters.md.
 #
-#     data -> trainings (04, 07) -> tables (05, 07), figures (08), fine cracks (06) -> report
+#     data -> trainings (04, 07) -> tables (05, 07) and figures (08) -> report
 #
 # A job executes one of the notebooks by papermill (workflow/execute.py); workflow/plan.py says which
 # jobs there are and on which files each depends. All paths below lie in the folder of the runs.
@@ -152,20 +152,6 @@ use rule notebook as figures with:
         FOLDER + "/notebooks/08_figures.log",
     params:
         call=lambda wildcards: call(wildcards, "08_figures"),
-
-
-# after 08, since Snakemake empties the folder of the figures before 08 writes them
-use rule notebook as fine_cracks with:
-    input:
-        sources("execute.py", "06_fine_cracks"),
-        FOLDER + "/notebooks/08_figures.ipynb",
-        trainings=lambda wildcards: executed(wildcards.dataset, "cracks", "added"),
-    output:
-        FOLDER + "/notebooks/06_fine_cracks.ipynb",
-    log:
-        FOLDER + "/notebooks/06_fine_cracks.log",
-    params:
-        call=lambda wildcards: call(wildcards, "06_fine_cracks"),
 
 
 # the measurements of paper A's tables, for each of its networks

@@ -64,8 +64,11 @@ def spots(rng: np.random.Generator, number: int, radius: tuple[float, float],
 
 
 def step(rng: np.random.Generator) -> np.ndarray:
-    """Coverage of one side of a straight edge."""
-    return np.cumsum(line(rng, 1), axis=1).clip(0, 1)
+    """Coverage of one side of a straight edge through the picture."""
+    angle, (top, left) = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.7, 2) * SIDE
+    y, x = np.mgrid[:SIDE, :SIDE]
+    distance = (y - top) * np.cos(angle) - (x - left) * np.sin(angle)
+    return (distance + 0.5).clip(0, 1).astype(np.float32)
 
 
 # kind: what is drawn, and how much of the light it takes (negative: it is lighter than the wall)

@@ -6,7 +6,9 @@ Each network predicts all pictures of each folder twice: in tiles of its trainin
 and in larger tiles whose margins are left out, as `crackutils predict` does for networks with a
 narrow receptive field (`crackutils.cracks.prediction`). `f1_training_tiles` and `f1_larger_tiles`
 are at the network's default threshold; `largest_difference` is between the prediction in larger
-tiles and that of the whole picture at once. The rows go to `results/benchmarks/seams.csv`.
+tiles and that of the whole picture at once. A picture that is smaller than a tile with its margins
+(768 px for 5 levels and 7x7 kernels) is predicted at once. The rows go to
+`results/benchmarks/seams.csv`.
 """
 
 import argparse
@@ -24,7 +26,7 @@ from crackutils.experiment import model_folder
 from crackutils.models import probability, receptive_field
 
 OUT = files.ROOT / "results" / "benchmarks" / "seams.csv"
-INTERIOR = 160  # px, so that pictures of a few hundred pixels have seams
+INTERIOR = 160  # px, so that there are seams in pictures of a few hundred pixels
 
 
 @torch.inference_mode()
@@ -52,8 +54,9 @@ def row(name: str, folder: str, pictures: int | None) -> dict:
             found[way] = model.predict(sample.image)
             marked[way].append(found[way] >= model.default_threshold())
         differences.append(np.abs(found["larger"] - whole(model, sample.image)).max())
-    trained = "shipped" if (files.ROOT / "models" / name).is_dir() else f"`{protocol.name}`"
-    return {"network": f"{protocol.loss} ({trained}), {protocol.levels} levels, {protocol.kernel}×"
+    shipped = (files.ROOT / "models" / Path(name).name).is_dir()
+    made = "shipped" if shipped else f"`{protocol.name}`, seed {protocol.seed}"
+    return {"network": f"{protocol.loss} ({made}), {protocol.levels} levels, {protocol.kernel}×"
             f"{protocol.kernel}", "receptive_field": field, "training_tile": protocol.tile[0],
             "larger_by_default": bool(prediction.tiling(protocol).margin),
             "pictures": f"{len(chosen)} of {Path(folder).name}",

@@ -2,11 +2,13 @@
 
     python benchmarks/whole_cracks.py CFD_FOLDER METU_PREVIEW_FOLDER
 
-A crack is a connected region of the mask whose centre line is at least 10 px long, as in
-`cracks.csv`. It is found if at least half of its centre line lies within 2 px of a predicted pixel;
-a predicted crack is right if at least half of its centre line lies within 2 px of the mask. The
-networks have seen none of these photographs. All of a folder's photographs are counted, at each
-network's default threshold. The rows go to `results/benchmarks/whole_cracks.csv`.
+A crack is a connected region of the mask whose skeleton has at least 10 pixels. It is found if at
+least half of its skeleton lies within 2 px of a predicted pixel; a predicted crack is right if at
+least half of its skeleton lies within 2 px of the mask. The `width_error` is the predicted width
+minus that of the mask, in px, at the points of the masks' skeletons that are predicted as crack:
+its median, and the limits of the middle 80 %. The networks have seen none of these photographs. All
+of a folder's photographs are counted, at each network's default threshold. The rows go to
+`results/benchmarks/whole_cracks.csv`.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from skimage.morphology import disk, skeletonize
 
 from crackutils import data, files
 from crackutils.cracks.prediction import CrackModel
+from crackutils.evaluation import estimated_width
 from crackutils.experiment import model_folder
 
 OUT = files.ROOT / "results" / "benchmarks" / "whole_cracks.csv"
@@ -51,13 +54,17 @@ def main() -> None:
         threshold = model.default_threshold()
         for folder in given.folders:
             part = data.load_undivided(folder, model.protocol, files.resolve(None, "runs"))
-            counts = np.zeros(4, int)
+            counts, errors = np.zeros(4, int), []
             for index in range(len(part)):
                 sample = part[index]
                 mask, marked = sample.mask == 1, model.predict(sample.image) >= threshold
                 counts += [*near_cracks(mask, marked), *near_cracks(marked, mask)]
+                points = skeletonize(mask) & marked
+                errors.append((estimated_width(marked) - estimated_width(mask))[points])
+            low, median, high = np.quantile(np.concatenate(errors), (0.1, 0.5, 0.9)).round(2)
             rows.append({"model": name, "pictures": Path(folder).name, "photographs": len(part)}
-                        | dict(zip(("cracks", "found", "claimed", "right"), counts.tolist())))
+                        | dict(zip(("cracks", "found", "claimed", "right"), counts.tolist()))
+                        | {"width_error": median, "width_error_10": low, "width_error_90": high})
             print(rows[-1], flush=True)
     pd.DataFrame(rows).to_csv(given.out, index=False)
 

@@ -202,14 +202,16 @@ def run_train(arguments: argparse.Namespace) -> int:
     protocol, runs = with_available_weights(protocol), resolve(arguments.runs, "runs")
     record = complete(protocol, load(arguments.data, protocol, runs), runs, None, *hardware,
                       initial=initial)
-    counts = records.read_arrays(record / "counts.npz")
-    threshold, scores = metrics.at_validation_threshold(counts)
-    if reason := metrics.undefined(counts):
-        print(f"no F1 and no IoU: {reason}")
-    else:
-        print(f"test part: F1 {scores['f1_score']:.3f}, IoU {scores['iou']:.3f}, precision "
-              f"{scores['precision']:.3f}, recall {scores['recall']:.3f} at the threshold that is "
-              f"best on the validation part, {threshold:g}")
+    if os.environ.get("RANK", "0") == "0":  # once, where several processes share the training
+        counts = records.read_arrays(record / "counts.npz")
+        threshold, scores = metrics.at_validation_threshold(counts)
+        if reason := metrics.undefined(counts):
+            print(f"no F1 and no IoU: {reason}")
+        else:
+            best = metrics.scores(counts, "validation")["f1_score"].max()
+            print(f"validation part: F1 {best:.3f} at threshold {threshold:g}, the best one\n"
+                  f"test part: F1 {scores['f1_score']:.3f}, IoU {scores['iou']:.3f}, precision "
+                  f"{scores['precision']:.3f}, recall {scores['recall']:.3f} at the same threshold")
     print(record)
     return 0
 

@@ -18,7 +18,6 @@ TRAINS = COMMON + "device = ''\ndevices = 1\nloss = ''\nweights = []"
 PARAMETERS = {"01_data": "protocol = ''\ndata = ''\nroads = ''\nruns = ''\noverrides = {}",
               "02_losses_by_hand": "weight = 0.5", "03_audit": "best_f1 = 0.91",
               "04_train_cracks": TRAINS, "05_threshold_sweeps": COMMON,
-              "06_fine_cracks": COMMON,
               "07_drivable_area": TRAINS, "08_figures": COMMON + "roads = ''"}
 # What each notebook's code needs besides: an import that tells its sources from the others'.
 CODE = {"01_data": "from crackutils.papers import baselines",

@@ -232,6 +232,10 @@ def test_every_mark_is_drawn_alike_again_and_darker_or_lighter_than_the_wall():
         image, mark = marks["drawn"](kind, 1)
         assert np.array_equal(marks["drawn"](kind, 1)[0], image)
         assert image.shape == (256, 256, 3) and mark.shape == (256, 256) and mark.any()
-        if not kind.startswith(("bare", "edge")):
+        if kind.startswith("edge"):  # along one straight line: what is marked fits a line
+            y, x = np.nonzero(mark)
+            _, thickness = np.linalg.svd(np.stack([y - y.mean(), x - x.mean()]))[1] / len(y)**0.5
+            assert thickness < 2
+        elif not kind.startswith("bare"):
             contrast = image[mark].mean() - image[~mark].mean()
             assert np.sign(contrast) == -np.sign(strength[0]), kind

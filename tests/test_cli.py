@@ -121,12 +121,12 @@ def test_train_prints_the_record_and_does_not_train_it_again(tmp_path, capsys, m
     monkeypatch.chdir(tmp_path)
     words = ["train", "--protocol", "smoke", "--runs", "mine", "--device", "cpu", "-y", TINY]
     assert status_of(*words) == 0
-    *_, scores, record = capsys.readouterr().out.splitlines()
+    *_, chosen, scores, record = capsys.readouterr().out.splitlines()
     record = Path(record)
     assert records.is_complete(record)
     threshold, expected = metrics.at_validation_threshold(
         records.read_arrays(record / "counts.npz"))
-    assert f"F1 {expected['f1_score']:.3f}, " in scores and scores.endswith(f", {threshold:g}")
+    assert f"F1 {expected['f1_score']:.3f}, " in scores and f"threshold {threshold:g}, " in chosen
     assert record.parent == tmp_path / "mine" / "smoke" / "synthetic" / "records"
     monkeypatch.setattr(experiment, "train", None)
     assert status_of(*words) == 0

@@ -406,7 +406,7 @@ def test_the_example_of_the_slider_runs(tmp_path, monkeypatch):
 
 
 def test_the_example_of_the_page_runs_without_pytorch(tmp_path, monkeypatch):
-    """The code in docs/your-photographs.md, in nine tiles, against `predict`."""
+    """The code in docs/your-photographs.md, in twelve tiles, against `predict`."""
     code = example_with("onnxruntime")
     assert len(code.splitlines()) <= 15 and "torch" not in code
     monkeypatch.chdir(tmp_path)

@@ -71,21 +71,23 @@ assert np.array_equal(model.predict(image), before)
     subprocess.run([sys.executable, "-c", script, record], check=True)
 
 
-@pytest.mark.parametrize("size", [(150, 330), (333, 90), (301, 299), (1, 400), (64, 64)])
-@pytest.mark.parametrize("levels, kernel, tile", [(4, 5, 64), (4, 7, 96), (5, 5, 144)])
+@pytest.mark.parametrize("size", [(301, 299), (9, 1003), (1001, 1), (64, 64)])
+@pytest.mark.parametrize("levels, kernel, tile", [(4, 5, 64), (4, 7, 96), (5, 5, 144), (5, 7, 208)])
 def test_where_the_tiles_of_training_are_wide_enough_there_are_no_seams(tmp_path, monkeypatch,
                                                                        levels, kernel, tile, size):
     """Against the network's prediction of the whole picture at once."""
     monkeypatch.setattr(prediction, "INTERIOR", 32)
-    fields = {"levels": levels, "kernel": kernel, "tile": (tile, tile), "image_size": (144, 144)}
+    fields = {"levels": levels, "kernel": kernel, "tile": (tile, tile), "image_size": (208, 208)}
     model = CrackModel(write_record(tmp_path, **fields), "cpu")
     image = noise(*size)
     whole = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
     with torch.no_grad():
         expected = probability(model.model(whole), "sigmoid")[0, 0].numpy()
     assert model.predict(image) == pytest.approx(expected, abs=1e-5)
-    margin = model.tiling.margin
-    assert 2 * margin >= receptive_field(levels, kernel) and margin % model.model.multiple == 0
+    margin, grid = model.tiling.margin, model.model.multiple
+    tiling = model.tiling.fitted((9, 1003), grid)
+    assert len(tile_starts(1003, tiling.side[1], tiling.shared[1], grid)) > 2
+    assert 2 * margin >= receptive_field(levels, kernel) and margin % grid == 0
 
 
 @pytest.mark.parametrize("name", ["balanced_step", "bce", "mse"])

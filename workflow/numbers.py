@@ -465,24 +465,47 @@ def whole_cracks() -> str:
     for row in pd.read_csv(BENCHMARKS / "whole_cracks.csv").to_dict("records"):
         shares = (f"{row[some]} of {row[all_]} ({row[some] / row[all_]:.0%})"
                   for some, all_ in (("found", "cracks"), ("right", "claimed")))
-        rows.append([f"`{row['model']}`", SETS[row["pictures"]], *shares])
-    return markdown(["model", "pictures", "cracks found", "marked pieces that are cracks"],
-                    "llrr", rows)
+        rows.append([f"`{row['model']}`", SETS[row["pictures"]], *shares,
+                     f"{row['width_error']:+.1f} ({row['width_error_10']:+.1f} to "
+                     f"{row['width_error_90']:+.1f}) px"])
+    return markdown(["model", "pictures", "cracks found", "marked pieces that are cracks",
+                     "width"], "llrrr", rows)
 
 
 def seams() -> str:
     """F1 in tiles of the training's size, and in larger ones, of the networks that were tried."""
     rows = []
     table = pd.read_csv(BENCHMARKS / "seams.csv")
+    sets = table["pictures"].unique()
     for network, group in table.groupby("network", sort=False):
-        first = group.iloc[0]
+        first, group = group.iloc[0], group.set_index("pictures").loc[sets]
         rows.append([network, f"{first['receptive_field']}", f"{first['training_tile']}",
                      *(f"{row.f1_training_tiles:.3f} → {row.f1_larger_tiles:.3f}"
                        for row in group.itertuples()),
                      "larger" if first["larger_by_default"] else "as in training"])
     return markdown(["network", "receptive field, px", "tile in training, px",
-                     *(SETS[pictures.split()[-1]] for pictures in table["pictures"].unique()),
+                     *(SETS[pictures.split()[-1]] for pictures in sets),
                      "`predict` uses tiles"], "lrrrrrl", rows)
+
+
+def prediction_speed() -> str:
+    """Seconds and memory of `crackutils predict` for a photograph, in a sentence."""
+    rows = [f"one of {row['photograph']} took {row['seconds']:.0f} s and "
+            f"{row['peak_memory_mib'] / 1024:.1f} GiB of memory"
+            for row in pd.read_csv(BENCHMARKS / "prediction.csv").to_dict("records")]
+    return (f"On two cores, in float32 and with a supplied network, {listed(rows)}, loading the "
+            "program and writing the results included ([prediction.csv]"
+            "(../results/benchmarks/prediction.csv), `benchmarks/prediction.py`).")
+
+
+def fine_tuning_rate() -> str:
+    """F1 after a network was trained further with each of some learning rates, in a sentence."""
+    table = pd.read_csv(BENCHMARKS / "fine_tuning_rate.csv")
+    means = [f"{rows['f1'].mean():.3f} with {rate:g}"
+             for rate, rows in sorted(table.groupby("learning_rate"), reverse=True)]
+    return (f"`balanced_step`, trained further on METU's preview, had an F1 of {listed(means)} "
+            f"(means of {table['seed'].nunique()} seeds; [fine_tuning_rate.csv]"
+            "(../results/benchmarks/fine_tuning_rate.csv)).")
 
 
 def known_faults_of_camvid() -> str:
@@ -707,7 +730,9 @@ BLOCKS = {"answer": answer, "caption": caption, "claims": claims_of_the_papers,
           "claims-ko": claims_in_korean, "models": shipped_models, "trained-there": trained_there,
           "unseen": unseen_photographs,
           "table8": table8, "blending": blending, "seams": seams,
-          "mistaken": mistaken, "whole-cracks": whole_cracks, "slider": slider_times,
+          "mistaken": mistaken, "whole-cracks": whole_cracks, "fine-tuning-rate": fine_tuning_rate,
+          "prediction-speed": prediction_speed,
+          "slider": slider_times,
           "known-faults-camvid": known_faults_of_camvid,
           "camvid": camvid_iou, "verdicts": camvid_verdicts,
           "pairs": camvid_pairs, "figures": figures, "notebooks": notebook_minutes, "speed": speed}

@@ -211,7 +211,6 @@ def crack_jobs(chosen: Settings, data: str) -> Iterator[Job]:
             yield from trainings(chosen, "grid", f"{loss}-{size}", data, loss, weights, network)
     yield Job("results", "05_threshold_sweeps", dataset, {"data": data})
     yield Job("results", "08_figures", dataset, both)
-    yield Job("results", "06_fine_cracks", dataset, {"data": data})
 
 
 def road_jobs(chosen: Settings) -> Iterator[Job]:

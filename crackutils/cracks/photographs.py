@@ -23,7 +23,7 @@ from crackutils.data.samples import LARGEST_FILE, DataError, printable
 from crackutils.evaluation import MOST_CLAIMED
 from crackutils.files import absolute, locked, write_atomically
 
-FORMAT = 1  # raised whenever the same photograph begins to give other numbers or files
+FORMAT = 2  # raised whenever the same photograph begins to give other numbers or files
 # Pillow's memory in pieces of 64 MiB, which go back to the system when they are freed: `device` has
 # smaller pieces kept, and a decoded picture of 100 megapixels takes 1.2 GB for a moment
 Image.core.set_block_size(2**26)

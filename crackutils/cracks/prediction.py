@@ -88,16 +88,17 @@ class CrackModel:
     def bands(self, image: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Predict a picture, uint8 H x W x 3, from top to bottom: yields the rows of each band and
         their probabilities, float32 rows x W in [0, 1]. Only one row of tiles is in memory."""
-        height, width = image.shape[:2]
-        side = min(height, self.tiling.side[0]), min(width, self.tiling.side[1])
-        tops, lefts = (tile_starts(*lengths, self.model.multiple) for lengths in
-                       zip((height, width), self.tiling.side, self.tiling.shared))
+        (height, width), grid = image.shape[:2], self.model.multiple
+        tiling = self.tiling.fitted((height, width), grid)
+        side = min(height, tiling.side[0]), min(width, tiling.side[1])
+        tops, lefts = (tile_starts(*lengths, grid) for lengths in
+                       zip((height, width), tiling.side, tiling.shared))
         device = self.fabric.device
         total = torch.zeros(2, side[0], lefts[-1] + side[1], device=device)
         for top, following in zip(tops, [*tops[1:], height]):
             rows = torch.from_numpy(extended(image[top:top + side[0]], side[0], total.shape[2]))
             for left, probabilities in self.predicted(rows.to(device), lefts, side[1]):
-                weights = self.tiling.weights(side, (top, left), (tops, lefts)).to(device)
+                weights = tiling.weights(side, (top, left), (tops, lefts)).to(device)
                 total[0, :, left:left + side[1]] += weights * probabilities
                 total[1, :, left:left + side[1]] += weights
             done = following - top
@@ -149,6 +150,17 @@ class Tiling:
     shared: tuple[int, int]
     margin: int
 
+    def fitted(self, size: tuple[int, int], grid: int) -> "Tiling":
+        """The same number of tiles for a picture of `size`, no larger than they need to be: with a
+        margin a tile may have any size."""
+        if not self.margin:
+            return self
+        counts = (max(1, math.ceil((length - shared) / (side - shared)))
+                  for length, side, shared in zip(size, self.side, self.shared))
+        sides = (math.ceil((length + (count - 1) * shared) / count / grid) * grid
+                 for length, count, shared in zip(size, counts, self.shared))
+        return replace(self, side=tuple(sides))
+
     def weights(self, side: tuple[int, int], start: tuple[int, int],
                 starts: tuple[list[int], list[int]]) -> Tensor:
         """How much each pixel of a tile of `side` counts that begins at `start`, where the tiles
@@ -169,6 +181,8 @@ def tiling(protocol: Protocol) -> Tiling:
         field = receptive_field(protocol.levels, protocol.kernel)
         if field <= WIDEST_FIELD * min(protocol.tile):
             grid = 2 ** (protocol.levels - 1)
+            # Some pixels depend on more than half a field to one side, but from a tile that begins
+            # on the grid, none depends on more than the margin.
             margin = math.ceil(field / 2 / grid) * grid
             return Tiling((INTERIOR + 2 * margin,) * 2, (2 * margin,) * 2, margin)
     return Tiling(protocol.tile, tuple(math.ceil(OVERLAP * side) for side in protocol.tile), 0)
