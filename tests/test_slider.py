@@ -65,7 +65,8 @@ def test_a_move_and_another_network_change_picture_and_scores(picture):
         move()
         assert threshold.value == value
         marked = probabilities[network.value] >= value
-        assert np.array_equal(shown(slider), view(image, crack, marked))
+        difference = shown(slider).astype(int) - view(image, crack, marked)  # it is a JPEG
+        assert np.abs(difference).mean() < 4 and np.abs(difference).max() < 100
         expected = scores([crack], [marked])
         assert text.value == (f"{marked.mean():.2%} of the picture is marked, precision "
                               f"{expected['precision']:.3f}, recall {expected['recall']:.3f}, "
@@ -85,4 +86,5 @@ def test_without_a_mask_there_are_no_scores(picture):
     slider = threshold_slider(image, None, probabilities, {"mse": 0.5, "bce": 0.5})
     share = (probabilities["mse"] >= 0.5).mean()
     assert slider.children[2].value == f"{share:.2%} of the picture is marked"
-    assert (shown(slider)[:, 60 + GAP:] == FOUND).all(axis=2).mean() == share
+    near = np.abs(shown(slider)[:, 60 + GAP:].astype(int) - np.array(FOUND)).max(axis=2) < 60
+    assert near.mean() == pytest.approx(share, abs=0.01)

@@ -532,7 +532,8 @@ def slider_times() -> str:
     kernel, whole = pd.read_csv(BENCHMARKS / "slider.csv").to_dict("records")
     return (f"On a photograph of {whole['side']}×{whole['side']} pixels it takes "
             f"{whole['median_ms']:.0f} ms from the key press to the new picture (median of "
-            f"{whole['moves']} moves;\nthe slowest {whole['slowest_ms']:.0f} ms), "
+            f"{whole['moves']} moves, {whole['within_100_ms']} of which take at most 100 ms;\n"
+            f"the slowest {whole['slowest_ms']:.0f} ms), "
             f"{kernel['median_ms']:.0f} ms of them in Python, on {whole['cores']} cores "
             f"(load before it {whole['load']:g};\n"
             "[slider.csv](../results/benchmarks/slider.csv), `benchmarks/slider.py`).")

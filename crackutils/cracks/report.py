@@ -43,7 +43,9 @@ def encoded(suffix: str, picture: np.ndarray) -> bytes:
     """A picture as the bytes of a `.png` or `.jpg` file: uint8 or uint16, grey or RGB."""
     if picture.ndim == 3:
         picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY] if suffix == ".jpg" else []
+    # at full resolution in colour too: a crack may be one coloured pixel wide
+    options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+               cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444] if suffix == ".jpg" else []
     return cv2.imencode(suffix, picture, options)[1].tobytes()
 
 

@@ -50,11 +50,11 @@ def threshold_slider(image: np.ndarray, label: np.ndarray | None,
         thresholds[network.value], min=STEP, max=1 - STEP, step=STEP, readout_format=".3f",
         description="threshold", layout={"width": "32rem", "max_width": "98%"})
     text = ipywidgets.HTML()
-    picture = ipywidgets.Image(format="png", layout={"max_width": "100%", "object_fit": "contain"})
+    picture = ipywidgets.Image(format="jpeg", layout={"max_width": "100%", "object_fit": "contain"})
 
     def draw(_=None) -> None:
         marked = probabilities[network.value] >= slider.value
-        picture.value = encoded(".png", view(image, label, marked))
+        picture.value = encoded(".jpg", view(image, label, marked))
         words = [f"{marked.mean():.2%} of the picture is marked"]
         if label is not None:
             words += [f"{name} {value:.3f}" for name, value in scores([label], [marked]).items()]
