@@ -184,7 +184,10 @@ def apart_from_mse(rows: pd.DataFrame) -> str:
     """Which losses find significantly more or less than MSE, or what would have been detected."""
     compared, apart = compared_with_mse(rows)
     if len(apart):
-        return f" Significantly apart from MSE: {listed(with_recalls(apart))}."
+        names = [f"{name} ({difference:+.3f})" for name, difference in apart["difference"].items()]
+        return (f" {len(apart)} of the {len(compared)} with several seeds "
+                f"{'differ' if len(apart) > 1 else 'differs'} significantly from MSE: "
+                f"{listed(names)}.")
     if not len(compared):
         return ""
     return (f" None of the {len(compared)} with several seeds differs significantly from MSE; a "
