@@ -218,9 +218,9 @@ def seeds_by_loss(rows: pd.DataFrame) -> str:
     """How many seeds the losses of a table have, and which of them have fewer than the others."""
     most = rows["seeds"].max()
     fewer = rows[rows["seeds"] < most]["seeds"]
-    others = "".join(f", but {count} of {listed(names)}"
-                     for count, names in fewer.groupby(fewer).groups.items())
-    return f"{most}{others}"
+    others = [f"{count} of {listed(names)}"
+              for count, names in fewer.groupby(fewer).groups.items()]
+    return f"{most}, but {', and '.join(others)}" if others else f"{most}"
 
 
 def caption() -> str:
