@@ -20,7 +20,7 @@ import torch
 
 from crackutils import data, files
 from crackutils.cracks import prediction
-from crackutils.cracks.prediction import CrackModel, Tiling
+from crackutils.cracks.prediction import CrackModel
 from crackutils.cracks.slider import scores
 from crackutils.experiment import model_folder
 from crackutils.models import probability, receptive_field
@@ -40,21 +40,20 @@ def row(name: str, folder: str, pictures: int | None) -> dict:
     """One network on one folder's pictures, or on as many of them, evenly spread."""
     model = CrackModel(model_folder(name), "cpu")
     protocol = model.protocol
-    field, grid = receptive_field(protocol.levels, protocol.kernel), model.model.multiple
-    margin = -(-field // 2 // grid) * grid
-    blended = Tiling(protocol.tile, tuple(-(-2 * side // 3) for side in protocol.tile), 0)
-    larger = Tiling((INTERIOR + 2 * margin,) * 2, (2 * margin,) * 2, margin)
+    field = receptive_field(protocol.levels, protocol.kernel)
+    ways = {"training": prediction.blended_tiles(protocol),
+            "larger": prediction.larger_tiles(protocol, INTERIOR)}
     part = data.load_undivided(folder, protocol, files.resolve(None, "runs"))
     chosen = np.linspace(0, len(part) - 1, min(len(part), pictures or len(part))).round()
     masks, marked, differences = [], {"training": [], "larger": []}, []
     for sample in (part[int(index)] for index in chosen):
         masks.append(sample.mask)
         found = {}
-        for way, model.tiling in (("training", blended), ("larger", larger)):
+        for way, model.tiling in ways.items():
             found[way] = model.predict(sample.image)
             marked[way].append(found[way] >= model.default_threshold())
         differences.append(np.abs(found["larger"] - whole(model, sample.image)).max())
-    shipped = (files.ROOT / "models" / Path(name).name).is_dir()
+    shipped = model.folder.parent == files.ROOT / "models"
     made = "shipped" if shipped else f"`{protocol.name}`, seed {protocol.seed}"
     return {"network": f"{protocol.loss} ({made}), {protocol.levels} levels, {protocol.kernel}×"
             f"{protocol.kernel}", "receptive_field": field, "training_tile": protocol.tile[0],

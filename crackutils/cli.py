@@ -176,8 +176,8 @@ def run_download(arguments: argparse.Namespace) -> int:
 
 
 def run_train(arguments: argparse.Namespace) -> int:
-    """Train one network, evaluate it, and print its scores on the test part and the folder of its
-    record.
+    """Train one network, evaluate it, and print its scores on the validation and the test part and
+    the folder of its record.
 
     A run that has a complete record is not trained again; an interrupted one is resumed. With
     --from a trained network is trained further, for which few masks are enough. To share

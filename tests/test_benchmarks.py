@@ -217,7 +217,7 @@ def test_only_the_leaking_divisions_share_photographs_with_the_test_part(tmp_pat
 
 def test_whole_cracks_are_counted_by_their_centre_lines():
     """One crack found, one missed, one too short to count, and a false alarm."""
-    near_cracks = script("whole_cracks")["near_cracks"]
+    near_cracks = script("shipped_models")["near_cracks"]
     mask, marked = np.zeros((2, 80, 80), bool)
     mask[10:13, 5:75] = mask[40:43, 5:75] = mask[70, 70:76] = True
     marked[13:16, 5:45] = marked[42, 50:60] = True  # over half of the first, a seventh of the next
@@ -227,7 +227,7 @@ def test_whole_cracks_are_counted_by_their_centre_lines():
 
 
 def test_every_mark_is_drawn_alike_again_and_darker_or_lighter_than_the_wall():
-    marks = script("mistaken")
+    marks = script("shipped_models")
     for kind, (_, strength) in marks["KINDS"].items():
         image, mark = marks["drawn"](kind, 1)
         assert np.array_equal(marks["drawn"](kind, 1)[0], image)

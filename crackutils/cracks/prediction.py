@@ -1,9 +1,9 @@
 """A photograph of any size to crack probabilities: by overlapping tiles, from band to band.
 
-A pixel of a U-Net's prediction depends on the pixels around it up to half a receptive field away. A
-network that was trained on tiles of at least a third of its receptive field, as the shipped ones
-were, predicts larger tiles as well (docs/your-photographs.md). It sees tiles of which a margin of
-half a receptive field is left out, so that the prediction is that of the whole photograph, up to
+A pixel of a U-Net's prediction depends on the pixels around it, up to about half a receptive field
+away. A network that was trained on tiles of at least a third of its receptive field, as the shipped
+ones were, predicts larger tiles as well (docs/your-photographs.md). It sees tiles of which a margin
+of half a receptive field is left out, so that the prediction is that of the whole photograph, up to
 rounding, and has no seams. A network with a wider receptive field relies on the zeros that surround
 each tile in training. It sees tiles of its training's size, which overlap by two thirds and are
 blended.
@@ -180,11 +180,21 @@ def tiling(protocol: Protocol) -> Tiling:
     if protocol.architecture == "unet" and protocol.upsampling == "transposed":
         field = receptive_field(protocol.levels, protocol.kernel)
         if field <= WIDEST_FIELD * min(protocol.tile):
-            grid = 2 ** (protocol.levels - 1)
-            # Some pixels depend on more than half a field to one side, but from a tile that begins
-            # on the grid, none depends on more than the margin.
-            margin = math.ceil(field / 2 / grid) * grid
-            return Tiling((INTERIOR + 2 * margin,) * 2, (2 * margin,) * 2, margin)
+            return larger_tiles(protocol, INTERIOR)
+    return blended_tiles(protocol)
+
+
+def larger_tiles(protocol: Protocol, interior: int) -> Tiling:
+    """Tiles of which a margin is left out, for a U-Net with transposed up-sampling."""
+    grid = 2 ** (protocol.levels - 1)
+    # Within the tile a pixel may depend on a little more than half a field to one side, but not
+    # those next to the margin, since tiles and margins begin on the grid.
+    margin = math.ceil(receptive_field(protocol.levels, protocol.kernel) / 2 / grid) * grid
+    return Tiling((interior + 2 * margin,) * 2, (2 * margin,) * 2, margin)
+
+
+def blended_tiles(protocol: Protocol) -> Tiling:
+    """Tiles of the training's size."""
     return Tiling(protocol.tile, tuple(math.ceil(OVERLAP * side) for side in protocol.tile), 0)
 
 

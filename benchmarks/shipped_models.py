@@ -1,13 +1,21 @@
-"""What the shipped networks mistake for cracks: the share of each kind of mark that they mark.
+"""What the shipped networks find and mistake: whole cracks of photographs, and drawn marks.
 
-    python benchmarks/mistaken.py
+    python benchmarks/shipped_models.py CFD_FOLDER METU_PREVIEW_FOLDER
 
-Each kind is drawn forty times on bare grey surfaces of 256 x 256 px, at random places and in random
-strengths, by other code than the synthetic pictures that the networks learned from. `marked` is the
-share of a mark's pixels that are predicted as crack at the network's default threshold, and
-`touched` the share of the pictures in which at least a tenth of the mark is. Drawn cracks stand
-beside them, and bare surfaces, of which every pixel counts. The rows go to
-`results/benchmarks/mistaken.csv`.
+Both are measured at each network's default threshold.
+
+`whole_cracks.csv` counts as an inspector does: cracks, not pixels, on all of a folder's
+photographs, none of which the networks have seen. A crack is a connected region of the mask whose
+skeleton has at least 10 pixels. It is found if at least half of its skeleton lies within 2 px of a
+predicted pixel; a predicted crack is right if at least half of its skeleton lies within 2 px of the
+mask. The `width_error` is the predicted width minus that of the mask, in px, at the points of the
+masks' skeletons that are predicted as crack: its median, and the limits of the middle 80 %.
+
+`mistaken.csv` says which marks are taken for cracks. Each kind is drawn forty times on bare grey
+surfaces of 256 x 256 px, at random places and in random strengths, by other code than the synthetic
+pictures that the networks learned from. `marked` is the share of a mark's pixels that are predicted
+as crack, and `touched` the share of the pictures in which at least a tenth of the mark is. Drawn
+cracks stand beside them, and bare surfaces, of which every pixel counts.
 """
 
 import argparse
@@ -16,15 +24,51 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+from skimage.measure import label
+from skimage.morphology import disk, skeletonize
 
-from crackutils import files
+from crackutils import data, files
 from crackutils.cracks.prediction import CrackModel
+from crackutils.evaluation import estimated_width
 from crackutils.experiment import model_folder
 
-OUT = files.ROOT / "results" / "benchmarks" / "mistaken.csv"
 MODELS = ("balanced_step", "bce", "mse")
-SIDE, PICTURES = 256, 40
+SHORTEST = 10  # px of a crack's skeleton
+TOLERANCE = 2  # px
+SHARE = 0.5  # of a skeleton that has to be near
+SIDE, PICTURES = 256, 40  # of the drawn marks
 
+
+# Whole cracks
+
+def near_cracks(mask: np.ndarray, other: np.ndarray) -> tuple[int, int]:
+    """The number of cracks in a mask (bool H x W), and how many of them the other mask has too."""
+    near = cv2.dilate(other.astype(np.uint8), disk(TOLERANCE)) > 0
+    regions = label(mask, connectivity=2)[centre := skeletonize(mask)]
+    lengths = np.bincount(regions, minlength=1)
+    shared = np.bincount(regions, weights=near[centre], minlength=1)
+    long = lengths >= SHORTEST
+    return int(long.sum()), int((shared[long] >= SHARE * lengths[long]).sum())
+
+
+def whole_cracks(model: CrackModel, folder: str) -> dict:
+    """The cracks and the widths on all photographs of a folder."""
+    part = data.load_undivided(folder, model.protocol, files.resolve(None, "runs"))
+    counts, errors = np.zeros(4, int), []
+    for index in range(len(part)):
+        sample = part[index]
+        mask = sample.mask == 1
+        marked = model.predict(sample.image) >= model.default_threshold()
+        counts += [*near_cracks(mask, marked), *near_cracks(marked, mask)]
+        points = skeletonize(mask) & marked
+        errors.append((estimated_width(marked) - estimated_width(mask))[points])
+    low, median, high = np.quantile(np.concatenate(errors), (0.1, 0.5, 0.9)).round(2)
+    return {"pictures": Path(folder).name, "photographs": len(part)} \
+        | dict(zip(("cracks", "found", "claimed", "right"), counts.tolist())) \
+        | {"width_error": median, "width_error_10": low, "width_error_90": high}
+
+
+# Marks that are no cracks
 
 def surface(rng: np.random.Generator) -> np.ndarray:
     """A bare grey wall, float32 H x W: a tone, slow changes of it, and grain."""
@@ -103,24 +147,28 @@ def drawn(kind: str, index: int) -> tuple[np.ndarray, np.ndarray]:
     return cv2.cvtColor(grey.clip(0, 255).astype(np.uint8), cv2.COLOR_GRAY2RGB), mark
 
 
+def mistaken(model: CrackModel, kind: str) -> dict:
+    """How much of a kind of mark is predicted as crack."""
+    pairs = [drawn(kind, index) for index in range(PICTURES)]
+    found = [(model.predict(image) >= model.default_threshold())[mark] for image, mark in pairs]
+    return {"mark": kind, "pictures": PICTURES,
+            "marked": round(float(np.concatenate(found).mean()), 4),
+            "touched": float(np.mean([one.mean() >= 0.1 for one in found]))}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("folders", nargs="+", help="folders of photographs and masks")
+    parser.add_argument("--out", type=Path, default=files.ROOT / "results" / "benchmarks")
     given = parser.parse_args()
-    rows = []
-    for name in MODELS:
-        model = CrackModel(model_folder(name), "cpu")
-        threshold = model.default_threshold()
-        for kind in KINDS:
-            pairs = [drawn(kind, index) for index in range(PICTURES)]
-            found = [(model.predict(image) >= threshold)[mark] for image, mark in pairs]
-            rows.append({"model": name, "mark": kind, "pictures": PICTURES,
-                         "marked": round(float(np.concatenate(found).mean()), 4),
-                         "touched": float(np.mean([one.mean() >= 0.1 for one in found]))})
-    table = pd.DataFrame(rows)
-    table.to_csv(given.out, index=False)
-    print(table.to_string(index=False))
+    models = {name: CrackModel(model_folder(name), "cpu") for name in MODELS}
+    for name, measure, subjects in (("mistaken", mistaken, KINDS),
+                                    ("whole_cracks", whole_cracks, given.folders)):
+        table = pd.DataFrame([{"model": shipped} | measure(model, subject)
+                              for shipped, model in models.items() for subject in subjects])
+        table.to_csv(given.out / f"{name}.csv", index=False)
+        print(table.to_string(index=False), flush=True)
 
 
 if __name__ == "__main__":
