@@ -4,10 +4,11 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
+import papermill
 import pytest
 import torch
 
-from crackutils import records
+from crackutils import files, records
 from crackutils.evaluation import DETAIL_THRESHOLDS, THRESHOLDS, TOLERANCES, WIDTH_EDGES
 from crackutils.papers import bootstrap, fine_cracks, fine_figures
 from crackutils.papers.source import Source
@@ -47,14 +48,24 @@ def counts_of(quality: float, seed: int) -> dict[str, np.ndarray]:
     return arrays
 
 
-def source_with(tmp_path, runs: dict, seeds=(0, 1, 2)) -> Source:
+def without_cracks(quality: float, seed: int) -> dict[str, np.ndarray]:
+    """The same counts, but the test part has no crack pixel: all that is marked there is wrong."""
+    counts = counts_of(quality, seed)
+    for name in ("true_positives", "false_negatives", "true_positives_by_width",
+                 "positives_by_width", "claimed_near", "found_near_by_width", "skeleton",
+                 "claimed_skeleton_right", "skeleton_found"):
+        counts[f"test_{name}"] = np.zeros_like(counts[f"test_{name}"])
+    return counts
+
+
+def source_with(tmp_path, runs: dict, seeds=(0, 1, 2), counts=counts_of) -> Source:
     """Records of runs {(loss, weight): quality}."""
     for (loss, weight), quality in runs.items():
         for seed in seeds:
             run = SMOKE.with_run(loss, weight, seed)
             records.save(records.record_folder(tmp_path, run, "synthetic", "f"), run, "synthetic",
                          "f", {"precision": "float32"}, pd.DataFrame({"step": [1], "loss": [1.0]}),
-                         counts_of(quality + 0.02 * seed, seed), None, {"w": torch.zeros(1)})
+                         counts(quality + 0.02 * seed, seed), None, {"w": torch.zeros(1)})
     return Source(SMOKE, "synthetic", {"runs": tmp_path}, seeds)
 
 
@@ -238,3 +249,19 @@ def test_open_choices_are_ordered_by_how_far_they_move_f1(tmp_path):
     assert table["choice"].tolist() == list(fields) and (table["seeds"] == 2).all()
     assert (table["f1_difference"] > 0).all() and (table["recall_difference"] > 0).all()
     assert fine_cracks.open_choices(Source(SMOKE, "synthetic", {"runs": tmp_path / "no"})).empty
+
+
+@pytest.mark.parametrize(("losses", "counts", "expected"), [
+    ([("bce", None), ("dice", None)], counts_of, "No verdict"),
+    ([("mse", None), ("bce", None)], without_cracks, "no record with the widths of the cracks")],
+    ids=["without MSE", "a test part without cracks"])
+def test_the_notebook_runs_with_the_records_of_a_reader(tmp_path, losses, counts, expected):
+    source_with(tmp_path, dict.fromkeys(losses, 0.5), counts=counts)
+    given = {"runs": files.for_papermill(tmp_path), "results": "", "protocol": "smoke"}
+    notebook = papermill.execute_notebook(files.ROOT / "notebooks" / "06_fine_cracks.ipynb",
+                                          tmp_path / "06.ipynb", given, progress_bar=False,
+                                          cwd=tmp_path)
+    printed = "".join(output.get("text", "") for cell in notebook.cells
+                      for output in cell.get("outputs", ()))
+    assert expected in printed
+    assert (tmp_path / "data").is_dir()  # what it draws is kept in the reader's folder

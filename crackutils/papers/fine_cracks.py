@@ -46,6 +46,7 @@ OPEN_CHOICES = {
 PRECISIONS = (0.7, 0.8, 0.9)
 ABOVE = 0.02  # by how much a precision may exceed the wanted one at the lowest threshold
 DRAWS = 10_000
+DIFFERENCE = ("difference", "difference_low", "difference_high", "smallest_detectable")
 ENOUGH_SEEDS = 3  # the interval of a difference over two seeds is too wide to be of use
 
 
@@ -130,7 +131,8 @@ def recall_table(source: Source, precision: float | None, part: str = "test", to
     - `loss, weight, stratum`: the stratum is a width class, "all", or "F1", for which `recall` and
       all that follows from it are the F1;
     - `recall, low, high`: mean over the seeds and 95 % interval; `of_each_seed`: each one's;
-    - `difference`: the recall less that of the `baseline`, over the seeds that both have;
+    - `difference`: the recall less that of the `baseline`, over the seeds that both have (NaN in
+      the baseline's own rows and where no seed is shared);
     - `difference_low, difference_high`: its 95 % interval, Bonferroni-corrected for the number of
       losses, from `ENOUGH_SEEDS` on; `smallest_detectable`: half the length of that interval;
     - `precision, threshold`: their means; `seeds, missing_seeds`: see `seeds_used`.
@@ -150,7 +152,8 @@ def recall_table(source: Source, precision: float | None, part: str = "test", to
             if not next(iter(of_seeds.values())).present[:, stratum].any():
                 continue
             line = {"loss": setting[0], "weight": setting[1], "stratum": name,
-                    **estimate(list(of_seeds.values()), stratum)}
+                    **estimate(list(of_seeds.values()), stratum),
+                    **dict.fromkeys(DIFFERENCE, np.nan)}
             if setting != baseline and shared:
                 line |= difference([of_seeds[seed] for seed in shared],
                                    [runs[baseline][seed] for seed in shared], stratum,
@@ -182,8 +185,7 @@ def difference(runs: list[Found], baseline: list[Found], stratum: int, compariso
         low = high = np.nan
     else:
         low, high = bootstrap.interval(draws, comparisons)
-    return {"difference": means[0] - means[1], "difference_low": low, "difference_high": high,
-            "smallest_detectable": (high - low) / 2}
+    return dict(zip(DIFFERENCE, (means[0] - means[1], low, high, (high - low) / 2), strict=True))
 
 
 def recall_of(run: Found, stratum: int) -> float:
@@ -285,7 +287,7 @@ def answer(table: pd.DataFrame, stratum: str = "1-2 px") -> list[str]:
     A difference counts if its corrected interval does not contain 0.
     """
     rows = table[table["stratum"] == stratum] if len(table) else table
-    if not len(rows) or "difference" not in rows or rows["difference_low"].isna().all():
+    if not len(rows) or rows["difference_low"].isna().all():
         return ["no answer: intervals need three seeds of MSE and of another loss."]
     compared = rows.dropna(subset="difference_low").sort_values("difference", ascending=False)
     groups = {"more": compared[compared["difference_low"] > 0],
