@@ -7,7 +7,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import nbformat
 import pytest
-from nbformat.v4 import new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from workflow import report
 
@@ -70,6 +70,20 @@ def test_the_index_links_every_page_and_shows_tables_and_figures(tmp_path):
     assert "A & B" in page.text and "synthetic: table1" in page.text
     assert page.text.index("0.949") < page.text.index("0.912")
     assert "0.91234" not in page.text and "runs/x" not in page.text
+
+
+def test_a_page_shows_equations_and_fetches_nothing(tmp_path):
+    loss = "$$L = \\frac{1}{N} \\sum_i e_i^2,\n\\quad N > 0$$"
+    cells = [new_markdown_cell(f"The share $q$ and\n{loss}"), new_markdown_cell("From $p$\nto $y$."), new_code_cell("price = '$1$'")]
+    notebook = tmp_path / "equations.ipynb"
+    nbformat.write(new_notebook(cells=cells), notebook)
+    text = report.convert(notebook, tmp_path).read_text(encoding="utf-8")
+    page = Elements(text)
+    equations = [attributes["display"] for tag, attributes in page.tags if tag == "math"]
+    assert equations == ["inline", "block", "inline", "inline"]
+    assert "mfrac" in [tag for tag, _ in page.tags] and "$1$" in page.text
+    assert "\\frac" not in text and "$q$" not in text
+    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "iframe")]
 
 
 @pytest.mark.parametrize("name", [

@@ -2,11 +2,13 @@
 
 import html
 import os
+import re
 from pathlib import Path
 from urllib.parse import quote
 
 import nbformat
 import pandas as pd
+from latex2mathml import converter as latex2mathml
 from nbconvert import HTMLExporter
 
 from crackutils.data.samples import printable
@@ -26,6 +28,10 @@ td:first-child, th:first-child {text-align: left} th {border-bottom: 1px solid #
 figure {display: inline-block; margin: .5rem 0; vertical-align: top}
 figure img {width: 28rem; max-width: 100%; height: auto; background: #fff}"""
 
+# a notebook's page without nbconvert's scripts, which a browser would fetch from the network
+TEMPLATE = """{% extends "lab/index.html.j2" %}{% block html_head_js %}{% endblock %}
+{% block html_head_js_mathjax %}{% endblock %}{% block html_head_js_mermaidjs %}{% endblock %}"""
+EQUATION = re.compile(r"\$\$(?P<display>.+?)\$\$|\$(?P<inline>[^$\n]+)\$", re.DOTALL)
 # of a notebook's page: code that is wider than a phone can be moved, nbconvert cuts it off
 CODE_STYLE = "<style>.jp-InputArea-editor {overflow-x: auto}</style>"
 
@@ -67,11 +73,22 @@ columns: the weight and threshold chosen on the validation part, and the source 
 
 def convert(notebook: Path, folder: Path) -> Path:
     """Write an executed notebook as HTML into `folder`; returns the page's path."""
-    body, _ = HTMLExporter().from_notebook_node(nbformat.read(notebook, as_version=4),
-                                                resources={"metadata": {"name": notebook.stem}})
+    content = nbformat.read(notebook, as_version=4)
+    for cell in content.cells:
+        if cell.cell_type == "markdown":
+            cell.source = EQUATION.sub(mathml, cell.source)
+    exporter = HTMLExporter(raw_template=TEMPLATE)
+    body, _ = exporter.from_notebook_node(content, resources={"metadata": {"name": notebook.stem}})
     page = folder / f"{notebook.stem}.html"
     page.write_text(body.replace("</head>", f"{CODE_STYLE}</head>", 1), encoding="utf-8")
     return page
+
+
+def mathml(equation: re.Match) -> str:
+    """An equation in LaTeX as MathML, which browsers show without a network."""
+    if equation["display"] is None:
+        return latex2mathml.convert(equation["inline"])
+    return latex2mathml.convert(equation["display"], display="block")
 
 
 def address(path: Path, folder: Path) -> str:
