@@ -74,7 +74,8 @@ def test_the_index_links_every_page_and_shows_tables_and_figures(tmp_path):
 
 def test_a_page_shows_equations_and_fetches_nothing(tmp_path):
     loss = "$$L = \\frac{1}{N} \\sum_i e_i^2,\n\\quad N > 0$$"
-    cells = [new_markdown_cell(f"The share $q$ and\n{loss}"), new_markdown_cell("From $p$\nto $y$."), new_code_cell("price = '$1$'")]
+    cells = [new_markdown_cell(f"The share $q$ and\n{loss}"),
+             new_markdown_cell("From $p$\nto $y$."), new_code_cell("price = '$1$'")]
     notebook = tmp_path / "equations.ipynb"
     nbformat.write(new_notebook(cells=cells), notebook)
     text = report.convert(notebook, tmp_path).read_text(encoding="utf-8")
