@@ -14,7 +14,6 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -29,8 +28,8 @@ RESULTS = files.ROOT / "results"
 BENCHMARKS = RESULTS / "benchmarks"
 PHOTOGRAPHS = ("cpu", "sut_crack_512")  # preset and data set of the runs on photographs
 CAMVID = ("cpu", "camvid_road")
-STUDY_SEEDS, SHORT_STEPS = (0, 1, 2, 3, 4), 200
-CAMVID_SEEDS = (0, 1, 2, 3, 4)
+SEEDS = (0, 1, 2, 3, 4)  # of the study and of the runs on photographs and CamVid
+SHORT_STEPS = 200
 # the figures of the runs on CamVid, and the names by which notebook 08 saves them
 CAMVID_FIGURES = {"camvid_iou_bars": "iou_bars", "camvid_validation_iou": "validation_iou_roads"}
 OTHER_IOUS = ("iou_mean_of_images", "iou_mean_of_classes", "iou_official")
@@ -80,14 +79,18 @@ PEERS = {"pytorch channels_first": "PyTorch, channels first", "keras channels_la
 MARKER = re.compile(r"<!-- (/?)([\w-]+) -->")
 
 
-def source(protocol: str, task: str, dataset: str) -> Source:
+def source(protocol: str, task: str, dataset: str, seeds: tuple[int, ...] = (0,),
+           overrides: dict | None = None) -> Source:
     """The committed records of a preset and a data set."""
-    return Source(preset(protocol, task), dataset, {"results": RESULTS})
+    return Source(preset(protocol, task, overrides), dataset, {"results": RESULTS}, seeds)
 
 
-def camvid_source() -> Source:
-    """The committed records of the runs on CamVid's roads."""
-    return replace(source(CAMVID[0], "roads", CAMVID[1]), seeds=CAMVID_SEEDS)
+# the study on synthetic cracks, after all of its steps and after a short training
+STUDY = source("study", "cracks", "synthetic", SEEDS)
+SHORT = source("study", "cracks", "synthetic", SEEDS, {"steps": SHORT_STEPS})
+PAVEMENT = source(PHOTOGRAPHS[0], "cracks", PHOTOGRAPHS[1], SEEDS)  # photographs of SUT-Crack
+CAMVID_ROADS = source(CAMVID[0], "roads", CAMVID[1], SEEDS)
+LONG_STEPS = f"{STUDY.protocol.steps:,} steps"
 
 
 def table8() -> str:
@@ -131,14 +134,14 @@ def answer() -> str:
     gained = after_long["recall"]["MSE"] - after_short["recall"]["MSE"]
     if relu.name in better.index or gained < better["difference"].max():
         raise ValueError("the sentences on ReLU or on the steps are out of date")
-    table = road_tables.iou_table(camvid_source())
+    table = road_tables.iou_table(CAMVID_ROADS)
     paper = table[table["iou_published"].notna()]
-    pairs = verdicts.pairs(camvid_source())
-    pairs = pairs[pairs["first"].isin(paper["label"]) & pairs["second"].isin(paper["label"])]
+    every_pair = verdicts.pairs(CAMVID_ROADS)
+    pairs = every_pair[every_pair[["first", "second"]].isin([*paper["label"]]).all(axis=1)]
     failed = [with_brackets(row.label) for row in table.itertuples() if row.collapsed]
     [collapsed] = table.loc[table["collapsed"] > 0, "collapsed"].unique()
     best = listed(map(with_brackets, better.index[:3]))
-    seen = fine_cracks_on_photographs()
+    seen = fine_recalls(PAVEMENT, tolerance=2)
     return "\n".join([
         f"- **Cracks.** After a short training ({SHORT_STEPS} steps on synthetic concrete, "
         f"{seeds_text(after_short)}), with thresholds that give a precision of {claims.PRECISION} "
@@ -147,7 +150,7 @@ def answer() -> str:
         f"functions find significantly more: {found}. ReLU 0.97, the best one in paper A, finds "
         f"{relu['recall']:.0%}, which is not significantly more. {best} find the most, "
         f"{better['recall'].iloc[:3].min():.0%} to {better['recall'].max():.0%}. After "
-        f"{study_source().protocol.steps:,} steps ({seeds_text(after_long)}) the "
+        f"{LONG_STEPS} ({seeds_text(after_long)}) the "
         f"{len(after_long)} losses that were compared find {after_long['recall'].min():.0%} to "
         f"{after_long['recall'].max():.0%}: for MSE, longer training adds more recall than any "
         f"change of the loss.{apart_from_mse(after_long)} On photographs of pavement "
@@ -158,8 +161,8 @@ def answer() -> str:
         "differences between paper B's seven losses "
         f"{'are' if pairs['distinguishable'].sum() > 1 else 'is'} significant "
         f"({pairs['seeds'].min()} or {pairs['seeds'].max()} seeds; corrected for "
-        f"{len(verdicts.pairs(camvid_source()))} pairs). With {collapsed:.0f} of "
-        f"{len(CAMVID_SEEDS)} seeds {listed(failed)} label every pixel as road "
+        f"{len(every_pair)} pairs). With {collapsed:.0f} of "
+        f"{len(SEEDS)} seeds {listed(failed)} label every pixel as road "
         "([details](docs/roads.md)).",
         "- **What to use.** First train longer: on the synthetic cracks this mattered more than "
         f"the loss. If you can't, use {', '.join(map(with_brackets, better.index[:3]))} or, of "
@@ -168,10 +171,18 @@ def answer() -> str:
         "on a validation part. Train several seeds before you call one loss better than another."])
 
 
-def fine_cracks_on_photographs() -> pd.DataFrame:
-    """The recall of fine cracks on photographs of pavement by loss, with 2 px of tolerance."""
-    return claims.rows_of(fine_cracks.recall_table(photographs_source(), claims.PRECISION,
-                                                   tolerance=2), claims.FINE)
+def fine_recalls(origin: Source, **options) -> pd.DataFrame:
+    """The recall of fine cracks by loss; `options` are those of `fine_cracks.recall_table`."""
+    return claims.rows_of(fine_cracks.recall_table(origin, claims.PRECISION, **options),
+                          claims.FINE)
+
+
+def best_f1(origin: Source, unseen: str | None = None) -> pd.DataFrame:
+    """The F1 by loss: of the test part at the threshold that is best on the validation part, or the
+    best F1 of an unseen part."""
+    parts = ("test", "validation") if unseen is None else (unseen, unseen)
+    return claims.rows_of(fine_cracks.recall_table(origin, None, parts[0], chosen_on=parts[1]),
+                          "F1")
 
 
 def compared_with_mse(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -226,22 +237,19 @@ def seeds_by_loss(rows: pd.DataFrame) -> str:
 def caption() -> str:
     """The finding that the README's figure shows."""
     after_short, after_long, better, rest = fine_cracks_compared()
-    photographs = claims.rows_of(fine_cracks.recall_table(photographs_source(), claims.PRECISION,
-                                                          tolerance=2), claims.FINE)
-    compared = photographs.dropna(subset="difference_low")
-    apart = compared[(compared["difference_low"] > 0) | (compared["difference_high"] < 0)]
+    photographs = fine_recalls(PAVEMENT, tolerance=2)
+    compared, apart = compared_with_mse(photographs)
     ranking = f"significantly apart from MSE: {listed(apart.index)}" if len(apart) else (
         f"none of the {len(compared)} with several seeds differs significantly from MSE")
     missing = [f"{listed(without)} {place}" for place, origin, rows in (
-        (f"after {SHORT_STEPS} steps", study_source(SHORT_STEPS), after_short),
-        (f"after {study_source().protocol.steps:,} steps", study_source(), after_long),
-        ("on photographs", photographs_source(), photographs))
+        (f"after {SHORT_STEPS} steps", SHORT, after_short),
+        (f"after {LONG_STEPS}", STUDY, after_long), ("on photographs", PAVEMENT, photographs))
         if (without := [label(*setting) for setting in fine_cracks.SETTINGS
                         if origin.records(*setting) and label(*setting) not in rows.index])]
     return (f"*The share of the pixels of cracks 1 to 2 px wide that each loss finds, at a "
             f"threshold that gives a precision of {claims.PRECISION} on the validation part. After "
             f"{SHORT_STEPS} steps {len(better)} of the {len(better) + len(rest)} other losses find "
-            f"significantly more than MSE; after {study_source().protocol.steps:,} steps "
+            f"significantly more than MSE; after {LONG_STEPS} "
             f"({seeds_text(after_long)}) the {len(after_long)} losses that are shown find "
             f"{after_long['recall'].min():.0%} or more. Right: {len(photographs)} losses on "
             f"photographs of pavement ({seeds_text(photographs)}; 2 px of tolerance); their "
@@ -253,37 +261,29 @@ def caption() -> str:
 def results() -> str:
     """Every loss: its recall of fine cracks after a short and a long training, and its F1."""
     after_short, after_long, _, _ = fine_cracks_compared()
-    f1 = {name: claims.rows_of(fine_cracks.recall_table(origin, None, part, chosen_on=chosen), "F1")
-          for name, origin, part, chosen in (
-              ("short", study_source(SHORT_STEPS), "test", "validation"),
-              ("photographs", photographs_source(), "test", "validation"),
-              ("walls", photographs_source(), "metu_preview", "metu_preview"))}
+    f1_short, f1_photographs = best_f1(SHORT), best_f1(PAVEMENT)
+    others = (after_long, f1_short, f1_photographs, best_f1(PAVEMENT, "metu_preview"))
     rows = []
-    order = f1["short"].index.to_series().map(after_short["recall"])
-    for name in order.sort_values(ascending=False).index:
-        fine = after_short.loc[name] if name in after_short.index else None
-        interval = "never has this precision" if fine is None else \
-            f"{fine['recall']:.3f} ({fine['low']:.3f} to {fine['high']:.3f})"
-        difference = "–" if fine is None else difference_to_mse(fine)
-        others = [figure(table["recall"].get(name, math.nan)) for table in (
-            after_long, f1["short"], f1["photographs"], f1["walls"])]
-        rows.append([name, interval, difference, *others])
+    fine = after_short.reindex(f1_short.index).sort_values("recall", ascending=False)
+    for name, row in fine.iterrows():
+        recall = f"{row['recall']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+        if pd.isna(row["recall"]):
+            recall = "never has this precision"
+        rows.append([name, recall, difference_to_mse(row),
+                     *(figure(table["recall"].get(name, math.nan)) for table in others)])
     shown = markdown(["loss", f"fine cracks, {SHORT_STEPS} steps (95 %)", "minus MSE (95 %, joint)",
-                      f"fine cracks, {study_source().protocol.steps:,} steps",
-                      f"F1, {SHORT_STEPS} steps", "F1, photographs", "F1, concrete walls"],
-                     "lrrrrrr", rows)
-    return "\n".join([shown, "", "Seeds: " + "; ".join(
-        f"{place} {seeds_by_loss(table)}" for place, table in (
-            (f"after {SHORT_STEPS} steps", after_short),
-            (f"after {study_source().protocol.steps:,} steps", after_long),
-            ("on photographs", f1["photographs"]))) + "."])
+                      f"fine cracks, {LONG_STEPS}", f"F1, {SHORT_STEPS} steps", "F1, photographs",
+                      "F1, concrete walls"], "lrrrrrr", rows)
+    seeds = (f"after {SHORT_STEPS} steps {seeds_by_loss(after_short)}",
+             f"after {LONG_STEPS} {seeds_by_loss(after_long)}",
+             f"on photographs {seeds_by_loss(f1_photographs)}")
+    return f"{shown}\n\nSeeds: {'; '.join(seeds)}."
 
 
 def study() -> str:
     """How the networks of the study were trained, and how much their test parts show."""
-    short, long, photographs = study_source(SHORT_STEPS), study_source(), photographs_source()
     lines = []
-    for place, origin in (("synthetic concrete", long), ("photographs of pavement", photographs)):
+    for place, origin in (("synthetic concrete", STUDY), ("photographs of pavement", PAVEMENT)):
         run = origin.protocol
         counts = next(iter(origin.counts("mse", None).values()))
         of_width = counts["test_positives_by_width"].astype(int).sum(axis=0)
@@ -293,12 +293,11 @@ def study() -> str:
             f"{run.first_filters} first filters, {run.batch} tiles of "
             f"{run.tile[0]}×{run.tile[1]} pixels a step, Adam with a learning rate of "
             f"{run.learning_rate:g} that falls to 0 ({run.schedule}), {run.steps:,} steps"
-            + (f" (long) or {short.protocol.steps} (short, with a schedule of its own)"
-               if origin is long else "")
+            + (f" (long) or {SHORT_STEPS} (short, with a schedule of its own)"
+               if origin is STUDY else "")
             + f". The {len(counts['test_names'])} test pictures have {of_width.sum():,} crack "
             f"pixels, {fine:,} of them ({fine / of_width.sum():.0%}) in cracks 1 to 2 px wide.")
-    rows = claims.rows_of(fine_cracks.recall_table(short, claims.PRECISION,
-                                                   baseline=("balanced_step", 0.83)), claims.FINE)
+    rows = fine_recalls(SHORT, baseline=("balanced_step", 0.83))
     compared = rows.dropna(subset="difference_low").sort_values("difference", ascending=False)
     texts = [f"{name} {claims.with_interval(row, 'recall')}"
              for name, row in compared[:3].iterrows()]
@@ -306,25 +305,10 @@ def study() -> str:
                       f"from Balanced Step 0.83 by: {'; '.join(texts)}."])
 
 
-def photographs_source() -> Source:
-    """The records of the networks that were trained on photographs of pavement (SUT-Crack)."""
-    return replace(source(PHOTOGRAPHS[0], "cracks", PHOTOGRAPHS[1]), seeds=STUDY_SEEDS)
-
-
-def study_source(steps: int | None = None) -> Source:
-    """The records of the study on synthetic cracks, with fewer steps if these are given."""
-    study = replace(source("study", "cracks", "synthetic"), seeds=STUDY_SEEDS)
-    if steps is None:
-        return study
-    return replace(study, protocol=replace(study.protocol, steps=steps))
-
-
 def fine_cracks_compared() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The recall of fine cracks by loss: after a short and after a long training; and of the short
     one the losses that find significantly more than MSE, and the others."""
-    after_short, after_long = (claims.rows_of(fine_cracks.recall_table(origin, claims.PRECISION),
-                                              claims.FINE)
-                               for origin in (study_source(SHORT_STEPS), study_source()))
+    after_short, after_long = map(fine_recalls, (SHORT, STUDY))
     compared = after_short.dropna(subset="difference_low").sort_values("recall", ascending=False)
     if (compared["difference_high"] < 0).any():
         raise ValueError("a loss finds fewer fine cracks than MSE: the sentences are out of date")
@@ -339,10 +323,8 @@ def with_recalls(rows: pd.DataFrame) -> list[str]:
 
 def unseen_photographs() -> str:
     """The best F1 on photographs of other places than those of the training, by loss."""
-    best = {part: claims.rows_of(fine_cracks.recall_table(photographs_source(), None, part,
-                                                          chosen_on=part), "F1")
-            for part in ("metu_preview", "cfd")}
-    walls, streets = best["metu_preview"].sort_values("recall", ascending=False), best["cfd"]
+    walls = best_f1(PAVEMENT, "metu_preview").sort_values("recall", ascending=False)
+    streets = best_f1(PAVEMENT, "cfd")
     rows = [[name, f"{row['seeds']}", figure(row["recall"]), figure(streets["recall"][name]),
              *(difference_to_mse(table.loc[name]) for table in (walls, streets))]
             for name, row in walls.iterrows()]
@@ -365,22 +347,21 @@ def difference_to_mse(row: pd.Series) -> str:
         return "–"
     if pd.isna(row["difference_low"]):
         return f"{row['difference']:+.3f}"
-    return (f"{row['difference']:+.3f} ({row['difference_low']:+.3f} to "
-            f"{row['difference_high']:+.3f})")
+    return claims.with_interval(row)
 
 
 def answer_in_korean() -> str:
     """The answer on fine cracks and the verdicts on paper A's claims, in Korean."""
     after_short, after_long, better, rest = fine_cracks_compared()
     [seeds] = after_short["seeds"].unique()
-    seen = fine_cracks_on_photographs()
+    seen = fine_recalls(PAVEMENT, tolerance=2)
     lines = [f"- **짧은 학습**(합성 콘크리트 영상, {SHORT_STEPS} 스텝, 시드 {seeds}개, 정밀도 "
              f"{claims.PRECISION}에서 비교): MSE는 폭 1~2 픽셀 균열 화소의 "
              f"{after_short['recall']['MSE']:.0%}를 찾는다. 유의하게 더 많이 찾는 손실 함수는 "
              f"{len(better) + len(rest)}개 중 {len(better)}개이다: "
              f"{', '.join(with_recalls(better))}.",
              f"- MSE와 구별되지 않는 손실 함수: {', '.join(with_recalls(rest))}.",
-             f"- **긴 학습**({study_source().protocol.steps:,} 스텝, 시드 "
+             f"- **긴 학습**({STUDY.protocol.steps:,} 스텝, 시드 "
              f"{'~'.join(map(str, sorted({*after_long['seeds']})))}개): {len(after_long)}개 손실 "
              f"함수 모두 {after_long['recall'].min():.0%}~{after_long['recall'].max():.0%}를 "
              "찾는다. 차이의 대부분은 학습 시간에서 오는 것으로 보인다. "
@@ -401,7 +382,7 @@ def korean_difference(rows: pd.DataFrame) -> str:
 
 def claims_in_korean() -> str:
     """Paper A's claims with our figures and the verdicts, in Korean."""
-    rows = claims.table(study_source(SHORT_STEPS))
+    rows = claims.table(SHORT)
     cells = [[KOREAN_CLAIMS[row["claim"]], in_korean(row["ours"]),
               f"**{KOREAN_VERDICTS[row['verdict']]}**"] for row in rows.to_dict("records")]
     return markdown(["논문의 주장", "이 저장소의 결과(95 % 신뢰 구간)", "판정"], "lll", cells)
@@ -420,8 +401,8 @@ def claims_of_the_papers() -> str:
     """Paper A's claims, judged by the short trainings of the study, and paper B's main ones."""
     cells = [[f"A: {row['claim']}", row["paper"], row["ours"], f"**{row['verdict']}**",
               f"[{row['read'][:2]}](notebooks/{row['read']}.ipynb)"]
-             for row in claims.table(study_source(SHORT_STEPS)).to_dict("records")]
-    roads = verdicts.verdicts(camvid_source(), converged=True)
+             for row in claims.table(SHORT).to_dict("records")]
+    roads = verdicts.verdicts(CAMVID_ROADS, converged=True)
     for row in roads[roads["sentence"].isin(CLAIMS_OF_B)].to_dict("records"):
         interval = "" if pd.isna(row["low"]) else f" ({row['low']:+.2f} to {row['high']:+.2f})"
         cells.append([f"B: {CLAIMS_OF_B[row['sentence']]}", f"{row['paper']:+g} IoU points",
@@ -430,15 +411,15 @@ def claims_of_the_papers() -> str:
                       "[07](notebooks/07_drivable_area.ipynb)"])
     table = markdown(["claim", "the paper's figure", "ours (95 %)", "verdict", "notebook"], "lllll",
                      cells)
-    found = fine_cracks.recall_table(study_source(), claims.PRECISION, settings=[("mse", None)])
+    found = fine_cracks.recall_table(STUDY, claims.PRECISION, settings=[("mse", None)])
     fine, wider = (claims.rows_of(found, stratum).loc["MSE"]
                    for stratum in (claims.FINE, claims.WIDER))
-    seen = fine_cracks.recall_table(photographs_source(), claims.PRECISION, tolerance=2,
+    seen = fine_cracks.recall_table(PAVEMENT, claims.PRECISION, tolerance=2,
                                     settings=[("mse", None)])
     pavement = [claims.rows_of(seen, stratum).loc["MSE", "recall"]
                 for stratum in (claims.FINE, claims.WIDER)]
     return "\n".join([
-        table, "", f"After {study_source().protocol.steps:,} steps ({seeds_text(found)}) MSE finds "
+        table, "", f"After {LONG_STEPS} ({seeds_text(found)}) MSE finds "
         f"{fine['recall']:.0%} of the pixels of cracks 1 to 2 px wide and {wider['recall']:.0%} of "
         "those of cracks 3 to 5 px wide: A's first three claims are judged for short trainings "
         f"only. On photographs of pavement ({seeds_text(seen)}; 2 px of tolerance) MSE finds "
@@ -450,17 +431,17 @@ def shipped_models() -> str:
     strata, cells = fine_cracks.strata_names(), []
     for folder in sorted(path.parent for path in (files.ROOT / "models").glob("*/counts.npz")):
         counts = records.read_arrays(folder / "counts.npz")
-        index = int(metrics.scores(counts, "validation")["f1_score"].argmax())
+        threshold = metrics.best_threshold(counts, "validation")
         for name, (part, prefixes) in MODEL_PARTS.items():
             kept = [picture.startswith(prefixes) for picture in counts[f"{part}_names"].tolist()]
             chosen = counts | {key: values[kept] for key, values in counts.items()
                                if key.startswith(f"{part}_")}
-            found = fine_cracks.found_at_threshold(chosen, part, index)
+            found = fine_cracks.found_at_threshold(chosen, part, threshold)
             scores = fine_cracks.tolerant_scores(chosen, part)
             recalls = [figure(fine_cracks.recall_of(found, strata.index(stratum)))
                        for stratum in ("1-2 px", "2-3 px", "3-5 px", ">= 5 px", "F1")]
-            cells.append([f"`{folder.name}`", f"{found.threshold:g}", name,
-                          figure(found.precision), *recalls, figure(scores["F1, 2 px"])])
+            cells.append([f"`{folder.name}`", f"{threshold:g}", name, figure(found.precision),
+                          *recalls, figure(scores["F1, 2 px"])])
     header = ["model", "threshold", "pictures", "precision", "recall, 1–2 px", "2–3 px", "3–5 px",
               "≥ 5 px", "F1", "F1, 2 px"]
     return markdown(header, "lrlrrrrrrr", cells)
@@ -544,7 +525,7 @@ def fine_tuning_rate() -> str:
 
 def known_faults_of_camvid() -> str:
     """The faults that the records on CamVid's roads are known to have, or that they have none."""
-    lines = [f"- {fault}" for fault in camvid_source().known_faults()]
+    lines = [f"- {fault}" for fault in CAMVID_ROADS.known_faults()]
     if not lines:
         return "None of these records has a known fault."
     return "\n".join(["Known faults of these records, until new trainings replace them:", "",
@@ -575,13 +556,13 @@ def slider_times() -> str:
 
 def camvid_iou() -> str:
     """Paper B's rows and the added ones on CamVid's roads, with intervals."""
-    table = road_tables.iou_table(camvid_source())
+    table = road_tables.iou_table(CAMVID_ROADS)
     rows = []
     for row in table.to_dict("records"):
         others = [figure(row.get(name, math.nan)) for name in ("iou_selected", *OTHER_IOUS)]
         rows.append([row["label"], figure(row["iou_published"]), row.get("iou_of_each_seed", "–"),
                      with_interval(row), *others])
-    for row in road_tables.by_label_convention(camvid_source()).to_dict("records"):
+    for row in road_tables.by_label_convention(CAMVID_ROADS).to_dict("records"):
         case = row["prediction"], row["label_convention"]
         if case == ("everything is road", "correct"):
             rows.append([row["prediction"], "–", "–", figure(row["iou"]), "–",
@@ -609,7 +590,7 @@ def with_interval(row: dict) -> str:
 def camvid_verdicts() -> str:
     """The verdict on each sentence of paper B's conclusion, from the seeds with which every loss
     converged."""
-    table = verdicts.verdicts(camvid_source(), converged=True)
+    table = verdicts.verdicts(CAMVID_ROADS, converged=True)
     if table.empty:
         return "No verdict: a row of the table has no record."
     rows = []
@@ -626,7 +607,7 @@ def camvid_verdicts() -> str:
 
 def camvid_pairs() -> str:
     """The pairs of losses whose IoU differs on CamVid's roads."""
-    table = verdicts.pairs(camvid_source())
+    table = verdicts.pairs(CAMVID_ROADS)
     differing = table[(table["low"] > 0) | (table["high"] < 0)]
     lines = []
     for row in differing.to_dict("records"):
@@ -735,7 +716,7 @@ def figures() -> str:
         on_roads = name in captions.ON_ROADS
         shown[name] = caption_of(road_runs if on_roads else crack_runs)
     for name, of_camvid in CAMVID_FIGURES.items():
-        shown[name] = f"CamVid's roads. {captions.caption(of_camvid, camvid_source())}"
+        shown[name] = f"CamVid's roads. {captions.caption(of_camvid, CAMVID_ROADS)}"
     slopes = pd.read_csv(BENCHMARKS / "growth_slopes.csv").to_dict("records")
     parts = [f"{row['axis'].replace('_', ' ')} {row['measured_slope']:.2f} "
              f"({row['expected_slope']:g})" for row in slopes]
@@ -774,7 +755,7 @@ BLOCKS = {"answer": answer, "caption": caption, "claims": claims_of_the_papers,
 
 def camvid_tables() -> dict[Path, str]:
     """The tables of the runs on CamVid's roads, by their path."""
-    origin = camvid_source()
+    origin = CAMVID_ROADS
     tables = {"iou_table": road_tables.iou_table(origin),
               "iou_by_sequence": road_tables.by_sequence(origin),
               "iou_by_open_choice": road_tables.by_open_choice(origin),

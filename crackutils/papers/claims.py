@@ -1,5 +1,6 @@
 """Does paper A's conclusion hold in our runs? A verdict on each of its claims, from the records."""
 
+from functools import partial
 from typing import NamedTuple
 
 import pandas as pd
@@ -23,21 +24,12 @@ class Evidence(NamedTuple):
     less_relu: pd.DataFrame
 
 
-def evidence(source) -> Evidence:
-    """What the records of a source say about the claims."""
-    at_precision = fine_cracks.recall_table(source, PRECISION)
-    at_best = fine_cracks.recall_table(source, None)
-    less_relu = fine_cracks.recall_table(source, PRECISION, baseline=RELU)
-    return Evidence(rows_of(at_precision, FINE), rows_of(at_precision, WIDER),
-                    rows_of(at_best, "F1"), rows_of(less_relu, FINE))
-
-
 def rows_of(table: pd.DataFrame, stratum: str) -> pd.DataFrame:
     """The rows of one stratum by name of the loss; none if the table is empty."""
     if table.empty:
         return table
     rows = table[table["stratum"] == stratum]
-    return rows.set_index(pd.Index([fine_cracks.name_of(row) for row in rows.to_dict("records")]))
+    return rows.set_axis([fine_cracks.name_of(row) for row in rows.to_dict("records")])
 
 
 def paper_losses(rows: pd.DataFrame) -> pd.DataFrame:
@@ -45,10 +37,10 @@ def paper_losses(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["loss"].isin(WEIGHTED)]
 
 
-def with_interval(row: pd.Series, unit: str) -> str:
-    """A row's difference with its interval."""
-    return (f"{row['difference']:+.3f} {unit} ({row['difference_low']:+.3f} to "
-            f"{row['difference_high']:+.3f})")
+def with_interval(row: pd.Series, unit: str = "") -> str:
+    """A row's difference, its unit and its interval."""
+    difference = f"{row['difference']:+.3f} {unit}".rstrip()
+    return f"{difference} ({row['difference_low']:+.3f} to {row['difference_high']:+.3f})"
 
 
 def sign(row: pd.Series) -> int:
@@ -94,24 +86,14 @@ def relu_is_best(found: Evidence) -> tuple[str, str]:
     return "; ".join(texts), verdict((signs < 0).all(), (signs > 0).any())
 
 
-def relu_has_higher_f1(found: Evidence) -> tuple[str, str]:
-    """ReLU's F1 is .018 above MSE's."""
-    relu = found.f1.loc["ReLU 0.97"]
-    return with_interval(relu, "F1"), verdict(sign(relu) > 0, sign(relu) < 0)
-
-
-def squared_is_poor(found: Evidence) -> tuple[str, str]:
-    """Squared & Balanced Step is below MSE in F1."""
-    squared = found.f1.loc["Squared & Balanced Step 0.5"]
-    return with_interval(squared, "F1"), verdict(sign(squared) < 0, sign(squared) > 0)
-
-
-def others_add_noise(found: Evidence) -> tuple[str, str]:
-    """Balanced Step and Step have a lower F1 than MSE."""
-    rows = found.f1[found.f1["loss"].isin(("balanced_step", "step"))]
-    signs = rows.apply(sign, axis=1)
-    texts = [f"{name}: {with_interval(row, 'F1')}" for name, row in rows.iterrows()]
-    return "; ".join(texts), verdict((signs < 0).all(), (signs > 0).any())
+def f1_differs(losses: tuple[str, ...], side: int, found: Evidence) -> tuple[str, str]:
+    """The F1 of these losses lies above (`side` 1) or below (-1) that of MSE."""
+    rows = found.f1[found.f1["loss"].isin(losses)]
+    signs = side * rows.apply(sign, axis=1)
+    texts = [with_interval(row, "F1") for _, row in rows.iterrows()]
+    if len(losses) > 1:
+        texts = [f"{name}: {text}" for name, text in zip(rows.index, texts)]
+    return "; ".join(texts), verdict((signs > 0).all(), (signs < 0).any())
 
 
 def thresholds_move(found: Evidence) -> tuple[str, str]:
@@ -127,22 +109,20 @@ def thresholds_move(found: Evidence) -> tuple[str, str]:
     return f"{', '.join(texts)} (means, no interval)", verdict(ordered, not ordered)
 
 
-# the claim, the figure that the paper gives for it, what computes ours, and where to read on
+# the claim, the figure that the paper gives for it, and what computes ours
 CLAIMS = (
-    ("A U-Net trained with MSE misses fine cracks", "no figure, pictures", misses_fine_cracks,
-     "06_fine_cracks"),
-    ("Weighting the squared error finds more of them", "no figure, pictures", weighting_helps,
-     "06_fine_cracks"),
+    ("A U-Net trained with MSE misses fine cracks", "no figure, pictures", misses_fine_cracks),
+    ("Weighting the squared error finds more of them", "no figure, pictures", weighting_helps),
     ("ReLU weighting finds the most of the four functions",
-     "pictures; F1 .928, others at most .909", relu_is_best, "06_fine_cracks"),
-    ("ReLU 0.97 has a higher F1 than MSE", "+.018 (.928, .910)", relu_has_higher_f1,
-     "06_fine_cracks"),
-    ("Squared & Balanced Step does poorly", "F1 .892, MSE .910", squared_is_poor,
-     "06_fine_cracks"),
+     "pictures; F1 .928, others at most .909", relu_is_best),
+    ("ReLU 0.97 has a higher F1 than MSE", "+.018 (.928, .910)",
+     partial(f1_differs, ("relu",), 1)),
+    ("Squared & Balanced Step does poorly", "F1 .892, MSE .910",
+     partial(f1_differs, ("squared_balanced_step",), -1)),
     ("Balanced Step and Step have a lower F1 than MSE (the paper: they add noise)",
-     "F1 .909 and .900, MSE .910", others_add_noise, "06_fine_cracks"),
+     "F1 .909 and .900, MSE .910", partial(f1_differs, ("balanced_step", "step"), -1)),
     ("The best thresholds of the functions stand in the order of Table 8",
-     "MSE .4, Step .5, ReLU .5, Squared .75, Balanced Step .9", thresholds_move, "06_fine_cracks"),
+     "MSE .4, Step .5, ReLU .5, Squared .75, Balanced Step .9", thresholds_move),
 )
 
 
@@ -152,10 +132,15 @@ def table(source) -> pd.DataFrame:
     The 95 % intervals hold for all losses together. Empty unless MSE and paper A's functions, with
     the weights in `fine_cracks.SETTINGS`, all have records of several seeds.
     """
-    found = evidence(source)
+    at_precision = fine_cracks.recall_table(source, PRECISION)
+    at_best = fine_cracks.recall_table(source, None)
+    less_relu = fine_cracks.recall_table(source, PRECISION, baseline=RELU)
+    found = Evidence(rows_of(at_precision, FINE), rows_of(at_precision, WIDER),
+                     rows_of(at_best, "F1"), rows_of(less_relu, FINE))
     needed = [label(*setting) for setting in fine_cracks.SETTINGS
               if setting[0] in ("mse", *WEIGHTED)]
-    if any(rows.empty or not rows["seeds"].reindex(needed).ge(2).all() for rows in found):
-        return pd.DataFrame(columns=["claim", "paper", "ours", "verdict", "read"])
-    rows = [(claim, paper, *judge(found), read) for claim, paper, judge, read in CLAIMS]
-    return pd.DataFrame(rows, columns=["claim", "paper", "ours", "verdict", "read"])
+    rows = []
+    if all(len(part) and part["seeds"].reindex(needed).ge(2).all() for part in found):
+        rows = [(claim, paper, *judge(found)) for claim, paper, judge in CLAIMS]
+    table = pd.DataFrame(rows, columns=["claim", "paper", "ours", "verdict"])
+    return table.assign(read="06_fine_cracks")

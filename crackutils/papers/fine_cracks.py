@@ -89,38 +89,33 @@ def found_at_precision(counts: Counts, part: str, precision: float | None, toler
     thresholds = counts["detail_thresholds"] if tolerance else counts["thresholds"]
     if precision is None:
         scores = metrics.scores(counts, chosen_on)["f1_score"]
-        index = int(scores[np.isin(counts["thresholds"], thresholds)].argmax())
+        index = scores[np.isin(counts["thresholds"], thresholds)].argmax()
     else:
         of_thresholds = precisions(counts, chosen_on, tolerance)
         reached = of_thresholds >= precision
         if not reached.any() or of_thresholds[0] > precision + ABOVE:
             return None
-        index = int(reached.argmax())
-    detail = index if tolerance else -1
-    if tolerance:
-        index = counts["thresholds"].tolist().index(thresholds[detail])
-    return found_at_threshold(counts, part, index, detail, tolerance)
+        index = reached.argmax()
+    return found_at_threshold(counts, part, float(thresholds[index]), tolerance)
 
 
-def found_at_threshold(counts: Counts, part: str, index: int, detail: int = -1,
-                       tolerance: int = 0) -> Found:
-    """What a network finds at a threshold: the one at `index`, which with a tolerance also has the
-    place `detail` among the `detail_thresholds`."""
-    by_width = counts[f"{part}_true_positives_by_width"].astype(np.int64)
+def found_at_threshold(counts: Counts, part: str, threshold: float, tolerance: int = 0) -> Found:
+    """What a network finds at a threshold, with a tolerance one of the `detail_thresholds`."""
     present = counts[f"{part}_positives_by_width"].astype(np.int64)
     if tolerance:
         place = counts["tolerances"].tolist().index(tolerance)
-        by_width = counts[f"{part}_found_near_by_width"].astype(np.int64)[:, place]
-        right = wrong = np.zeros(len(present), np.int64)
-        found, precision = by_width[:, :, detail], precisions(counts, part, tolerance)[detail]
+        index = counts["detail_thresholds"].tolist().index(threshold)
+        found = counts[f"{part}_found_near_by_width"][:, place, :, index].astype(np.int64)
+        twice_right = wrong = np.zeros(len(present), np.int64)
     else:
-        right, wrong, missed = (counts[f"{part}_{kind}"][:, index].astype(np.int64) for kind in (
-            "true_positives", "false_positives", "false_negatives"))
-        wrong = wrong + missed
-        found, precision = by_width[:, :, index], precisions(counts, part)[index]
-    return Found(float(counts["thresholds"][index]), float(precision),
-                 np.column_stack([found.sum(axis=1), found, 2 * right]),
-                 np.column_stack([present.sum(axis=1), present, 2 * right + wrong]))
+        index = metrics.at_threshold(counts, threshold)
+        found = counts[f"{part}_true_positives_by_width"][:, :, index].astype(np.int64)
+        images = metrics.images_at(counts, part, threshold)
+        twice_right = 2 * images["true_positives"]
+        wrong = images["false_positives"] + images["false_negatives"]
+    return Found(threshold, float(precisions(counts, part, tolerance)[index]),
+                 np.column_stack([found.sum(axis=1), found, twice_right]),
+                 np.column_stack([present.sum(axis=1), present, twice_right + wrong]))
 
 
 def recall_table(source: Source, precision: float | None, part: str = "test", tolerance: int = 0,
@@ -221,13 +216,13 @@ def tolerance_table(source: Source, part: str = "test") -> pd.DataFrame:
 
 def tolerant_scores(counts: Counts, part: str) -> dict[str, float]:
     """F1 with each tolerance, and clDice, of one network: a row of `tolerance_table`."""
-    scores, chosen = {}, found_at_precision(counts, "validation", None, tolerance=1)
-    detail = counts["detail_thresholds"].tolist().index(chosen.threshold)
-    index = counts["thresholds"].tolist().index(chosen.threshold)
-    scores["F1, 0 px"] = metrics.scores(counts, part)["f1_score"][index]
+    threshold = found_at_precision(counts, "validation", None, tolerance=1).threshold
+    index = metrics.at_threshold(counts, threshold)
+    scores = {"F1, 0 px": metrics.scores(counts, part)["f1_score"][index]}
     for tolerance in counts["tolerances"].tolist():
-        found = found_at_threshold(counts, part, index, detail, tolerance)
+        found = found_at_threshold(counts, part, threshold, tolerance)
         scores[f"F1, {tolerance} px"] = harmonic_mean(found.precision, recall_of(found, 0))
+    detail = counts["detail_thresholds"].tolist().index(threshold)
     right, claimed, met, present = (counts[f"{part}_{name}"].astype(np.int64).sum(axis=0) for name
                                     in ("claimed_skeleton_right", "claimed_skeleton",
                                         "skeleton_found", "skeleton"))
@@ -290,19 +285,17 @@ def answer(table: pd.DataFrame, stratum: str = "1-2 px") -> list[str]:
     if not len(rows) or rows["difference_low"].isna().all():
         return ["no answer: intervals need three seeds of MSE and of another loss."]
     compared = rows.dropna(subset="difference_low").sort_values("difference", ascending=False)
-    groups = {"more": compared[compared["difference_low"] > 0],
-              "fewer": compared[compared["difference_high"] < 0]}
+    more, fewer = compared["difference_low"] > 0, compared["difference_high"] < 0
     sentences = []
-    for direction, group in groups.items():
+    for direction, group in (("more", compared[more]), ("fewer", compared[fewer])):
         names = ", ".join(f"{name_of(row)} ({row['difference']:+.3f})"
                           for row in group.to_dict("records"))
         sentences.append(f"{len(group)} of {len(compared)} losses find {direction} of the cracks "
                          f"{stratum.replace('-', ' to ')} wide than MSE"
                          f"{': ' + names if names else ''}.")
-    rest = compared.drop(pd.concat(groups.values()).index)
-    if len(rest):
-        names = ", ".join(f"{name_of(row)} ({row['smallest_detectable']:.3f})"
-                          for row in rest.to_dict("records"))
+    names = ", ".join(f"{name_of(row)} ({row['smallest_detectable']:.3f})"
+                      for row in compared[~more & ~fewer].to_dict("records"))
+    if names:
         sentences.append("Not distinguishable from MSE, in brackets the smallest difference that "
                          f"could have been: {names}.")
     return sentences
