@@ -26,7 +26,8 @@ UNWEIGHTED = ("mse", "bce", "dice", "jaccard", "cross_entropy")
 SURELY_BACKGROUND = -100.0  # a logit whose probability is 0 in float32
 SKELETON_ITERATIONS = 5  # clDice's soft skeleton then reaches the middle of cracks 10 px wide
 CLASS_WEIGHTED = ("mse", "balanced_step", "squared_balanced_step", "step")
-PIXELWISE = (*CLASS_WEIGHTED, "relu", "bce")  # their best prediction is known, see `posterior`
+# means over pixels, so that one pixel has a best prediction, see `posterior`
+PIXELWISE = (*CLASS_WEIGHTED, "relu", "bce", "weighted_bce", "focal")
 THREE_CLASS = ("dice", "tversky", "bce_dice", "jaccard", "focal", "cross_entropy")
 
 
@@ -264,8 +265,9 @@ def posterior(loss: str, prediction, weight: float | None = None) -> np.ndarray:
 
     There the slope of the expected loss q L(p, 1) + (1 - q) L(p, 0) is 0, so q = L0' / (L0' - L1').
     L1' and L0', the slopes for crack and background, come from automatic differentiation. For class
-    weights of ratio k this is q = p / (p + k (1 - p)), for ReLU q = 2 p / (2 + 3 w (1 - p)^2), for
-    BCE q = p. `ValueError` for a loss that is no mean over pixels.
+    weights of ratio k (for weighted BCE its w) this is q = p / (p + k (1 - p)), for ReLU
+    q = 2 p / (2 + 3 w (1 - p)^2), for BCE q = p. `ValueError` for a loss that is no mean over
+    pixels.
     """
     if loss not in PIXELWISE:
         raise ValueError(f"{loss!r} has no best prediction of one pixel: expected one of "
@@ -343,7 +345,8 @@ def loss_from_logits(loss: str, logits: Tensor, target: Tensor, *, weight=None,
     if pooling == "image":
         values = [loss_from_logits(loss, image_logits, image_target, weight=weight,
                                    smoothing=smoothing, output=output, ignored=ignored)
-                  for image_logits, image_target in zip(logits.split(1), target.split(1))]
+                  for image_logits, image_target in zip(logits.split(1), target.split(1),
+                                                        strict=True)]
         return torch.stack(values).mean()
     logits, target = logits.float(), target.float()
     if logits.dim() == 4 and logits.shape[1] == 3:

@@ -6,7 +6,7 @@ from test_fine_cracks import source_with
 from crackutils.papers import claims
 
 PAPER = {("mse", None): 0.2, ("balanced_step", 0.83): 0.2, ("squared_balanced_step", 0.5): 0.2,
-         ("step", 0.69): 0.2, ("step", 0.73): 0.2, ("relu", 0.97): 0.2, ("dice", None): 0.6}
+         ("step", 0.69): 0.2, ("relu", 0.97): 0.2, ("dice", None): 0.6}
 
 
 def verdicts(tmp_path, **changed: float) -> dict[str, str]:
@@ -37,11 +37,17 @@ def test_a_worse_loss_is_found(tmp_path):
     assert found["Squared"] == "holds" and found["Weighting"] == "does not hold"
 
 
-def test_one_seed_gives_no_verdict(tmp_path):
-    assert claims.table(source_with(tmp_path, PAPER, seeds=(0,))).empty
+def test_fewer_than_three_seeds_give_no_verdict(tmp_path):
+    assert claims.table(source_with(tmp_path, PAPER, seeds=(0, 1))).empty
     assert claims.table(source_with(tmp_path / "none", {})).empty
 
 
 def test_records_of_some_of_the_losses_give_no_verdict(tmp_path):
     few = {setting: PAPER[setting] for setting in (("mse", None), ("relu", 0.97), ("dice", None))}
     assert claims.table(source_with(tmp_path, few)).empty
+
+
+def test_a_weight_that_is_not_in_table_8_decides_no_claim(tmp_path):
+    table = claims.table(source_with(tmp_path, PAPER | {("step", 0.73): 0.9}))
+    assert table["verdict"][1] == "not distinguishable" and "of 4 functions" in table["ours"][1]
+    assert "0.73" not in table.to_string()

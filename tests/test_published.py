@@ -54,7 +54,8 @@ BCE-Dice (1:1) | bce_dice | 1 1 | 44.57"""
 MEASURES = ["precision", "recall", "accuracy", "f1_score"]
 WEIGHTS = st.sampled_from([("mse", None), ("bce", None), ("balanced_step", 0.83),
                            ("squared_balanced_step", 0.5), ("squared_balanced_step", 1.3),
-                           ("step", 1.3), ("relu", 0.5), ("relu", 1.3)])
+                           ("step", 1.3), ("relu", 0.5), ("relu", 1.3),
+                           ("weighted_bce", 10.8), ("focal", 2.0)])
 INSIDE = st.floats(0.01, 0.99)
 steady = settings(max_examples=30, deadline=None, derandomize=True)
 

@@ -32,9 +32,15 @@ def rows_of(table: pd.DataFrame, stratum: str) -> pd.DataFrame:
     return rows.set_axis([fine_cracks.name_of(row) for row in rows.to_dict("records")])
 
 
+def table8_names() -> list[str]:
+    """MSE and paper A's four weighted functions, with their weights in Table 8, by name."""
+    return [label(row.loss, None if pd.isna(row.weight) else row.weight)
+            for row in published.table(8).itertuples()]
+
+
 def paper_losses(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of paper A's four weighted functions."""
-    return rows[rows["loss"].isin(WEIGHTED)]
+    """The rows of paper A's four weighted functions with their weights in Table 8."""
+    return rows[rows["loss"].isin(WEIGHTED) & rows.index.isin(table8_names())]
 
 
 def with_interval(row: pd.Series, unit: str = "") -> str:
@@ -71,24 +77,24 @@ def weighting_helps(found: Evidence) -> tuple[str, str]:
     judged = verdict((signs > 0).all(), (signs < 0).any())
     if 0 < (signs > 0).sum() < len(rows):
         judged = "holds in part"
-    return (f"{(signs > 0).sum()} of {len(rows)} settings find more; the most {best.name}: "
+    return (f"{(signs > 0).sum()} of {len(rows)} functions find more; the most {best.name}: "
             f"{with_interval(best, 'recall')}", judged)
 
 
 def relu_is_best(found: Evidence) -> tuple[str, str]:
-    """ReLU finds the most fine cracks of the paper's functions: the others, less ReLU."""
+    """ReLU finds the most fine cracks of the paper's functions: each of the others, less ReLU."""
     rows = paper_losses(found.less_relu).dropna(subset="difference")
     rows = rows.sort_values("difference", ascending=False)
     signs = rows.apply(sign, axis=1)
-    shown = rows[signs > 0] if (signs > 0).any() else rows[:1]
-    texts = [f"{name} minus ReLU 0.97: {with_interval(row, 'recall')}"
-             for name, row in shown.iterrows()]
-    return "; ".join(texts), verdict((signs < 0).all(), (signs > 0).any())
+    texts = [f"{name}: {with_interval(row)}" for name, row in rows.iterrows()]
+    return (f"recall minus that of ReLU 0.97: {'; '.join(texts)}",
+            verdict((signs < 0).all(), (signs > 0).any()))
 
 
 def f1_differs(losses: tuple[str, ...], side: int, found: Evidence) -> tuple[str, str]:
     """The F1 of these losses lies above (`side` 1) or below (-1) that of MSE."""
-    rows = found.f1[found.f1["loss"].isin(losses)]
+    rows = paper_losses(found.f1)
+    rows = rows[rows["loss"].isin(losses)]
     signs = side * rows.apply(sign, axis=1)
     texts = [with_interval(row, "F1") for _, row in rows.iterrows()]
     if len(losses) > 1:
@@ -98,13 +104,10 @@ def f1_differs(losses: tuple[str, ...], side: int, found: Evidence) -> tuple[str
 
 def thresholds_move(found: Evidence) -> tuple[str, str]:
     """The best thresholds of the functions stand in the paper's order: ours, in that order."""
-    rows = published.table(8)
-    names = [label(row.loss, None if pd.isna(row.weight) else row.weight)
-             for row in rows.itertuples()]
-    ours = found.f1["threshold"].reindex(names).rename("ours").reset_index()
-    ours["paper"] = rows["threshold"].to_numpy()
+    ours = found.f1["threshold"].reindex(table8_names()).rename("ours").reset_index()
+    ours["paper"] = published.table(8)["threshold"].to_numpy()
     ours = ours.sort_values(["paper", "ours"])
-    texts = [f"{row['index']} {row['ours']:.2f}" for row in ours.to_dict("records")]
+    texts = [f"{row['index']}: {row['ours']:.2f}" for row in ours.to_dict("records")]
     ordered = ours["ours"].is_monotonic_increasing
     return f"{', '.join(texts)} (means, no interval)", verdict(ordered, not ordered)
 
@@ -127,20 +130,18 @@ CLAIMS = (
 
 
 def table(source) -> pd.DataFrame:
-    """Paper A's claims: `claim`, `paper` (its figure), `ours`, `verdict`, the notebook to `read`.
+    """Paper A's claims: `claim`, `paper` (its figure), `ours`, `verdict`.
 
     The 95 % intervals hold for all losses together. Empty unless MSE and paper A's functions, with
-    the weights in `fine_cracks.SETTINGS`, all have records of several seeds.
+    their weights in Table 8, all have records of at least `fine_cracks.ENOUGH_SEEDS` seeds.
     """
     at_precision = fine_cracks.recall_table(source, PRECISION)
     at_best = fine_cracks.recall_table(source, None)
     less_relu = fine_cracks.recall_table(source, PRECISION, baseline=RELU)
     found = Evidence(rows_of(at_precision, FINE), rows_of(at_precision, WIDER),
                      rows_of(at_best, "F1"), rows_of(less_relu, FINE))
-    needed = [label(*setting) for setting in fine_cracks.SETTINGS
-              if setting[0] in ("mse", *WEIGHTED)]
     rows = []
-    if all(len(part) and part["seeds"].reindex(needed).ge(2).all() for part in found):
+    if all(len(part) and part["seeds"].reindex(table8_names()).ge(fine_cracks.ENOUGH_SEEDS).all()
+           for part in found):
         rows = [(claim, paper, *judge(found)) for claim, paper, judge in CLAIMS]
-    table = pd.DataFrame(rows, columns=["claim", "paper", "ours", "verdict"])
-    return table.assign(read="06_fine_cracks")
+    return pd.DataFrame(rows, columns=["claim", "paper", "ours", "verdict"])

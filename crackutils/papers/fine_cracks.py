@@ -302,26 +302,33 @@ def answer(table: pd.DataFrame, stratum: str = "1-2 px") -> list[str]:
 
 
 def reliability(counts: Counts, loss: str, weight, part: str = "test") -> pd.DataFrame:
-    """How often the pixels with a prediction are cracks: a row for each bin between thresholds.
+    """How often the pixels with a prediction are cracks: a row for each bin between thresholds, of
+    which the first begins at 0 and the last ends at 1.
 
-    `prediction` is the middle of the bin, `posterior` the crack probability at which the loss is
-    lowest for that prediction (`losses.posterior`), `observed` the share of cracks among the
-    bin's `pixels`. A network that has learned the probabilities, and only them, has
-    `observed` = `posterior`. Pixels below the first threshold are left out.
+    `prediction_low, prediction_high` are the bin's limits, `posterior_low, posterior_high` the
+    crack probabilities at which the loss is lowest for these predictions (`losses.posterior`), and
+    `observed` is the share of cracks among the bin's `pixels`. A network that has learned the
+    probabilities, and only them, has `observed` between the two of `posterior`.
     """
     total = metrics.pooled(counts, part)
-    positives = total["true_positives"]
-    claimed = positives + total["false_positives"]
-    limits = np.append(counts["thresholds"], 1.0)
-    table = pd.DataFrame({"prediction": (limits[:-1] + limits[1:]) / 2,
-                          "pixels": -np.diff(claimed, append=0),
+    positives = np.append(total["true_positives"][0] + total["false_negatives"][0],
+                          total["true_positives"])
+    claimed = np.append(counts[f"{part}_pixels"].astype(np.int64).sum(),
+                        total["true_positives"] + total["false_positives"])
+    limits = np.array([0, *counts["thresholds"], 1])
+    table = pd.DataFrame({"pixels": -np.diff(claimed, append=0),
                           "cracks": -np.diff(positives, append=0)})
-    table["posterior"] = posterior(loss, table["prediction"].to_numpy(), weight)
+    # the slope of a logarithm has no value at 0 and 1
+    mapped = posterior(loss, limits.clip(1e-6, 1 - 1e-6), weight)
+    for name, values in (("prediction", limits), ("posterior", mapped)):
+        table[f"{name}_low"], table[f"{name}_high"] = values[:-1], values[1:]
     table["observed"] = metrics.ratio(table["cracks"], table["pixels"])
     return table
 
 
 def calibration_error(table: pd.DataFrame, column: str) -> float:
-    """The mean distance between a column of `reliability` and what was observed, over pixels."""
-    distance = (table[column] - table["observed"]).abs()
+    """By how much the observed shares of `reliability` lie outside their bins' limits in a column,
+    "prediction" or "posterior": the mean over pixels, 0 if all lie inside."""
+    inside = table["observed"].clip(table[f"{column}_low"], table[f"{column}_high"])
+    distance = (table["observed"] - inside).abs()
     return float((distance * table["pixels"]).sum() / table["pixels"].sum())
