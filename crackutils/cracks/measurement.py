@@ -8,6 +8,7 @@ long; its branches are smoothed before they are measured.
 import dataclasses
 import math
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -114,21 +115,6 @@ def significant(number: float, digits: int = 4) -> float:
     return float(f"{number:.{digits}g}")
 
 
-class Branch(NamedTuple):
-    """The centre line of a branch, and how far the crack goes on beyond each of its two ends."""
-
-    points: np.ndarray  # N x 2 (row, column) of pixel centres, smoothed
-    beyond: tuple[float, float]  # px; 0 at a junction
-
-    def steps(self) -> np.ndarray:
-        """The length of centre line that belongs to each point, px: they add up to the length."""
-        between = np.linalg.norm(np.diff(self.points, axis=0), axis=1)
-        steps = (np.append(between, 0) + np.append(0, between)) / 2
-        steps[0] += self.beyond[0]
-        steps[-1] += self.beyond[1]
-        return steps
-
-
 def measure(mask: np.ndarray) -> list[Crack]:
     """The cracks of a mask (H x W, crack where it is not 0), that of the largest area first.
 
@@ -138,21 +124,15 @@ def measure(mask: np.ndarray) -> list[Crack]:
     """
     mask = (mask != 0).astype(np.uint8)
     found = paths(pruned(mask))  # before the labels take memory
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    listed = boxes[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1) >= LEAST_LENGTH
-    listed[0] = False  # the background
-    pixels = np.argwhere(listed[labels])
-    label_of_pixel = labels[tuple(pixels.T)]
-    paths_of = {label: [] for label in np.flatnonzero(listed).tolist()}
+    _, labels = cv2.connectedComponents(mask, connectivity=8)
+    paths_of = defaultdict(list)
     for points, free in found:
-        label = int(labels[tuple(points[0])])
-        if listed[label]:
-            paths_of[label].append((points, free))
-    del labels
-    order = np.argsort(label_of_pixel, kind="stable")
-    limits = np.searchsorted(label_of_pixel[order], np.arange(count + 1))
-    cracks = [crack_of(pixels[order[limits[label]:limits[label + 1]]], of_crack, boxes[label])
-              for label, of_crack in paths_of.items()]
+        paths_of[labels[tuple(points[0])]].append((points, free))
+    cracks = []
+    for label, (rows, columns) in enumerate(scipy.ndimage.find_objects(labels), 1):
+        if max(rows.stop - rows.start, columns.stop - columns.start) >= LEAST_LENGTH:
+            pixels = np.argwhere(labels[rows, columns] == label) + (rows.start, columns.start)
+            cracks.append(crack_of(pixels, paths_of[label], rows, columns))
     cracks.sort(key=lambda crack: (-crack.area, crack.top, crack.left))
     return [dataclasses.replace(crack, number=number) for number, crack in enumerate(cracks, 1)]
 
@@ -210,14 +190,13 @@ def smoothed(points: np.ndarray) -> np.ndarray:
 
 
 def crack_of(pixels: np.ndarray, found: list[tuple[np.ndarray, tuple[bool, bool]]],
-             box: np.ndarray) -> Crack:
-    """Measure one crack from its pixels (N x 2), the paths of its skeleton, and its bounding box
-    (left, top, width, height, as OpenCV gives it)."""
-    left, top, width, height = box[:4].tolist()
-    place = dict(number=0, area=len(pixels), left=left, top=top, right=left + width,
-                 bottom=top + height)
+             rows: slice, columns: slice) -> Crack:
+    """Measure one crack from its pixels (N x 2), the paths of its skeleton, and the rows and
+    columns of its bounding box."""
+    place = dict(number=0, area=len(pixels), left=columns.start, top=rows.start,
+                 right=columns.stop, bottom=rows.stop)
     if not found:  # a round blob, whose skeleton is one pixel
-        across = max(width, height)
+        across = max(rows.stop - rows.start, columns.stop - columns.start)
         middle = pixels.mean(axis=0)[::-1][None] + 0.5
         return Crack(length=across, mean_width=len(pixels) / across, greatest_width=across,
                      orientation=0.0, branches=1, lines=[np.repeat(middle, 2, axis=0)], **place)
@@ -225,15 +204,15 @@ def crack_of(pixels: np.ndarray, found: list[tuple[np.ndarray, tuple[bool, bool]
     starts = np.cumsum([0] + [len(points) for points in lines])
     _, nearest = cKDTree(np.concatenate(lines)).query(pixels)
     area = np.bincount(nearest, minlength=starts[-1])  # pixels that are nearest to each point
-    branches = []
+    steps = []  # the length of centre line that belongs to each point: they add up to the length
     for points, (_, free), start in zip(lines, found, starts):
-        beyond = []
+        between = np.linalg.norm(np.diff(points, axis=0), axis=1)
+        steps.append((np.append(between, 0) + np.append(0, between)) / 2)
         for end, inner in ((0, SMOOTHED_OVER), (-1, -1 - SMOOTHED_OVER)):
-            own = pixels[nearest == start + end % len(points)] if free[end] else []
-            inner = points[inner] if len(points) > SMOOTHED_OVER else points[-1 - end]
-            beyond.append(reach_beyond(points[end], inner, own))
-        branches.append(Branch(points, tuple(beyond)))
-    steps = [branch.steps() for branch in branches]
+            if free[end]:  # the crack goes on beyond the last pixel of its skeleton
+                inner = points[inner] if len(points) > SMOOTHED_OVER else points[-1 - end]
+                own = pixels[nearest == start + end % len(points)]
+                steps[-1][end] += reach_beyond(points[end], inner, own)
     length = float(sum(step.sum() for step in steps))
     mean_width = len(pixels) / length
     widths = [local_widths(area[start:start + len(step)], step, mean_width)

@@ -215,7 +215,8 @@ def write_summary(out: Path, done: list[dict], failed: dict[str, str], settings:
         facts += (f", {settings.scale.mm_per_pixel:.4g} mm per pixel: a crack finer than "
                   f"{settings.scale.mm_per_pixel:.2g} mm looks that wide")
     rows = [row for entry in done for row in entry["cracks"]]
-    features = [feature for entry in done for feature in entry["features"]]
+    lines = {"type": "FeatureCollection",
+             "features": [feature for entry in done for feature in entry["features"]]}
     write_atomically(out / TABLE, report.table(rows))
-    write_atomically(out / LINES, report.geojson(features))
+    write_atomically(out / LINES, json.dumps(lines).encode())
     write_atomically(out / PAGE, report.page(done, failed, f"{facts}."))

@@ -96,8 +96,11 @@ class CrackModel:
         device = self.fabric.device
         total = torch.zeros(2, side[0], lefts[-1] + side[1], device=device)
         for top, following in zip(tops, [*tops[1:], height]):
-            rows = torch.from_numpy(extended(image[top:top + side[0]], side[0], total.shape[2]))
-            for left, probabilities in self.predicted(rows.to(device), lefts, side[1]):
+            rows = image[top:top + side[0]]
+            missing = side[0] - len(rows), total.shape[2] - width
+            rows = np.pad(rows, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")  # a copy
+            rows = torch.from_numpy(rows).to(device)
+            for left, probabilities in self.predicted(rows, lefts, side[1]):
                 weights = tiling.weights(side, (top, left), (tops, lefts)).to(device)
                 total[0, :, left:left + side[1]] += weights * probabilities
                 total[1, :, left:left + side[1]] += weights
@@ -206,10 +209,3 @@ def tile_starts(length: int, side: int, shared: int, grid: int) -> list[int]:
     last = math.ceil((length - side) / grid)  # in steps of the grid
     step = max(1, (side - shared) // grid)
     return (np.linspace(0, last, math.ceil(last / step) + 1).round().astype(int) * grid).tolist()
-
-
-def extended(rows: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A copy of rows of a picture, which may be read-only, continued to the right and below with
-    the pixels of their edge."""
-    missing = height - rows.shape[0], width - rows.shape[1]
-    return np.pad(rows, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")

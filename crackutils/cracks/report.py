@@ -1,14 +1,12 @@
 """Pictures of what was found, and the files of photographs: overlay, table, centre lines, page."""
 
-import csv
 import html
-import io
-import json
 import os
 from urllib.parse import quote
 
 import cv2
 import numpy as np
+import pandas as pd
 
 from crackutils.cracks.measurement import Crack
 from crackutils.data.masks import is_positive
@@ -86,12 +84,9 @@ def thumbnail(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def table(rows: list[dict]) -> bytes:
     """The content of `cracks.csv`: a line for each crack, of all photographs."""
-    names = list(dict.fromkeys(name for row in rows for name in row)) or ["photograph", "crack"]
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
+    columns = None if rows else ["photograph", "crack"]
+    table = pd.DataFrame(rows, columns=columns, dtype=object)  # as the rows have it: 24 or 24.0
+    return table.to_csv(index=False, lineterminator="\n").encode()
 
 
 def feature(crack: Crack, row: dict) -> dict:
@@ -102,11 +97,6 @@ def feature(crack: Crack, row: dict) -> dict:
     lines = [np.round(line, 1).tolist() for line in crack.lines]
     return {"type": "Feature", "properties": row,
             "geometry": {"type": "MultiLineString", "coordinates": lines}}
-
-
-def geojson(features: list[dict]) -> bytes:
-    """The content of `cracks.geojson`."""
-    return json.dumps({"type": "FeatureCollection", "features": features}).encode()
 
 
 def link(path: str) -> str:

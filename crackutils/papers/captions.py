@@ -20,6 +20,7 @@ from crackutils.papers.source import Source
 
 COLOURS = "Blue: true positives; orange: misses; dark purple: false alarms."
 NO_RECORDS = "There is no record of these runs."
+UNKNOWN_WIDTHS = "The widths of these cracks are not known."
 
 
 def caption(name: str, source: Source) -> str:
@@ -42,7 +43,7 @@ def with_fine_cracks(rows: pd.DataFrame) -> str:
     """How much of the crack pixels narrower than 2 px each run finds, if the widths are known."""
     fine = rows["fine_recall"].astype(float).dropna()
     if len(fine) < 2:
-        return "The widths of these cracks are not known."
+        return UNKNOWN_WIDTHS
     return f"Of the crack pixels narrower than 2 px they find {extremes(fine, '.0%')}."
 
 
@@ -155,13 +156,11 @@ def loss_curves(source: Source) -> str:
 def precision_recall(source: Source) -> str:
     """The precision-recall curves."""
     precisions, recalls = {}, []
-    for loss, weight, threshold in crack_tables.chosen_rows():
-        counts = crack_tables.pooled_counts(source, loss, weight)
-        if counts is not None:
-            scores = metrics.scores(counts, "test")
-            precisions[label(loss, weight)] = np.interp(
-                0.8, scores["recall"][::-1], scores["precision"][::-1], np.nan, np.nan)
-            recalls.append(scores["recall"][metrics.at_threshold(counts, threshold)])
+    for name, _, index, counts in crack_tables.chosen_counts(source):
+        scores = metrics.scores(counts, "test")
+        precisions[name] = np.interp(0.8, scores["recall"][::-1], scores["precision"][::-1],
+                                     np.nan, np.nan)
+        recalls.append(scores["recall"][index])
     precisions = pd.Series(precisions, dtype=float).dropna()
     if precisions.empty:
         return NO_RECORDS
@@ -190,14 +189,12 @@ def f1_by_threshold(source: Source) -> str:
 def recall_by_width(source: Source) -> str:
     """Recall by crack width."""
     recalls = {}
-    for loss, weight, threshold in crack_tables.chosen_rows():
-        counts = crack_tables.pooled_counts(source, loss, weight)
-        if counts is not None and "test_positives_by_width" in counts:
-            recalls[label(loss, weight)] = metrics.recall_by_width(counts, "test")[
-                :, metrics.at_threshold(counts, threshold)]
+    for name, _, index, counts in crack_tables.chosen_counts(source):
+        if "test_positives_by_width" in counts:
+            recalls[name] = metrics.recall_by_width(counts, "test")[:, index]
             names = crack_tables.width_labels(counts["width_edges"])
     if not recalls:
-        return "The widths of these cracks are not known."
+        return UNKNOWN_WIDTHS
     recalls = pd.DataFrame(recalls, index=names)
     parts = [f"{name}: {extremes(recalls.loc[name], '.0%')}" for name in (names[0], names[-1])]
     fewest = (recalls.idxmin() == names[0]).sum()

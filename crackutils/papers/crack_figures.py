@@ -24,11 +24,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from crackutils import files, metrics, models, records
-from crackutils.losses import LOSSES, NAMES, WEIGHTED, label, weight_label
+from crackutils.losses import LOSSES, NAMES, WEIGHTED, weight_label
 from crackutils.papers import crack_tables, published
-from crackutils.papers.crack_tables import chosen_rows, pooled_counts
+from crackutils.papers.crack_tables import chosen_counts, chosen_rows, pooled_counts
 from crackutils.papers.road_tables import paper_rows
-from crackutils.papers.source import Counts, Source
+from crackutils.papers.source import Source
 from crackutils.protocol import Protocol
 
 WIDTH = 7.2  # inches, as wide as the text of a printed page
@@ -106,12 +106,6 @@ def on_screen(figure: Figure) -> Image:
     pixels = PIL.Image.open(content).convert("RGB")
     pixels.quantize(dither=PIL.Image.Dither.NONE).save(palette, "png", optimize=True)
     return Image(palette.getvalue(), format="png")
-
-
-def crack_runs() -> list[tuple[str, float | None]]:
-    """(loss, weight) of every run of paper A, BCE added at the end."""
-    return [(loss, weight) for loss in ("mse", *WEIGHTED, "bce")
-            for weight in crack_tables.published_weights(loss)]
 
 
 def write_not_run(axis: Axes, text: str = "not run") -> None:
@@ -267,10 +261,11 @@ def late_change(history: pd.DataFrame) -> float:
 
 
 def runs_of(source: Source) -> list[tuple]:
-    """(loss, weight) of every run of the paper that a source is about."""
+    """(loss, weight) of every run of the paper that a source is about; paper A's, then BCE."""
     if source.protocol.task == "roads":
         return [(row.loss, row.weight) for row in paper_rows(source.protocol)]
-    return crack_runs()
+    return [(loss, weight) for loss in ("mse", *WEIGHTED, "bce")
+            for weight in crack_tables.published_weights(loss)]
 
 
 @column_style
@@ -297,7 +292,7 @@ def f1_by_threshold(source: Source) -> Figure:
         if counts is not None:
             panel.plot(counts["thresholds"], metrics.scores(counts, "test")["f1_score"], **look)
         panel.set(ylim=(0, 1), xlim=(0, 1))
-    figure = _panel_for_each_loss(crack_runs(), curve, "F1, test part", "threshold")
+    figure = _panel_for_each_loss(runs_of(source), curve, "F1, test part", "threshold")
     thresholds = {loss: threshold for loss, _, threshold in chosen_rows()[:-1]}
     for panel, loss in zip(figure.axes, ("mse", *WEIGHTED)):
         panel.axvline(thresholds[loss], color="0.6", linewidth=1, zorder=0)
@@ -336,17 +331,13 @@ def precision_recall(source: Source) -> Figure:
         recall = np.linspace(f1 / (2 - f1), 1, 100)
         axis.plot(recall, f1 * recall / (2 * recall - f1), color="0.85", linewidth=0.8, zorder=0)
         axis.text(1.01, f1 / (2 - f1), f"F1 {f1:g}", color="0.4", va="center")
-    for loss, weight, threshold in chosen_rows():
+    for name, loss, index, counts in chosen_counts(source):
         colour, line, marker = LOOKS[loss]
-        counts = pooled_counts(source, loss, weight)
-        if counts is None:
-            continue
         scores = metrics.scores(counts, "test")
         # where recall is 0, precision is 0/0 or 0: no point of the curve
         precision = np.where(scores["recall"] > 0, scores["precision"], np.nan)
         axis.plot(scores["recall"], precision, color=colour, linestyle=line, marker=marker,
-                  markersize=5, label=label(loss, weight),
-                  markevery=[metrics.at_threshold(counts, threshold)])
+                  markersize=5, label=name, markevery=[index])
     if axis.get_legend_handles_labels()[0]:
         figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     else:
@@ -364,19 +355,21 @@ def precision_recall(source: Source) -> Figure:
 def recall_by_width(source: Source) -> Figure | None:
     """Test recall by crack width for Table 8's rows and BCE at their thresholds. Returns None and
     prints a sentence if the crack widths of the data are not known."""
-    runs = [(*row, pooled_counts(source, *row[:2])) for row in chosen_rows()]
-    runs = [run for run in runs if run[-1] is not None]
+    runs = chosen_counts(source)
     if any("test_positives_by_width" not in counts for *_, counts in runs):
         print("The crack widths of these data are not known: no figure of recall by width.")
         return None
     figure, [[axis]] = column_figure(1, 1, 3.2)
-    for place, (loss, weight, threshold, counts) in enumerate(runs):
+    for place, (name, loss, index, counts) in enumerate(runs):
         colour, line, marker = LOOKS[loss]
-        recalls, ticks = _recall_of_widths(counts, threshold)
+        present = counts["test_positives_by_width"].astype(np.int64).sum(axis=0)
+        recalls = np.where(present > 0, metrics.recall_by_width(counts, "test")[:, index], np.nan)
         axis.plot(np.arange(len(recalls)) + 0.03 * (place - 2.5), recalls, color=colour,
-                  linestyle=line, marker=marker, markersize=4,
-                  label=label(loss, weight))
-        axis.set_xticks(range(len(ticks)), ticks)
+                  linestyle=line, marker=marker, markersize=4, label=name)
+        shares = present / max(present.sum(), 1)
+        widths = crack_tables.width_labels(counts["width_edges"])
+        axis.set_xticks(range(len(widths)), [f"{width}\n({share:.0%})"
+                                             for width, share in zip(widths, shares)])
     if runs:
         figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     else:
@@ -384,13 +377,3 @@ def recall_by_width(source: Source) -> Figure | None:
     axis.set(ylim=(0, 1.02), ylabel="recall", xlabel="local crack width\n"
              "(share of the crack pixels)")
     return figure
-
-
-def _recall_of_widths(counts: Counts, threshold: float) -> tuple[np.ndarray, list[str]]:
-    """Recall of each width class (NaN for one without pixels) and the names of the classes."""
-    recalls = metrics.recall_by_width(counts, "test")[:, metrics.at_threshold(counts, threshold)]
-    present = counts["test_positives_by_width"].astype(np.int64).sum(axis=0)
-    shares = present / max(present.sum(), 1)
-    names = zip(crack_tables.width_labels(counts["width_edges"]), shares)
-    return (np.where(present > 0, recalls, np.nan),
-            [f"{name}\n({share:.0%})" for name, share in names])

@@ -36,27 +36,21 @@ def crack_table(number: int, source: Source) -> pd.DataFrame:
     rows = rows.rename(columns={figure: f"{figure}_published" for figure in FIGURES})
     lines, runs = [], []
     for row in rows.to_dict("records"):
-        row["weight"] = none_if_missing(row["weight"])
-        runs.append((row["loss"], row["weight"]))
-        row |= crack_row(row["loss"], row["weight"], row["threshold"], source)
+        run = row["loss"], none_if_missing(row["weight"])
+        runs.append(run)
+        counts_of_seeds, values = source.counts(*run), []
+        for counts in counts_of_seeds.values():
+            index = metrics.at_threshold(counts, row["threshold"])
+            scores = metrics.scores(counts, "test")
+            values.append([scores[figure][index] for figure in FIGURES])
+        places = [place for place, _ in source.records(*run).values()]
+        row |= {"weight": run[1], **mean_and_interval(FIGURES, values), "source": " ".join(places),
+                **seeds_used(source, counts_of_seeds, source.failed(*run))}
         if number == 8:
             row |= selected_on_validation(row["loss"], source)
         lines.append(row)
     warn_of_mixed_environments(source.folders(runs))
     return in_column_order(pd.DataFrame(lines), ["loss", "weight", "threshold"], FIGURES)
-
-
-def crack_row(loss: str, weight, threshold: float, source: Source) -> dict:
-    """The measured columns of a row: mean and interval of each figure, source and seeds."""
-    counts_of_seeds = source.counts(loss, weight)
-    values = []
-    for counts in counts_of_seeds.values():
-        index = metrics.at_threshold(counts, threshold)
-        scores = metrics.scores(counts, "test")
-        values.append([scores[figure][index] for figure in FIGURES])
-    places = [place for place, _ in source.records(loss, weight).values()]
-    return {**mean_and_interval(FIGURES, values), "source": " ".join(places),
-            **seeds_used(source, counts_of_seeds, source.failed(loss, weight))}
 
 
 def selected_on_validation(loss: str, source: Source) -> dict:
@@ -178,6 +172,15 @@ def chosen_rows() -> list[tuple[str, float | None, float]]:
     rows = [(row.loss, none_if_missing(row.weight), row.threshold)
             for row in published.table(8).itertuples()]
     return [*rows, ("bce", None, BCE_THRESHOLD)]
+
+
+def chosen_counts(source: Source) -> list[tuple[str, str, int, Counts]]:
+    """Those rows of `chosen_rows` that have a record: the name with its weight, the loss, the index
+    of its threshold, and `pooled_counts`."""
+    rows = [(loss, weight, threshold, pooled_counts(source, loss, weight))
+            for loss, weight, threshold in chosen_rows()]
+    return [(label(loss, weight), loss, metrics.at_threshold(counts, threshold), counts)
+            for loss, weight, threshold, counts in rows if counts is not None]
 
 
 # What tables of both papers have in common

@@ -52,12 +52,11 @@ def f1(precision: float, recall: float) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def f1_bounds(precision: float, recall: float, printed: float, *,
-              rounding: float = ROUNDING) -> Interval:
+def f1_bounds(precision: float, recall: float, printed: float) -> Interval:
     """The lowest and highest F1 that the printed P, R and F1 allow together (F1 rises with P and
     R). Low > high means that they contradict one another."""
-    return (max(f1(precision - rounding, recall - rounding), printed - rounding),
-            min(f1(precision + rounding, recall + rounding), printed + rounding))
+    return (max(f1(precision - ROUNDING, recall - ROUNDING), printed - ROUNDING),
+            min(f1(precision + ROUNDING, recall + ROUNDING), printed + ROUNDING))
 
 
 def common_interval(intervals: list[Interval]) -> Interval:
@@ -67,7 +66,7 @@ def common_interval(intervals: list[Interval]) -> Interval:
 
 
 def crack_share_interval(precision: float, recall: float, accuracy: float,
-                         f1_score: float | None = None, *, rounding=ROUNDING) -> Interval:
+                         f1_score: float | None = None) -> Interval:
     """The lowest and highest crack share that the rounded figures allow, for P and R above 1/2.
 
     Let s be the crack share. As shares of all pixels TP = R s, FN = (1 - R) s, FP = R s (1/P - 1),
@@ -77,13 +76,13 @@ def crack_share_interval(precision: float, recall: float, accuracy: float,
     printed ones, or where a limit of F1 crosses an edge of the box. The result is (inf, -inf) if
     the figures contradict one another.
     """
-    limits = [(value - rounding, value + rounding) for value in (precision, recall)]
+    limits = [(value - ROUNDING, value + ROUNDING) for value in (precision, recall)]
     points = [(p, r) for p in limits[0] for r in limits[1]]
     if f1_score is not None:
-        bounds = (f1_score - rounding, f1_score + rounding)
+        bounds = (f1_score - ROUNDING, f1_score + ROUNDING)
         points = [point for point in points if bounds[0] <= f1(*point) <= bounds[1]]
         points += _crossings(limits, bounds)
-    shares = [(1 - accuracy - side * rounding) / (1 - 2 * r + r / p)
+    shares = [(1 - accuracy - side * ROUNDING) / (1 - 2 * r + r / p)
               for p, r in points for side in (-1, 1)]
     return min(shares, default=math.inf), max(shares, default=-math.inf)
 

@@ -11,14 +11,14 @@ from crackutils.papers.crack_figures import (
     BLUE,
     RED,
     SKY,
+    WEIGHT_LINES,
     column_figure,
     column_style,
     write_not_run,
 )
+from crackutils.papers.published import tversky_index
 from crackutils.papers.road_tables import NO_RUN, THRESHOLD, collapsed
 from crackutils.papers.source import Source
-
-LINES = ("-", "--", "-.", ":")
 
 
 @column_style
@@ -102,15 +102,16 @@ def gradient_factor(soft_iou, both: float):
 
 
 @column_style
-def tversky_gradients(both: tuple[float, ...] = (0.2, 0.3, 0.5, 1.0)) -> Figure:
+def tversky_gradients() -> Figure:
     """Tversky with alpha = beta = c by the soft IoU J: the loss (left), and the length of its
     gradient divided by that of J's gradient (right)."""
     figure, [[left, right]] = column_figure(1, 2, 2.1)
     soft_iou = np.linspace(0, 1, 200)
-    for weight, colour, line in zip(both, sns.color_palette("viridis", len(both) + 1), LINES):
-        name = {0.5: "c = 0.5 (Dice)", 1.0: "c = 1 (Jaccard)"}.get(weight, f"c = {weight:g}")
+    names = {0.2: "c = 0.2", 0.3: "c = 0.3", 0.5: "c = 0.5 (Dice)", 1.0: "c = 1 (Jaccard)"}
+    for (weight, name), colour, line in zip(names.items(), sns.color_palette("viridis", 5),
+                                            WEIGHT_LINES):
         look = {"color": colour, "linestyle": line, "label": name}
-        left.plot(soft_iou, 1 - soft_iou / (soft_iou + weight * (1 - soft_iou)), **look)
+        left.plot(soft_iou, 1 - tversky_index(soft_iou, weight), **look)
         right.plot(soft_iou, gradient_factor(soft_iou, weight), **look)
     left.set(xlabel="soft IoU, J", ylabel="loss", xlim=(0, 1), ylim=(0, 1))
     right.set(xlabel="soft IoU, J", ylabel="gradient / that of J", xlim=(0, 1))
