@@ -197,7 +197,8 @@ def test_the_figure_has_a_panel_for_each_table_and_a_row_for_each_loss(tmp_path)
     one, two = figure.axes
     assert [tick.get_text() for tick in one.get_yticklabels()] == ["MSE", "ReLU 0.97"]
     assert two.texts[0].get_text() == "not run"
-    dots = [line for line in one.lines if line.get_marker() == "o"]
+    dots = [line for line in one.lines
+            if line.get_marker() == "o" and line.get_fillstyle() == "full"]
     expected = table[table["stratum"] == "1-2 px"]["recall"].tolist()
     assert [line.get_xdata()[0] for line in dots] == pytest.approx(expected)
 

@@ -11,6 +11,8 @@ from crackutils.losses import WEIGHTED
 from crackutils.papers.crack_figures import BLUE, WIDTH, house_style, write_not_run
 from crackutils.papers.fine_cracks import ENOUGH_SEEDS, SETTINGS, name_of
 
+OTHER_WIDTHS = {"< 1 px": "o", "3-5 px": "|"}  # how their recall is drawn beside the dot
+
 
 def colour(loss: str) -> str:
     """MSE black, paper A's four functions blue, all others grey."""
@@ -42,9 +44,12 @@ def recall_figure(tables: dict[str, pd.DataFrame], stratum: str = "1-2 px") -> F
         draw_recalls(axis, table, stratum, order)
     axes[0, 0].set_yticks(list(order.values()), list(order))
     marks = [("o", "black", "MSE"), ("o", BLUE, "paper A's functions"), ("o", "0.55", "others"),
-             ("x", "0.4", "one seed"), ("|", "0.4", "cracks of 3 to 5 px")]
+             ("x", "0.4", "one seed")]
     handles = [Line2D([], [], marker=marker, color=tint, linestyle="", label=text, markersize=4.5)
                for marker, tint, text in marks]
+    handles += [Line2D([], [], marker=marker, color="0.4", linestyle="", markersize=4.5,
+                       fillstyle="none", label=f"cracks {width.replace('-', ' to ')}")
+                for width, marker in OTHER_WIDTHS.items()]
     handles.insert(3, Line2D([], [], color="0.4", linewidth=1.5, label="95 % interval"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=7,
                   handlelength=1.2, columnspacing=1.2)
@@ -53,7 +58,10 @@ def recall_figure(tables: dict[str, pd.DataFrame], stratum: str = "1-2 px") -> F
 
 
 def draw_recalls(axis, table: pd.DataFrame, stratum: str, order: dict[str, int]) -> None:
-    """A dot, its interval and the single seeds for each loss that is in `order`."""
+    """A dot, its interval and the single seeds for each loss that is in `order`; a dash for those
+    that the table lacks."""
+    for name in order.keys() - {name_of(row) for row in table.to_dict("records")}:
+        axis.text(0.02, order[name], "–", color="0.5", va="center")
     for row in table.to_dict("records"):
         place = order.get(name_of(row))
         if place is None:
@@ -66,5 +74,6 @@ def draw_recalls(axis, table: pd.DataFrame, stratum: str, order: dict[str, int])
             if row["seeds"] >= ENOUGH_SEEDS:
                 axis.plot(np.clip([row["low"], row["high"]], 0, 1), [place, place], color=tint,
                           linewidth=1.5)
-        elif row["stratum"] == "3-5 px":
-            axis.plot(row["recall"], place, "|", color=tint, markersize=7)
+        elif row["stratum"] in OTHER_WIDTHS:
+            axis.plot(row["recall"], place, marker=OTHER_WIDTHS[row["stratum"]], color=tint,
+                      markersize=4.5, fillstyle="none")
