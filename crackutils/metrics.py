@@ -159,16 +159,16 @@ def official(confusion: np.ndarray) -> np.ndarray:
 
 def recall_by_width(counts: dict[str, np.ndarray], part: str) -> np.ndarray:
     """Pooled recall in each stratum of crack width: width strata x thresholds. The limits of the
-    strata, in pixels, are `width_edges` in the counts."""
+    strata, in pixels, are `width_edges` in the counts. A stratum without a pixel has NaN."""
     found = counts[f"{part}_true_positives_by_width"].astype(np.int64).sum(axis=0)
     present = counts[f"{part}_positives_by_width"].astype(np.int64).sum(axis=0)[:, None]
-    return ratio(found, present)
+    return np.where(present > 0, ratio(found, present), np.nan)
 
 
 def at_threshold(counts: dict[str, np.ndarray], threshold: float) -> int:
     """The index of a threshold in the counts; `ValueError` if it was not counted."""
     distance = np.abs(counts["thresholds"] - threshold)
-    if distance.min() > 1e-9:
+    if not distance.min() <= 1e-9:  # NaN is not counted either
         raise ValueError(f"Threshold {threshold} was not counted: expected one of "
                          f"{counts['thresholds'][0]} ... {counts['thresholds'][-1]}.")
     return int(distance.argmin())

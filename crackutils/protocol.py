@@ -177,12 +177,11 @@ CRACKS = {
     # runs every step of the pipeline in seconds; its results mean nothing
     "smoke": dict(counts=(6, 3, 3), image_size=(64, 64), tile=(32, 32), levels=4, kernel=5,
                   first_filters=2, steps=4, batch=4),
-    # shows the papers' effects on synthetic images with two cores; with so few steps, training
-    # converges only from a high learning rate that is lowered to 0
+    # shows the papers' effects on synthetic images with two cores, in minutes
     "quick": dict(counts=(120, 30, 60), image_size=(256, 256), tile=(64, 64), levels=4, kernel=5,
                   first_filters=8, steps=350, batch=8, learning_rate=4e-3, schedule="cosine"),
-    # which loss finds the fine cracks: `quick`'s network, trained until MSE's validation curve is
-    # flat, with a test part large enough to tell .03 of recall at 1 to 2 px
+    # which loss finds the fine cracks: `quick`'s network, trained for longer, with a test part large
+    # enough to see differences of .03 in the recall of cracks 1 to 2 px wide
     "study": dict(counts=(120, 30, 300), image_size=(256, 256), tile=(96, 96), levels=4, kernel=5,
                   first_filters=8, steps=1_600, batch=16, learning_rate=4e-3, schedule="cosine"),
     # paper A's depth and kernel on photographs, with as many filters and steps as a CPU can train
