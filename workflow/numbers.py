@@ -855,15 +855,14 @@ BLOCKS = {"answer": answer, "caption": caption, "claims": claims_of_the_papers,
 
 def camvid_tables() -> dict[Path, str]:
     """The tables of the runs on CamVid's roads, by their path."""
-    origin = CAMVID_ROADS
-    tables = {"iou_table": road_tables.iou_table(origin),
-              "iou_by_sequence": road_tables.by_sequence(origin),
-              "iou_by_open_choice": road_tables.by_open_choice(origin),
-              "iou_by_label_convention": road_tables.by_label_convention(origin),
-              "pairs": verdicts.pairs(origin),
-              "verdicts": verdicts.verdicts(origin),
-              "verdicts_converged": verdicts.verdicts(origin, converged=True),
-              "verdicts_by_definition": verdicts.by_definition(origin, converged=True)}
+    tables = {"iou_table": road_tables.iou_table(CAMVID_ROADS),
+              "iou_by_sequence": road_tables.by_sequence(CAMVID_ROADS),
+              "iou_by_open_choice": road_tables.by_open_choice(CAMVID_ROADS),
+              "iou_by_label_convention": road_tables.by_label_convention(CAMVID_ROADS),
+              "pairs": verdicts.pairs(CAMVID_ROADS),
+              "verdicts": verdicts.verdicts(CAMVID_ROADS),
+              "verdicts_converged": verdicts.verdicts(CAMVID_ROADS, converged=True),
+              "verdicts_by_definition": verdicts.by_definition(CAMVID_ROADS, converged=True)}
     folder = records.records_folder(RESULTS, *CAMVID).parent / "tables"
     return {folder / f"{name}.csv": table.to_csv(index=False) for name, table in tables.items()
             if len(table)}

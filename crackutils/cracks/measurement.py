@@ -123,7 +123,7 @@ def measure(mask: np.ndarray) -> list[Crack]:
     width is area / length, exact for a band of constant width, straight or curved.
     """
     mask = (mask != 0).astype(np.uint8)
-    found = paths(pruned(mask))  # before the labels take memory
+    found = pruned_paths(mask)  # before the labels take memory
     _, labels = cv2.connectedComponents(mask, connectivity=8)
     paths_of = defaultdict(list)
     for points, free in found:
@@ -137,15 +137,16 @@ def measure(mask: np.ndarray) -> list[Crack]:
     return [dataclasses.replace(crack, number=number) for number, crack in enumerate(cracks, 1)]
 
 
-def pruned(mask: np.ndarray) -> Skeleton | None:
-    """The skeleton of a mask without the short branches that lead to a corner of a crack's end, or
-    to a bump of its edge: those shorter than `SPUR` half widths. None if it has no path."""
+def pruned_paths(mask: np.ndarray) -> list[tuple[np.ndarray, tuple[bool, bool]]]:
+    """The `paths` of a mask's skeleton without the short branches that lead to a corner of a
+    crack's end, or to a bump of its edge: those shorter than `SPUR` half widths."""
     thin = skeletonize(mask > 0)
-    skeleton = skeleton_of(thin)
+    if not (cv2.filter2D(thin.astype(np.uint8), -1, np.ones((3, 3), np.uint8),
+                         borderType=cv2.BORDER_CONSTANT)[thin] > 1).any():
+        return []  # no two pixels touch, and skan needs a path
+    skeleton = Skeleton(thin)
     half_width = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     for _ in range(ROUNDS_OF_PRUNING):
-        if skeleton is None:
-            return None
         spurs = []
         for index, (points, free) in enumerate(paths(skeleton)):
             if free[0] != free[1]:
@@ -155,22 +156,12 @@ def pruned(mask: np.ndarray) -> Skeleton | None:
         if not spurs:
             break
         skeleton = skeleton.prune_paths(spurs)
-    return skeleton
+    return paths(skeleton)
 
 
-def skeleton_of(thin: np.ndarray) -> Skeleton | None:
-    """skan's graph of a skeleton; None if no two of its pixels touch, since skan needs a path."""
-    if not (cv2.filter2D(thin.astype(np.uint8), -1, np.ones((3, 3), np.uint8),
-                         borderType=cv2.BORDER_CONSTANT)[thin] > 1).any():
-        return None
-    return Skeleton(thin)
-
-
-def paths(skeleton: Skeleton | None) -> list[tuple[np.ndarray, tuple[bool, bool]]]:
+def paths(skeleton: Skeleton) -> list[tuple[np.ndarray, tuple[bool, bool]]]:
     """The pixels of each branch, N x 2 (row, column), and whether its first and its last pixel are
     free ends rather than junctions."""
-    if skeleton is None:
-        return []
     found = []
     for index in range(skeleton.n_paths):
         nodes = skeleton.path(index)

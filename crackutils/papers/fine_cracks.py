@@ -245,13 +245,12 @@ def open_choices(source: Source, precision: float = 0.8) -> pd.DataFrame:
     """
     fine = strata_names().index("1-2 px")
     wanted = {"f1": (None, len(strata_names()) - 1), "recall": (precision, fine)}
-    default, runs, lines = source.counts("mse", None), {}, []
+    default, lines = source.counts("mse", None), []
     for name, fields in OPEN_CHOICES.items():
         protocol = replace(source.protocol, **fields)
-        if protocol != source.protocol:
-            runs[name] = replace(source, protocol=protocol).counts("mse", None)
-    runs = {name: of_seeds for name, of_seeds in runs.items() if of_seeds}
-    for name, of_seeds in runs.items():
+        of_seeds = replace(source, protocol=protocol).counts("mse", None)
+        if not of_seeds or protocol == source.protocol:
+            continue
         line = {"choice": name, "seeds": len(of_seeds)}
         for figure, (at, stratum) in wanted.items():
             pairs = [(found_at_precision(of_seeds[seed], "test", at),

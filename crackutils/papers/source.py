@@ -9,7 +9,7 @@ import numpy as np
 
 from crackutils import files, metrics, records
 from crackutils.data import folder_fingerprint, given_name, name_of_results
-from crackutils.protocol import Protocol, preset, preset_of_runs
+from crackutils.protocol import Protocol, preset_of_runs
 
 REFERENCE = "quick"  # the preset shown in place of `smoke`, whose numbers mean nothing
 Counts = dict[str, np.ndarray]  # the content of a record's `counts.npz`
@@ -101,19 +101,14 @@ def reading_source(protocol: str, task: str, data: str, runs: str | None, result
     roots, reference = {"runs": files.resolve(runs, "runs")}, files.optional(results, "results")
     if reference is not None:
         roots["results"] = reference
-    if protocol == "smoke" and data == "synthetic" and "results" in roots:
+    if protocol == "smoke" and data == "synthetic" and reference is not None:
         print(f"The protocol smoke only proves that the code runs. Shown instead: the reference "
               f"runs in results/, protocol {REFERENCE} on synthetic data.")
-        return Source(preset(REFERENCE, task), "synthetic", {"results": roots["results"]},
-                      tuple(seeds))
-    if protocol == "smoke":
+        protocol, overrides, roots = REFERENCE, None, {"results": reference}
+    elif protocol == "smoke":
         print("The protocol smoke only proves that the code runs: its numbers mean nothing.")
-    chosen = preset_of_runs(protocol, task, overrides)
-    if data == "synthetic":
-        return Source(chosen, "synthetic", roots, tuple(seeds))
-    folder = files.resolve(data)
-    if not folder.is_dir():
-        return Source(chosen, given_name(data), roots, tuple(seeds))
-    fingerprint = folder_fingerprint(folder, chosen, roots["runs"])
-    name = name_of_results(data, fingerprint, chosen, roots["runs"])
+    chosen, name, fingerprint = preset_of_runs(protocol, task, overrides), given_name(data), None
+    if data != "synthetic" and files.resolve(data).is_dir():
+        fingerprint = folder_fingerprint(files.resolve(data), chosen, roots["runs"])
+        name = name_of_results(data, fingerprint, chosen, roots["runs"])
     return Source(chosen, name, roots, tuple(seeds), fingerprint)
