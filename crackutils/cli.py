@@ -8,6 +8,8 @@ wrongly, and 130 if it was interrupted.
 import argparse
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from crackutils.files import resolve
@@ -19,6 +21,19 @@ DEFAULT_MODEL = "balanced_step"  # of models/
 
 class UsageError(Exception):
     """What is wrong with the command line, in a sentence."""
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turn a `ValueError` into a `UsageError`, but no `RecordError`; also a decorator."""
+    from crackutils.records import RecordError
+
+    try:
+        yield
+    except RecordError:
+        raise
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def main(words: list[str] | None = None) -> int:
@@ -117,6 +132,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+@usage_errors()
 def protocol_of(arguments: argparse.Namespace, preset_name: str, initial: Path | None = None):
     """The protocol that the options ask for, of a training that starts from the model `initial` if
     there is one; `UsageError` if there is no such protocol."""
@@ -124,26 +140,22 @@ def protocol_of(arguments: argparse.Namespace, preset_name: str, initial: Path |
 
     from crackutils.experiment import fine_tuning
     from crackutils.protocol import preset
-    from crackutils.records import RecordError
 
-    fields, wanted = {}, "--overrides must be YAML like '{loss: relu}'"
-    try:
-        for text in arguments.overrides:
+    fields = {}
+    for text in arguments.overrides:
+        refusal = UsageError(f"--overrides must be YAML like '{{loss: relu}}', got {text!r}.")
+        try:
             given = yaml.safe_load(text)
-            if isinstance(given, dict) and given.keys() == {"overrides"}:  # as notebooks take it
-                given = given["overrides"]
-            if not isinstance(given, dict):
-                raise UsageError(f"{wanted}, got {text!r}.")
-            fields |= given
-        if initial is not None:
-            return fine_tuning(initial, preset_name, arguments.task, fields)
-        return preset(preset_name, arguments.task, fields)
-    except RecordError:
-        raise
-    except yaml.YAMLError as error:
-        raise UsageError(f"{wanted}, got {text!r}.") from error
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+        except yaml.YAMLError as error:
+            raise refusal from error
+        if isinstance(given, dict) and given.keys() == {"overrides"}:  # as notebooks take it
+            given = given["overrides"]
+        if not isinstance(given, dict):
+            raise refusal
+        fields |= given
+    if initial is not None:
+        return fine_tuning(initial, preset_name, arguments.task, fields)
+    return preset(preset_name, arguments.task, fields)
 
 
 def run_doctor(arguments: argparse.Namespace) -> int:
@@ -195,10 +207,8 @@ def run_train(arguments: argparse.Namespace) -> int:
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's, on this machine
     machines = int(os.environ.get("WORLD_SIZE", "1")) // processes
     hardware = arguments.device, processes, arguments.strategy, machines
-    try:
+    with usage_errors():
         fabric_for(decide(protocol, *hardware))  # refuses a strategy that Fabric does not have
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     protocol, runs = with_available_weights(protocol), resolve(arguments.runs, "runs")
     record = complete(protocol, load(arguments.data, protocol, runs), runs, None, *hardware,
                       initial=initial)
@@ -227,25 +237,20 @@ def run_predict(arguments: argparse.Namespace) -> int:
     from crackutils.cracks.measurement import Scale
     from crackutils.cracks.photographs import PAGE, Settings, predict_photographs
     from crackutils.cracks.prediction import checked_threshold
-    from crackutils.experiment import model_folder
 
     scale = None
-    try:
+    with usage_errors():
         if arguments.threshold is not None:
             checked_threshold(arguments.threshold)  # before the network is loaded
         if arguments.mm_per_pixel is not None:
             scale = Scale.of_pixel(arguments.mm_per_pixel)
         if arguments.scale is not None:
             scale = Scale.parse(arguments.scale)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    model = opened(model_folder(arguments.model), arguments.device)
+    model = opened(arguments.model, arguments.device)
     threshold = arguments.threshold or model.default_threshold()
     if arguments.missed_costs is not None:
-        try:
+        with usage_errors():
             threshold = model.threshold_for(arguments.missed_costs)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
     out = resolve(arguments.out)
     failures = predict_photographs(
         arguments.photographs, out, Settings(model, threshold, scale, arguments.probabilities))
@@ -253,17 +258,13 @@ def run_predict(arguments: argparse.Namespace) -> int:
     return int(failures > 0)
 
 
-def opened(folder: Path, device: str):
-    """A `CrackModel`; `UsageError` for a device that is not there."""
+@usage_errors()
+def opened(model: str, device: str):
+    """The `CrackModel` of this name or folder; `UsageError` for a device that is not there."""
     from crackutils.cracks.prediction import CrackModel
-    from crackutils.records import RecordError
+    from crackutils.experiment import model_folder
 
-    try:
-        return CrackModel(folder, device)
-    except RecordError:
-        raise
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    return CrackModel(model_folder(model), device)
 
 
 def run_export(arguments: argparse.Namespace) -> int:
@@ -272,10 +273,9 @@ def run_export(arguments: argparse.Namespace) -> int:
     The file is checked: its probabilities differ by less than 1e-4 from PyTorch's.
     """
     from crackutils.cracks.export import export
-    from crackutils.experiment import model_folder
 
     path = resolve(arguments.file)
-    difference = export(opened(model_folder(arguments.model), "cpu"), path)
+    difference = export(opened(arguments.model, "cpu"), path)
     print(f"{path}: differs by at most {difference:.1g} from PyTorch")
     return 0
 
