@@ -8,7 +8,7 @@ wrongly, and 130 if it was interrupted.
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,23 +71,22 @@ def parser() -> argparse.ArgumentParser:
                         help="fields of the protocol to replace, such as "
                         "'{loss: relu, weight: 0.97, seed: 1}'; may be given several times")
 
-    doctor = commands.add_parser(
-        "doctor", parents=[choice], description=run_doctor.__doc__,
-        help="examine a folder of pictures and masks before training on it")
-    doctor.set_defaults(run=run_doctor)
+    def add(run: Callable, summary: str, *parents) -> argparse.ArgumentParser:
+        name = run.__name__.removeprefix("run_")
+        command = commands.add_parser(name, help=summary, description=run.__doc__, parents=parents)
+        command.set_defaults(run=run)
+        return command
+
+    doctor = add(run_doctor, "examine a folder of pictures and masks before training on it", choice)
     doctor.add_argument("folder", help="the data folder; it is not changed")
 
-    download = commands.add_parser("download", description=run_download.__doc__,
-                                   help="fetch a published data set")
-    download.set_defaults(run=run_download)
+    download = add(run_download, "fetch a published data set")
     download.add_argument("name", help="name of the data set, such as metu; an unknown name lists "
                           "those that there are")
     download.add_argument("folder", type=Path, nargs="?",
                           help="where to put it (default: data/sets of the repository)")
 
-    train = commands.add_parser("train", parents=[choice], description=run_train.__doc__,
-                                help="train one network and evaluate it")
-    train.set_defaults(run=run_train)
+    train = add(run_train, "train one network and evaluate it", choice)
     train.add_argument("data", nargs="?", default="synthetic",
                        help='"synthetic" (default) or a folder of pictures and masks')
     train.add_argument("--protocol", default="quick",
@@ -103,17 +102,15 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--strategy", default="auto", help="how several processes share the run: "
                        "one of Lightning Fabric's strategies (default: ddp)")
 
-    predict = commands.add_parser("predict", description=run_predict.__doc__,
-                                  help="find and measure the cracks in photographs")
-    predict.set_defaults(run=run_predict)
+    predict = add(run_predict, "find and measure the cracks in photographs")
     predict.add_argument("photographs", nargs="+", help="photographs, or folders with photographs")
     predict.add_argument("out", type=Path, help="the folder of the results, made if missing")
     predict.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|FOLDER",
                          help=f"a model of models/, or a record (default: {DEFAULT_MODEL})")
-    choice = predict.add_mutually_exclusive_group()
-    choice.add_argument("--threshold", type=float, metavar="T", help="least prediction of a crack "
+    cut = predict.add_mutually_exclusive_group()
+    cut.add_argument("--threshold", type=float, metavar="T", help="least prediction of a crack "
                         "pixel, above 0 and below 1 (default: the model's own)")
-    choice.add_argument("--missed-costs", type=float, metavar="K", help="choose the threshold so "
+    cut.add_argument("--missed-costs", type=float, metavar="K", help="choose the threshold so "
                         "that a missed crack pixel costs K times a false alarm")
     predict.add_argument("--probabilities", action="store_true",
                          help="write the predictions too, as PNG of 16 bits")
@@ -124,9 +121,7 @@ def parser() -> argparse.ArgumentParser:
                       help="a known length in mm and in px, to measure in mm")
     predict.add_argument("--device", **device)
 
-    export = commands.add_parser("export", description=run_export.__doc__,
-                                 help="write a network as an ONNX file")
-    export.set_defaults(run=run_export)
+    export = add(run_export, "write a network as an ONNX file")
     export.add_argument("model", metavar="NAME|FOLDER", help="a model of models/, or a record")
     export.add_argument("file", type=Path, help="the file to write, such as model.onnx")
     return top
