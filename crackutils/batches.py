@@ -95,7 +95,8 @@ class Sampler:
         elif protocol.augmentation == "full":
             resident = False
         elif resident is None:
-            resident = fits(self.images, self.device)
+            free, _ = torch.cuda.mem_get_info(self.device)
+            resident = self.images.numel() * 4 / 3 <= MEMORY_SHARE * free  # masks included
         self.resident = resident
         if resident:
             self.images, self.masks = self.images.to(self.device), self.masks.to(self.device)
@@ -166,9 +167,8 @@ class Sampler:
         """This process's part of a step as uint8: images N x h x w x 3, masks N x h x w."""
         images, masks = [], []
         for draw in self.draws(step)[self.rank::self.ranks]:
-            image, mask = self.sample_pixels(draw.index)
-            image = crop(image, draw, self.protocol.tile)
-            mask = crop(mask, draw, self.protocol.tile)
+            image, mask = (crop(pixels, draw, self.protocol.tile)
+                           for pixels in self.sample_pixels(draw.index))
             if self.protocol.augmentation == "full":
                 image, mask = rotate_and_recolour(image, mask, draw)
             images.append(image)
@@ -197,12 +197,6 @@ class Sampler:
                     yield as_tensors(*waiting.popleft().result(), self.device)
             while waiting:
                 yield as_tensors(*waiting.popleft().result(), self.device)
-
-
-def fits(images: Tensor, device: torch.device) -> bool:
-    """Whether all images and masks fit in `MEMORY_SHARE` of a GPU's free memory."""
-    free, _ = torch.cuda.mem_get_info(device)
-    return images.numel() * 4 / 3 <= MEMORY_SHARE * free
 
 
 def as_tensors(images: Tensor, masks: Tensor,

@@ -8,6 +8,8 @@ wrongly, and 130 if it was interrupted.
 import argparse
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from crackutils.files import resolve
@@ -19,6 +21,19 @@ DEFAULT_MODEL = "balanced_step"  # of models/
 
 class UsageError(Exception):
     """What is wrong with the command line, in a sentence."""
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turn a `ValueError` into a `UsageError`, but no `RecordError`; also a decorator."""
+    from crackutils.records import RecordError
+
+    try:
+        yield
+    except RecordError:
+        raise
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def main(words: list[str] | None = None) -> int:
@@ -56,23 +71,22 @@ def parser() -> argparse.ArgumentParser:
                         help="fields of the protocol to replace, such as "
                         "'{loss: relu, weight: 0.97, seed: 1}'; may be given several times")
 
-    doctor = commands.add_parser(
-        "doctor", parents=[choice], description=run_doctor.__doc__,
-        help="examine a folder of pictures and masks before training on it")
-    doctor.set_defaults(run=run_doctor)
+    def add(run: Callable, summary: str, *parents) -> argparse.ArgumentParser:
+        name = run.__name__.removeprefix("run_")
+        command = commands.add_parser(name, help=summary, description=run.__doc__, parents=parents)
+        command.set_defaults(run=run)
+        return command
+
+    doctor = add(run_doctor, "examine a folder of pictures and masks before training on it", choice)
     doctor.add_argument("folder", help="the data folder; it is not changed")
 
-    download = commands.add_parser("download", description=run_download.__doc__,
-                                   help="fetch a published data set")
-    download.set_defaults(run=run_download)
+    download = add(run_download, "fetch a published data set")
     download.add_argument("name", help="name of the data set, such as metu; an unknown name lists "
                           "those that there are")
     download.add_argument("folder", type=Path, nargs="?",
                           help="where to put it (default: data/sets of the repository)")
 
-    train = commands.add_parser("train", parents=[choice], description=run_train.__doc__,
-                                help="train one network and evaluate it")
-    train.set_defaults(run=run_train)
+    train = add(run_train, "train one network and evaluate it", choice)
     train.add_argument("data", nargs="?", default="synthetic",
                        help='"synthetic" (default) or a folder of pictures and masks')
     train.add_argument("--protocol", default="quick",
@@ -88,17 +102,15 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--strategy", default="auto", help="how several processes share the run: "
                        "one of Lightning Fabric's strategies (default: ddp)")
 
-    predict = commands.add_parser("predict", description=run_predict.__doc__,
-                                  help="find and measure the cracks in photographs")
-    predict.set_defaults(run=run_predict)
+    predict = add(run_predict, "find and measure the cracks in photographs")
     predict.add_argument("photographs", nargs="+", help="photographs, or folders with photographs")
     predict.add_argument("out", type=Path, help="the folder of the results, made if missing")
     predict.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|FOLDER",
                          help=f"a model of models/, or a record (default: {DEFAULT_MODEL})")
-    choice = predict.add_mutually_exclusive_group()
-    choice.add_argument("--threshold", type=float, metavar="T", help="least prediction of a crack "
+    cut = predict.add_mutually_exclusive_group()
+    cut.add_argument("--threshold", type=float, metavar="T", help="least prediction of a crack "
                         "pixel, above 0 and below 1 (default: the model's own)")
-    choice.add_argument("--missed-costs", type=float, metavar="K", help="choose the threshold so "
+    cut.add_argument("--missed-costs", type=float, metavar="K", help="choose the threshold so "
                         "that a missed crack pixel costs K times a false alarm")
     predict.add_argument("--probabilities", action="store_true",
                          help="write the predictions too, as PNG of 16 bits")
@@ -109,14 +121,13 @@ def parser() -> argparse.ArgumentParser:
                       help="a known length in mm and in px, to measure in mm")
     predict.add_argument("--device", **device)
 
-    export = commands.add_parser("export", description=run_export.__doc__,
-                                 help="write a network as an ONNX file")
-    export.set_defaults(run=run_export)
+    export = add(run_export, "write a network as an ONNX file")
     export.add_argument("model", metavar="NAME|FOLDER", help="a model of models/, or a record")
     export.add_argument("file", type=Path, help="the file to write, such as model.onnx")
     return top
 
 
+@usage_errors()
 def protocol_of(arguments: argparse.Namespace, preset_name: str, initial: Path | None = None):
     """The protocol that the options ask for, of a training that starts from the model `initial` if
     there is one; `UsageError` if there is no such protocol."""
@@ -124,26 +135,22 @@ def protocol_of(arguments: argparse.Namespace, preset_name: str, initial: Path |
 
     from crackutils.experiment import fine_tuning
     from crackutils.protocol import preset
-    from crackutils.records import RecordError
 
-    fields, wanted = {}, "--overrides must be YAML like '{loss: relu}'"
-    try:
-        for text in arguments.overrides:
+    fields = {}
+    for text in arguments.overrides:
+        refusal = UsageError(f"--overrides must be YAML like '{{loss: relu}}', got {text!r}.")
+        try:
             given = yaml.safe_load(text)
-            if isinstance(given, dict) and given.keys() == {"overrides"}:  # as notebooks take it
-                given = given["overrides"]
-            if not isinstance(given, dict):
-                raise UsageError(f"{wanted}, got {text!r}.")
-            fields |= given
-        if initial is not None:
-            return fine_tuning(initial, preset_name, arguments.task, fields)
-        return preset(preset_name, arguments.task, fields)
-    except RecordError:
-        raise
-    except yaml.YAMLError as error:
-        raise UsageError(f"{wanted}, got {text!r}.") from error
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+        except yaml.YAMLError as error:
+            raise refusal from error
+        if isinstance(given, dict) and given.keys() == {"overrides"}:  # as notebooks take it
+            given = given["overrides"]
+        if not isinstance(given, dict):
+            raise refusal
+        fields |= given
+    if initial is not None:
+        return fine_tuning(initial, preset_name, arguments.task, fields)
+    return preset(preset_name, arguments.task, fields)
 
 
 def run_doctor(arguments: argparse.Namespace) -> int:
@@ -195,10 +202,8 @@ def run_train(arguments: argparse.Namespace) -> int:
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's, on this machine
     machines = int(os.environ.get("WORLD_SIZE", "1")) // processes
     hardware = arguments.device, processes, arguments.strategy, machines
-    try:
+    with usage_errors():
         fabric_for(decide(protocol, *hardware))  # refuses a strategy that Fabric does not have
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     protocol, runs = with_available_weights(protocol), resolve(arguments.runs, "runs")
     record = complete(protocol, load(arguments.data, protocol, runs), runs, None, *hardware,
                       initial=initial)
@@ -227,25 +232,20 @@ def run_predict(arguments: argparse.Namespace) -> int:
     from crackutils.cracks.measurement import Scale
     from crackutils.cracks.photographs import PAGE, Settings, predict_photographs
     from crackutils.cracks.prediction import checked_threshold
-    from crackutils.experiment import model_folder
 
     scale = None
-    try:
+    with usage_errors():
         if arguments.threshold is not None:
             checked_threshold(arguments.threshold)  # before the network is loaded
         if arguments.mm_per_pixel is not None:
             scale = Scale.of_pixel(arguments.mm_per_pixel)
         if arguments.scale is not None:
             scale = Scale.parse(arguments.scale)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    model = opened(model_folder(arguments.model), arguments.device)
+    model = opened(arguments.model, arguments.device)
     threshold = arguments.threshold or model.default_threshold()
     if arguments.missed_costs is not None:
-        try:
+        with usage_errors():
             threshold = model.threshold_for(arguments.missed_costs)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
     out = resolve(arguments.out)
     failures = predict_photographs(
         arguments.photographs, out, Settings(model, threshold, scale, arguments.probabilities))
@@ -253,17 +253,13 @@ def run_predict(arguments: argparse.Namespace) -> int:
     return int(failures > 0)
 
 
-def opened(folder: Path, device: str):
-    """A `CrackModel`; `UsageError` for a device that is not there."""
+@usage_errors()
+def opened(model: str, device: str):
+    """The `CrackModel` of this name or folder; `UsageError` for a device that is not there."""
     from crackutils.cracks.prediction import CrackModel
-    from crackutils.records import RecordError
+    from crackutils.experiment import model_folder
 
-    try:
-        return CrackModel(folder, device)
-    except RecordError:
-        raise
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    return CrackModel(model_folder(model), device)
 
 
 def run_export(arguments: argparse.Namespace) -> int:
@@ -272,10 +268,9 @@ def run_export(arguments: argparse.Namespace) -> int:
     The file is checked: its probabilities differ by less than 1e-4 from PyTorch's.
     """
     from crackutils.cracks.export import export
-    from crackutils.experiment import model_folder
 
     path = resolve(arguments.file)
-    difference = export(opened(model_folder(arguments.model), "cpu"), path)
+    difference = export(opened(arguments.model, "cpu"), path)
     print(f"{path}: differs by at most {difference:.1g} from PyTorch")
     return 0
 

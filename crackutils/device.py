@@ -4,15 +4,15 @@ import ctypes
 import logging
 import multiprocessing
 import os
-import socket
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from joblib import cpu_count
+from joblib import cpu_count as usable_cores  # a job or a container often gets only a few
 from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments.lightning import find_free_network_port
 
 from crackutils.protocol import Protocol
 
@@ -103,11 +103,6 @@ def fastest_layout(protocol: Protocol, device: str, precision: str) -> str:
     return "channels_last" if last else "channels_first"
 
 
-def usable_cores() -> int:
-    """Number of cores that this process may use: a job or a container often gets only a few."""
-    return cpu_count()
-
-
 def check_processes(protocol: Protocol, hardware: Hardware) -> None:
     """Raise `ValueError` if the processes of `hardware` can't share a run of the protocol."""
     for name in ("devices", "num_nodes"):
@@ -170,10 +165,8 @@ def launch(hardware: Hardware, work: Callable[[Fabric], None]) -> None:
     if hardware.ranks == 1 or UNDER_TORCHRUN:
         fabric_for(hardware).launch(work)
         return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(_start, (hardware, work, port), nprocs=hardware.devices)
+    arguments = hardware, work, find_free_network_port()
+    torch.multiprocessing.spawn(_start, arguments, nprocs=hardware.devices)
 
 
 def _start(rank: int, hardware: Hardware, work: Callable[[Fabric], None], port: int) -> None:

@@ -194,20 +194,16 @@ def estimated_width(mask: np.ndarray) -> np.ndarray:
     """
     width = np.zeros(mask.shape, np.float32)
     for block in blocks_of(mask.shape):
-        if (mask[block] == 1).any():
-            width[block] = width_in_block(mask[block])
+        cracks = mask[block] == 1
+        if not cracks.any():
+            continue
+        continued = np.pad(cracks, CONTINUED, mode="edge")
+        distance = scipy.ndimage.distance_transform_edt(continued)
+        nearest = scipy.ndimage.distance_transform_edt(
+            ~skeletonize(continued), return_distances=False, return_indices=True)
+        estimated = np.where(continued, 2 * distance[tuple(nearest)] - 0.5, 0)
+        width[block] = estimated[CONTINUED:-CONTINUED, CONTINUED:-CONTINUED]
     return width
-
-
-def width_in_block(mask: np.ndarray) -> np.ndarray:
-    """`estimated_width` of a mask that has a crack."""
-    continued = np.pad(mask == 1, CONTINUED, mode="edge")
-    skeleton = skeletonize(continued)
-    distance = scipy.ndimage.distance_transform_edt(continued)
-    nearest = scipy.ndimage.distance_transform_edt(~skeleton, return_distances=False,
-                                                   return_indices=True)
-    width = np.where(continued, 2 * distance[tuple(nearest)] - 0.5, 0)
-    return width[CONTINUED:-CONTINUED, CONTINUED:-CONTINUED].astype(np.float32)
 
 
 def positive(prediction: Tensor) -> Tensor:
@@ -291,27 +287,21 @@ def predict(model: nn.Module, images: Tensor, protocol: Protocol, hardware: Hard
     return total.div_(weight_of_pixel).clamp_(0, 1)  # rounding may lead beyond 1
 
 
-def images_of_one_size(part: Part, indices: Iterable[int], tile: tuple[int, int],
-                       pixels_per_pass: int) -> Iterator[list[int]]:
-    """Consecutive images of one size, as many as fill one pass of the network (at least one)."""
-    for size, run in itertools.groupby(indices, lambda index: part.sizes[index]):
-        run = list(run)
-        pixels = len(tiles_of(size, tile)) * math.prod(tile)
-        per_pass = max(1, pixels_per_pass // pixels)
-        for first in range(0, len(run), per_pass):
-            yield run[first:first + per_pass]
-
-
 def predictions(model: nn.Module, part: Part, indices: Iterable[int], protocol: Protocol,
                 hardware: Hardware, fabric: Fabric) -> Iterator[tuple[int, Tensor]]:
-    """Yield each index with the probabilities of its sample, float32 classes x H x W."""
+    """Yield each index with the probabilities of its sample, float32 classes x H x W.
+
+    Consecutive images of one size are predicted together, as many as fill one pass of the network.
+    """
     model.to(fabric.device, memory_format=hardware.tensor_format).eval()
     images, _ = part.tensors()
-    for group in images_of_one_size(part, indices, protocol.tile,
-                                    PIXELS_PER_PASS[hardware.device]):
-        pixels = torch.stack([images[part.place(index)].view(*part.sizes[index], 3)
-                              for index in group]).to(fabric.device)
-        yield from zip(group, predict(model, pixels, protocol, hardware, fabric))
+    for size, of_one_size in itertools.groupby(indices, lambda index: part.sizes[index]):
+        pixels_of_image = len(tiles_of(size, protocol.tile)) * math.prod(protocol.tile)
+        per_pass = max(1, PIXELS_PER_PASS[hardware.device] // pixels_of_image)
+        while group := list(itertools.islice(of_one_size, per_pass)):
+            pixels = torch.stack([images[part.place(index)].view(*size, 3) for index in group])
+            predicted = predict(model, pixels.to(fabric.device), protocol, hardware, fabric)
+            yield from zip(group, predicted)
 
 
 # Evaluating the parts of a data set

@@ -33,6 +33,7 @@ from crackutils.evaluation import NoProbabilitiesError, evaluate, positive, pred
 from crackutils.losses import label
 from crackutils.models import build
 from crackutils.protocol import UNET_FIELDS, Protocol, preset
+from crackutils.records import COMPLETE, CONFIG, MODEL, RecordError
 from crackutils.training import Trained, train
 
 PACKAGES = ("torch", "segmentation-models-pytorch", "lightning", "numpy", "pillow")
@@ -114,38 +115,35 @@ def open_record(folder: Path) -> tuple[nn.Module, Protocol]:
     of the shapes that its protocol needs.
     """
     retrain = "Train it again, or choose another record or model."
-    if not (folder / records.CONFIG).is_file():
-        raise records.RecordError(f"{folder} is no record and no model: expected a folder with "
-                                  f"{records.CONFIG} and {records.MODEL}, as crackutils train "
-                                  "prints it.")
+    if not (folder / CONFIG).is_file():
+        raise RecordError(f"{folder} is no record and no model: expected a folder with {CONFIG} "
+                          f"and {MODEL}, as crackutils train prints it.")
     if not records.is_complete(folder):
-        raise records.RecordError(f"{folder} has no {records.COMPLETE}: its training has not come "
-                                  "to its end. Start the same training again; it is resumed.")
+        raise RecordError(f"{folder} has no {COMPLETE}: its training has not come to its end. "
+                          "Start the same training again; it is resumed.")
     if names := records.damaged(folder):
-        raise records.RecordError(f"{folder} is damaged ({', '.join(names)} missing or not as "
-                                  f"written). {retrain}")
+        raise RecordError(f"{folder} is damaged ({', '.join(names)} missing or not as written). "
+                          f"{retrain}")
     try:
-        config = records.read_json(folder / records.CONFIG)
+        config = records.read_json(folder / CONFIG)
         if config["format"] != records.FORMAT:
             raise ValueError(f"it has format {config['format']}, expected {records.FORMAT}")
         protocol = Protocol.from_dict(config["protocol"])
     except (ValueError, KeyError, TypeError) as error:
-        raise records.RecordError(f"{folder / records.CONFIG} can't be used ({error}). "
-                                  f"{retrain}") from error
-    if not (folder / records.MODEL).is_file():
-        raise records.RecordError(f"{folder} has no {records.MODEL}: the committed records of "
-                                  f"results/ are kept without weights. {retrain}")
+        raise RecordError(f"{folder / CONFIG} can't be used ({error}). {retrain}") from error
+    if not (folder / MODEL).is_file():
+        raise RecordError(f"{folder} has no {MODEL}: the committed records of results/ are kept "
+                          f"without weights. {retrain}")
     model = build(dataclasses.replace(protocol, encoder_weights=None))  # all weights are replaced
     try:
-        weights = load((folder / records.MODEL).read_bytes())
+        weights = load((folder / MODEL).read_bytes())
         model.load_state_dict(weights)
     except (SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise records.RecordError(f"{folder / records.MODEL} does not hold the network that "
-                                  f"{records.CONFIG} describes ({reason}). {retrain}") from error
+        raise RecordError(f"{folder / MODEL} does not hold the network that {CONFIG} describes "
+                          f"({reason}). {retrain}") from error
     if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
-        raise records.RecordError(f"{folder / records.MODEL} holds weights that are no finite "
-                                  f"numbers. {retrain}")
+        raise RecordError(f"{folder / MODEL} holds weights that are no finite numbers. {retrain}")
     return model.eval(), protocol
 
 
@@ -155,14 +153,14 @@ def model_folder(name: str | Path) -> Path:
     `RecordError` if there is neither, with the models that there are.
     """
     models = files.ROOT / "models"
-    if str(name) == Path(name).name and (models / name / records.CONFIG).is_file():
+    if str(name) == Path(name).name and (models / name / CONFIG).is_file():
         return models / name
     folder = files.resolve(name)
     if not folder.is_dir():
-        shipped = sorted(path.parent.name for path in models.glob(f"*/{records.MODEL}"))
-        raise records.RecordError(f"There is no model {name}: expected one of "
-                                  f"{', '.join(shipped) or 'none that ship'}, or the folder of a "
-                                  f"record ({folder} is no folder).")
+        shipped = sorted(path.parent.name for path in models.glob(f"*/{MODEL}"))
+        raise RecordError(f"There is no model {name}: expected one of "
+                          f"{', '.join(shipped) or 'none that ship'}, or the folder of a record "
+                          f"({folder} is no folder).")
     return folder
 
 
@@ -189,7 +187,7 @@ def fine_tuning(folder: Path, name: str, task: str, overrides: dict) -> Protocol
         if pair[0] not in overrides:  # the second one depends on it
             kept += pair
     fields = {field: getattr(trained, field) for field in kept}
-    weights = (folder / records.MODEL).read_bytes()
+    weights = (folder / MODEL).read_bytes()
     protocol = preset(name, task, fields | overrides | {"encoder_weights": None})
     return dataclasses.replace(protocol, initial_weights=hashlib.sha256(weights).hexdigest())
 
@@ -200,10 +198,10 @@ def first_network(protocol: Protocol, initial: Path | None) -> nn.Module:
     `RecordError` unless `initial` is the model that the protocol names, or both are None.
     """
     network = build(protocol)
-    weights = (initial / records.MODEL).read_bytes() if initial is not None else None
+    weights = (initial / MODEL).read_bytes() if initial is not None else None
     if protocol.initial_weights != (weights and hashlib.sha256(weights).hexdigest()):
-        raise records.RecordError(f"{initial} is not the model with which this training starts: "
-                                  f"expected weights of sha256 {protocol.initial_weights}.")
+        raise RecordError(f"{initial} is not the model with which this training starts: expected "
+                          f"weights of sha256 {protocol.initial_weights}.")
     if weights is not None:
         network.load_state_dict(load(weights))
     return network

@@ -76,14 +76,12 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        acquired = lock.acquire(timeout=0)
     except Timeout as error:
         if not wait:
             raise TimeoutError(f"Another program is at work in {path.parent} (it holds "
                                f"{path.name}): start again when it has ended.") from error
         print(f"waiting for another program that is at work in {path.parent}", flush=True)
-        lock.acquire()
-    try:
+        acquired = lock.acquire()
+    with acquired:
         yield
-    finally:
-        lock.release()

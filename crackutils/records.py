@@ -270,9 +270,7 @@ def read_json(path: Path) -> dict:
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write arrays into a compressed .npz file, whole or not at all."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, functools.partial(np.savez_compressed, **arrays))
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -300,10 +298,10 @@ def save(record: Path, protocol: Protocol, dataset: str, fingerprint: str, envir
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.items()}
     write_atomically(record / MODEL, safetensors_bytes(weights))
     # without config.json, to which a fault that becomes known later is added
-    names = {"environment.json", "history.csv", "counts.npz", "samples.npz", MODEL}
-    paths = [path for path in record.iterdir() if path.name in names]
-    write_json(record / COMPLETE, {"run": record.name, "sha256": {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)}})
+    names = ["counts.npz", "environment.json", "history.csv", MODEL, "samples.npz"]
+    checksums = {name: hashlib.sha256((record / name).read_bytes()).hexdigest()
+                 for name in names if (record / name).is_file()}
+    write_json(record / COMPLETE, {"run": record.name, "sha256": checksums})
     for name in (CHECKPOINT, FAILED):
         (record / name).unlink(missing_ok=True)
 

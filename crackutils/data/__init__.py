@@ -14,14 +14,16 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from crackutils.data.decoding import decode, describe_masks, framed, memory_of
-from crackutils.data.layouts import UNDIVIDED, Layout, recognise
-from crackutils.data.masks import IGNORED, MaskValuesError
+from crackutils.data.folders import UNDIVIDED
+from crackutils.data.layouts import Layout, recognise
+from crackutils.data.masks import MaskValuesError, is_positive
 from crackutils.data.picture_cache import Part, open_cache
 from crackutils.data.samples import DataError, Files, Sample, file_errors, note
 from crackutils.data.split import parts_of, version_of
@@ -139,7 +141,8 @@ def open_parts(place: Path, parts: dict[str, list[Files]], layout: Layout, proto
     try:
         opened = open_cache(runs / "cache" / f"{place.name}-{key}", version, parts, decoder,
                             memory_of, with_widths)
-        if any(map(has_positives, opened.values())):
+        samples = chain.from_iterable(opened.values())
+        if any(is_positive(sample.mask).any() for sample in samples):  # reads as few as possible
             return opened
         if layout.labels:
             raise DataError(f"No mask of {place} has a positive label: {layout.name} has "
@@ -147,11 +150,6 @@ def open_parts(place: Path, parts: dict[str, list[Files]], layout: Layout, proto
         raise MaskValuesError("No mask has a positive pixel.")
     except MaskValuesError as error:
         raise DataError(describe_masks(place, all_files, protocol, str(error))) from error
-
-
-def has_positives(part: Part) -> bool:
-    """Whether any mask of a part has a positive pixel; looks no further than the first one."""
-    return any(((sample.mask > 0) & (sample.mask < IGNORED)).any() for sample in part)
 
 
 def fingerprint_of(digests: Iterable[tuple[str, str, str]]) -> str:

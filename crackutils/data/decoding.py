@@ -13,8 +13,8 @@ import pillow_heif
 import scipy.io
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from crackutils.data import masks
 from crackutils.data.layouts import Layout
-from crackutils.data.masks import Values, classes_of, is_deep, values_of, white_of
 from crackutils.data.samples import WIDTH_UNIT, DataError, Files, Sample
 from crackutils.protocol import Protocol
 
@@ -46,32 +46,23 @@ def decode_image(path: Path, content: bytes) -> Image.Image:
                 and ";16" in str(picture.tile[0].args)):  # how the file packs its pixels: "RGB;16B"
             # 16 bits a channel, of which Pillow would keep the upper 8
             levels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-            scaled = Image.fromarray(scaled_levels(levels[..., 2::-1], white_of(levels.max())))
+            white = masks.white_of(levels)
+            scaled = Image.fromarray(masks.scaled_levels(levels[..., 2::-1], white))
             scaled.getexif()[ORIENTATION] = picture.getexif().get(ORIENTATION, 1)
             picture = scaled
         return eight_bits(path, upright(path, picture)).convert("RGB")
 
 
 def eight_bits(path: Path, picture: Image.Image) -> Image.Image:
-    """The picture in 8 bits: the highest level of the fewest bits that hold it becomes 255, as does
-    1 in floats of which none is larger.
-
-    Raises `DataError` for levels below 0, above 65535 or not finite.
-    """
-    if not is_deep(picture):
+    """The picture in 8 bits: `white_of` its levels becomes 255. Raises `DataError` for levels below
+    0, above 65535 or not finite."""
+    if not masks.is_deep(picture):
         return picture
     levels = np.asarray(picture)
-    highest = levels.max()
-    if not np.isfinite(levels).all() or levels.min() < 0 or highest > 65535:
-        raise DataError(f"{path} has levels from {levels.min()} to {highest}: expected grey "
+    if not np.isfinite(levels).all() or levels.min() < 0 or levels.max() > 65535:
+        raise DataError(f"{path} has levels from {levels.min()} to {levels.max()}: expected grey "
                         "levels of 0 to 255 or 65535.")
-    white = 1 if picture.mode == "F" and highest <= 1 else white_of(highest)
-    return Image.fromarray(scaled_levels(levels, white))
-
-
-def scaled_levels(levels: np.ndarray, white: int) -> np.ndarray:
-    """Levels from 0 to `white` as uint8 from 0 to 255, rounded down but for rounding errors."""
-    return np.minimum(levels.astype(np.float64) * (255 / white) + 1e-6, 255).astype(np.uint8)
+    return Image.fromarray(masks.scaled_levels(levels, masks.white_of(levels)))
 
 
 def decode(files: Files, contents: list[bytes | None], layout: Layout,
@@ -118,7 +109,7 @@ def decode_mask(path: Path, content: bytes, layout: Layout, protocol: Protocol,
     check_size(path, turned.size[::-1], size)
     if layout.labels:
         return class_labels(path, np.asarray(turned), layout, protocol.classes)
-    return classes_of(path, values_of(turned, picture.format, protocol), protocol)
+    return masks.classes_of(path, masks.values_of(turned, picture.format, protocol), protocol)
 
 
 def check_size(path: Path, size: tuple, image_size: tuple[int, int]) -> None:
@@ -149,10 +140,10 @@ def class_labels(path: Path, labels: np.ndarray, layout: Layout, classes: str) -
     return cv2.LUT(labels.astype(np.uint8, copy=False), table)
 
 
-def stored_values(path: Path, content: bytes, protocol: Protocol) -> Values:
+def stored_values(path: Path, content: bytes, protocol: Protocol) -> masks.Values:
     """What the pixels of a mask hold, from its bytes."""
     picture = open_picture(path, content)
-    return values_of(upright(path, picture), picture.format, protocol)
+    return masks.values_of(upright(path, picture), picture.format, protocol)
 
 
 def describe_masks(folder: Path, files: list[Files], protocol: Protocol, first: str) -> str:

@@ -5,7 +5,6 @@ a warning makes its result doubtful, a note is a fact to know.
 """
 
 import re
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from crackutils.data import split
 from crackutils.data.decoding import decode, describe_masks, memory_of, stored_values
@@ -22,7 +20,7 @@ from crackutils.data.folders import SUFFIXES, UNDIVIDED, UNREAD, files_below, fi
 from crackutils.data.layouts import Layout, recognise
 from crackutils.data.masks import MaskValuesError
 from crackutils.data.picture_cache import decode_in_order
-from crackutils.data.samples import DataError, Files, file_errors, printable
+from crackutils.data.samples import DataError, Files, file_errors, printable, progress
 from crackutils.files import resolve
 from crackutils.protocol import Protocol, preset
 
@@ -136,8 +134,7 @@ def examine(folder: str | Path, protocol: Protocol | None = None,
     with_details = overlaps and len(jobs) <= SEARCH_OVERLAPS_UP_TO
     inspected = decode_in_order(jobs, lambda job: inspect(*job, layout, protocol, with_details),
                                 lambda job: memory_of(job[1]))
-    pairs = list(tqdm(inspected, "examining", len(jobs), unit="pair", file=sys.stdout,
-                      mininterval=2, delay=2))
+    pairs = list(progress(inspected, "examining", len(jobs), "pair"))
     readable = [pair for pair in pairs if pair.error is None]
     unclear = [pair for pair in pairs if pair.unclear]
     findings += unreadable_pairs([pair for pair in pairs if pair.error and not pair.unclear])
@@ -330,15 +327,12 @@ def same_content(facts: pd.DataFrame) -> Iterator[tuple]:
                    f"{such} in training.")
 
 
-def video_of(name: str) -> str:
-    return split.video_and_frame(name)[0]
-
-
 def divided_videos(facts: pd.DataFrame) -> Iterator[tuple]:
     """Videos whose frames lie in several parts. A video is missed if few of its frames look alike:
     of CamVid's four, .07 to .61 of the frames do."""
     divided = []
-    for title, frames in facts.groupby(facts.name.map(video_of).rename("video")):
+    videos = [split.video_and_frame(name)[0] for name in facts.name]
+    for title, frames in facts.groupby(np.array(videos)):
         alike = frames.content_group.duplicated(keep=False).mean()
         if len(frames) >= split.LEAST_FRAMES and frames.part.nunique() > 1 and alike > ALIKE_FRAMES:
             counts = Counter(frames.part).items()
@@ -353,10 +347,10 @@ def groups_by(facts: pd.DataFrame, column: str) -> list[pd.DataFrame]:
     return [group for _, group in repeated.groupby(column)]
 
 
-def percent_seen_in_training(groups: np.ndarray, draws: int = 100) -> float:
+def percent_seen_in_training(groups: np.ndarray) -> float:
     """The percentage of a random fifth that shares a group with the rest, on average."""
     generator, size, shares = np.random.default_rng(0), max(1, len(groups) // 5), []
-    for _ in range(draws):
+    for _ in range(100):
         order = generator.permutation(len(groups))
         shares.append(np.isin(groups[order[:size]], groups[order[size:]]).mean())
     return 100 * float(np.mean(shares))

@@ -11,20 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from crackutils.data.folders import (
-    LISTS,
-    SUFFIXES,
-    UNDIVIDED,
-    first_names,
-    kind_and_part,
-    named_files,
-    no_partner,
-    pairs_of_list,
-    places_of,
-    plain,
-    subfolders,
-    what_is_there,
-)
+from crackutils.data import folders
 from crackutils.data.samples import DataError, Files, file_errors, note
 
 
@@ -51,27 +38,27 @@ class Layout:
         repeated = sorted(name for name, number in times.items() if number > 1)
         if repeated:
             raise DataError(f"{len(repeated)} images of {folder} stand in several parts, or twice "
-                            f"in one: {first_names(repeated)}. Each belongs to one part.")
+                            f"in one: {folders.first_names(repeated)}. Each belongs to one part.")
         return parts
 
 
-def pair_files(images: Path, masks: Path, mask_suffixes: set[str] = SUFFIXES,
-               image_suffixes: set[str] = SUFFIXES, *, ending: str = "",
+def pair_files(images: Path, masks: Path, mask_suffixes: set[str] = folders.SUFFIXES,
+               image_suffixes: set[str] = folders.SUFFIXES, *, ending: str = "",
                unmasked: bool = False) -> list[Files]:
     """The images and masks of the same stem in two folders, in the order of the stems.
 
     A mask's stem is followed by `ending`. With `unmasked=True` images without a mask are left out,
     and a note says how many; otherwise an image or a mask without a partner is a `DataError`.
     """
-    image_of = named_files(images, image_suffixes)
-    mask_of = named_files(masks, mask_suffixes, ending)
+    image_of = folders.named_files(images, image_suffixes)
+    mask_of = folders.named_files(masks, mask_suffixes, ending)
     without_mask = sorted(image_of.keys() - mask_of.keys())
     without_image = sorted(mask_of.keys() - image_of.keys())
     if without_image or without_mask and not unmasked:
-        raise no_partner(images, masks, [] if unmasked else without_mask, without_image)
+        raise folders.no_partner(images, masks, [] if unmasked else without_mask, without_image)
     if without_mask:
         note(f"{len(without_mask)} of {len(image_of)} images in {images} have no mask in {masks} "
-             f"and are left out: {first_names(without_mask)}.")
+             f"and are left out: {folders.first_names(without_mask)}.")
     return [Files(name, path, mask_of[name]) for name, path in image_of.items() if name in mask_of]
 
 
@@ -85,28 +72,29 @@ def camvid(folder: Path) -> dict[str, list[Files]]:
     """CamVid's frames; SegNet's lists `train.txt val.txt test.txt`, "/SegNet/...image
     /SegNet/...mask" a line, may choose and order them: their names count, not their folders."""
     parts = {}
-    for part, list_name in LISTS.items():
+    for part, list_name in folders.LISTS.items():
         path = folder / list_name
         pairs = pair_files(folder / path.stem, folder / f"{path.stem}annot")
-        parts[part] = pairs_of_list(path, pairs) if path.is_file() else pairs
+        parts[part] = folders.pairs_of_list(path, pairs) if path.is_file() else pairs
     return parts
 
 
 LAYOUTS = {layout.name: layout for layout in (
-    Layout("plain", ("images", "masks"), plain),
+    Layout("plain", ("images", "masks"), folders.plain),
 
     # METU, the photographs of paper A: 458 of concrete walls, .jpg and .JPG, up to 4032 x 3024,
     # some turned by EXIF, many of them twice, turned or mirrored. The masks are JPEG and hence have
     # grey levels. CC BY 4.0. Ozgenel, "Concrete Crack Segmentation Dataset", Mendeley Data, 2019,
     # doi 10.17632/jwsn7tfbrp.1.
-    Layout("metu", ("rgb", "BW"), partial(parts_in, places={UNDIVIDED: ("rgb", "BW")})),
+    Layout("metu", ("rgb", "BW"), partial(
+        parts_in, places={folders.UNDIVIDED: ("rgb", "BW")})),
 
     # CrackForest (CFD): pavement, 480 x 320. A .mat file holds a struct `groundTruth` whose
     # `Segmentation` is 2 on cracks; 3 marks slabs that cracks enclose, 4 is rare and ambiguous. 37
     # photographs have no ground truth. Non-commercial research only. Shi et al., "Automatic road
     # crack detection using random structured forests", IEEE T-ITS 17(12), 2016.
     Layout("crackforest", ("image", "groundTruth"), partial(
-        parts_in, places={UNDIVIDED: ("image", "groundTruth")}, mask_suffixes={".mat"},
+        parts_in, places={folders.UNDIVIDED: ("image", "groundTruth")}, mask_suffixes={".mat"},
         unmasked=True), (2,), (1, 2, 3, 4), ".mat"),
 
     # DeepCrack: 300 and 237 JPEG of 544 x 384. Non-commercial use. Liu et al., "DeepCrack",
@@ -156,22 +144,22 @@ def recognise(folder: Path, chosen: str = "auto") -> Layout:
     if names:
         raise DataError(f"{folder} fits the layouts {' and '.join(names)}: say which is meant, "
                         f"-y 'overrides: {{layout: {names[0]}}}'.")
-    if places_of(folder):
+    if folders.places_of(folder):
         return LAYOUTS["plain"]
-    inner = list(filter(may_be_meant, subfolders(folder)))
+    inner = list(filter(may_be_meant, folders.subfolders(folder)))
     if inner:
-        raise DataError(f"{folder} is in no known layout, but in it are "
-                        f"{first_names([path.name for path in inner])}: give one of these folders, "
-                        "or put their images into one images/ and their masks into one masks/, "
-                        "with a subfolder for each.")
-    raise DataError(f"{folder} is in no known layout: {what_is_there(folder)}")
+        names = folders.first_names([path.name for path in inner])
+        raise DataError(f"{folder} is in no known layout, but in it are {names}: give one of these "
+                        "folders, or put their images into one images/ and their masks into one "
+                        "masks/, with a subfolder for each.")
+    raise DataError(f"{folder} is in no known layout: {folders.what_is_there(folder)}")
 
 
 def may_be_meant(folder: Path) -> bool:
     """Whether a folder inside the given one can be read, and is no mere part of it."""
     with suppress(DataError):
-        return kind_and_part(folder.name)[1] == UNDIVIDED and bool(
-            matching_layouts(folder) or places_of(folder))
+        return folders.kind_and_part(folder.name)[1] == folders.UNDIVIDED and bool(
+            matching_layouts(folder) or folders.places_of(folder))
     return False
 
 

@@ -95,8 +95,7 @@ def values_of(picture: Image.Image, file_format: str | None, protocol: Protocol)
     if picture.mode in ("1", "L"):
         return Values("level", np.asarray(picture.convert("L")), lossy)
     pixels = np.asarray(picture.convert("RGB"))
-    spread = pixels.max(axis=2) - pixels.min(axis=2)
-    if spread.max() <= (JPEG_NOISE if lossy else 0):
+    if np.ptp(pixels, axis=2).max() <= (JPEG_NOISE if lossy else 0):
         return Values("level", np.asarray(picture.convert("L")), lossy)
     return Values("colour", packed_colours(pixels), lossy)
 
@@ -111,17 +110,25 @@ def deep_levels(array: np.ndarray, named: bool) -> np.ndarray:
     levels = np.unique(array)
     if not np.isfinite(levels).all() or levels[0] < 0 or levels[-1] > 65535 and not named:
         raise ValueError(f"levels from {levels[0]} to {levels[-1]}")
-    if not named:
-        fractions = array.dtype.kind == "f" and levels[-1] <= 1
-        white = 1 if fractions else white_of(levels[-1])
-        if fractions or len(levels) > MANY_LEVELS or set(levels.tolist()) <= {0, white}:
-            array = array.astype(np.float64) * (255 / white) + 1e-6
-    return array.astype(np.uint8 if array.max() < 256 else np.int64)
+    white = white_of(levels)
+    soft = white == 1 or len(levels) > MANY_LEVELS
+    if not named and (soft or set(levels.tolist()) <= {0, white}):
+        return scaled_levels(array, white)
+    return array.astype(np.uint8 if levels[-1] < 256 else np.int64)
 
 
-def white_of(highest: float) -> int:
-    """The highest level of the fewest bits of `DEPTHS` that hold a level."""
+def white_of(levels: np.ndarray) -> int:
+    """The highest level of the fewest bits of `DEPTHS` that hold all levels; 1 for floats of which
+    none is larger."""
+    highest = levels.max()
+    if levels.dtype.kind == "f" and highest <= 1:
+        return 1
     return next((2**bits - 1 for bits in DEPTHS if highest < 2**bits), 65535)
+
+
+def scaled_levels(levels: np.ndarray, white: int) -> np.ndarray:
+    """Levels from 0 to `white` as uint8 from 0 to 255, rounded down but for rounding errors."""
+    return np.minimum(levels.astype(np.float64) * (255 / white) + 1e-6, 255).astype(np.uint8)
 
 
 def classes_of(path: Path, values: Values, protocol: Protocol) -> np.ndarray:
@@ -192,11 +199,10 @@ def is_soft(values: Values, ignored: np.ndarray) -> bool:
     between = (values.array > noise) & (values.array < 255 - noise) & ~ignored
     if not between.any():
         return True
-    padded = np.pad(values.array.astype(np.int32), 1, constant_values=-JPEG_NOISE)
-    inner = padded[1:-1, 1:-1]
-    in_row = (abs(padded[1:-1, :-2] - inner) <= tolerance) | (
-        abs(padded[1:-1, 2:] - inner) <= tolerance)
-    in_column = (abs(padded[:-2, 1:-1] - inner) <= tolerance) | (
-        abs(padded[2:, 1:-1] - inner) <= tolerance)
+    signed = values.array.astype(np.int32)
+    like_right = np.pad(abs(np.diff(signed, axis=1)) <= tolerance, ((0, 0), (1, 1)))
+    like_below = np.pad(abs(np.diff(signed, axis=0)) <= tolerance, ((1, 1), (0, 0)))
+    in_row = like_right[:, :-1] | like_right[:, 1:]
+    in_column = like_below[:-1] | like_below[1:]
     flat = between & in_row & in_column
     return flat.sum() <= between.sum() / 2 and between.mean() < MOST_BETWEEN

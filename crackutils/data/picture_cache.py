@@ -12,7 +12,6 @@ only 1,024 files; to open one for each crop would take ten times as long.
 import json
 import os
 import shutil
-import sys
 import time
 import warnings
 from collections import deque
@@ -25,14 +24,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from crackutils.data.samples import WIDTH_UNIT, Files, Sample
+from crackutils.data.samples import WIDTH_UNIT, Files, Sample, progress
 from crackutils.device import usable_cores
 from crackutils.files import locked
 
 FORMAT = 4  # to be raised whenever decoding changes, or the form in which pictures are stored
-STORED = {"images": (np.uint8, (-1, 3)), "masks": (np.uint8, (-1,)), "widths": (np.uint16, (-1,))}
+STORED = {"images": (np.uint8, (-1, 3)), "masks": (np.uint8, -1), "widths": (np.uint16, -1)}
 BYTES_A_PIXEL = {"images": 3, "masks": 1, "widths": 2}
 INDEX = "index.jsonl"
 KEPT_SECONDS = 30 * 24 * 3600  # after it was opened last; other choices may need it again
@@ -131,7 +129,7 @@ def open_part(cache: Path, part: str) -> Part:
     start = pixels_of(entries[:entries.index(selected[0])])
     place = slice(start, start + pixels_of(selected))
     arrays = {kind: np.memmap(cache / f"{kind}.bin", dtype, mode="r").reshape(shape)[place]
-              for kind, (dtype, shape) in STORED.items() if length_of(cache, kind)}
+              for kind, (dtype, shape) in STORED.items() if (cache / f"{kind}.bin").is_file()}
     return Part(selected, arrays, (cache, part))
 
 
@@ -171,14 +169,10 @@ def remove_unused(data_set: Path, used: Path) -> None:
 
 def is_whole(cache: Path, count: int, kinds: list[str]) -> bool:
     """Whether a cache has all pictures, and files of the lengths that its index implies."""
-    entries = read_index(cache)
+    entries, pixels = read_index(cache), {kind: cache / f"{kind}.bin" for kind in kinds}
     return len(entries) == count and all(
-        length_of(cache, kind) == pixels_of(entries) * BYTES_A_PIXEL[kind] for kind in kinds)
-
-
-def length_of(cache: Path, kind: str) -> int:
-    path = cache / f"{kind}.bin"
-    return path.stat().st_size if path.is_file() else 0
+        path.is_file() and path.stat().st_size == pixels_of(entries) * BYTES_A_PIXEL[kind]
+        for kind, path in pixels.items())
 
 
 def fill(cache: Path, parts: dict[str, list[Files]], decode: Callable, memory_of: Callable,
@@ -195,8 +189,7 @@ def fill(cache: Path, parts: dict[str, list[Files]], decode: Callable, memory_of
                       for kind in kinds}
             index = stack.enter_context(open(beside / INDEX, "w"))
             results = decode_in_order([files for _, files in jobs], decode, memory_of)
-            bar = tqdm(results, "reading pictures", len(jobs), unit="picture", file=sys.stdout,
-                       mininterval=2, delay=2)
+            bar = progress(results, "reading pictures", len(jobs), "picture")
             for (sample, digest), (part, _) in zip(bar, jobs):
                 arrays = stored_arrays(sample)
                 for kind, file in pixels.items():

@@ -3,12 +3,14 @@
 import errno
 import functools
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 WIDTH_UNIT = 100  # widths are stored as 16-bit hundredths of a pixel
 LARGEST_FILE = 2**31  # bytes: the largest picture that is decoded, with 8 bytes a pixel
@@ -65,6 +67,11 @@ def file_errors() -> Iterator[None]:
 def note(sentence: str) -> None:
     """Print a sentence that a reader should know; each is printed once in a process."""
     print(printable(sentence))
+
+
+def progress(items: Iterable, title: str, total: int, unit: str) -> tqdm:
+    """The items with a progress bar, which appears if they take more than 2 s."""
+    return tqdm(items, title, total, unit=unit, file=sys.stdout, mininterval=2, delay=2)
 
 
 class Files(NamedTuple):

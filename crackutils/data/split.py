@@ -11,7 +11,6 @@ lies in one part. The frames of a video are connected only where neighbouring fr
 import hashlib
 import json
 import re
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,13 +24,12 @@ import numpy as np
 import scipy.fft
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
 
 from crackutils.data.decoding import eight_bits, memory_of, open_picture, reading, upright
 from crackutils.data.folders import LISTS, PART_OF, UNDIVIDED
 from crackutils.data.layouts import recognise
 from crackutils.data.picture_cache import decode_in_order
-from crackutils.data.samples import DataError, Files, note
+from crackutils.data.samples import DataError, Files, note, progress
 from crackutils.device import usable_cores
 from crackutils.files import write_atomically
 from crackutils.protocol import Protocol
@@ -240,8 +238,7 @@ def overlapping_pairs(details: Sequence[Details]) -> list[tuple[int, int]]:
     pairs = list(combinations(range(len(details)), 2)) if every else promising_pairs(details)
     with ThreadPoolExecutor(usable_cores()) as pool:  # matrix products have threads of their own
         compared = pool.map(lambda pair: overlap(details[pair[0]], details[pair[1]]), pairs)
-        bar = tqdm(compared, "comparing photographs", len(pairs), unit="pair", file=sys.stdout,
-                   mininterval=2, delay=2)
+        bar = progress(compared, "comparing photographs", len(pairs), "pair")
         return [pair for pair, is_overlap in zip(pairs, bar) if is_overlap]
 
 

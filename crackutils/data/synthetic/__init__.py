@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from crackutils.data.layouts import LISTS
+from crackutils.data.folders import LISTS
 from crackutils.data.samples import WIDTH_UNIT
 from crackutils.data.synthetic import cracks, roads
 from crackutils.protocol import Protocol
@@ -47,19 +47,23 @@ def synthetic_folder(protocol: Protocol, runs: Path) -> Path:
     return folder
 
 
+def save_png(path: Path, pixels: np.ndarray) -> None:
+    """Write a picture, and make its folder if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
 def write_cracks(folder: Path, protocol: Protocol) -> None:
     """Write synthetic cracks with their widths in the layout `plain`, with a list for each part."""
-    for name in ("images", "masks", "widths"):
-        (folder / name).mkdir(parents=True)
     index = 0
     for part, count in zip(PARTS, protocol.counts):
-        names = []
-        for _ in range(count):
-            names.append(f"{part}_{index:04d}")
+        names = [f"{part}_{number:04d}" for number in range(index, index + count)]
+        for name in names:
             image, mask, width = cracks.draw(DATA_SEED, index, protocol.image_size)
+            save_png(folder / "images" / f"{name}.png", image)
+            save_png(folder / "masks" / f"{name}.png", mask * 255)
             hundredths = np.round(width * WIDTH_UNIT).astype(np.uint16)
-            for kind, pixels in (("images", image), ("masks", mask * 255), ("widths", hundredths)):
-                Image.fromarray(pixels).save(folder / kind / f"{names[-1]}.png")
+            save_png(folder / "widths" / f"{name}.png", hundredths)
             index += 1
         (folder / LISTS[part]).write_text("\n".join(names) + "\n")
 
@@ -72,12 +76,8 @@ def write_roads(folder: Path, protocol: Protocol) -> None:
     train, validation, test = protocol.counts
     index = 0
     for part, count in (("train", train + validation), ("val", test)):
-        images = folder / "images" / "100k" / part
-        masks = folder / "labels" / "drivable" / "masks" / part
-        images.mkdir(parents=True)
-        masks.mkdir(parents=True)
         for _ in range(count):
             image, mask = roads.draw(DATA_SEED, index, protocol.image_size)
-            Image.fromarray(image).save(images / f"{index:06d}.png")
-            Image.fromarray(mask).save(masks / f"{index:06d}.png")
+            save_png(folder / "images/100k" / part / f"{index:06d}.png", image)
+            save_png(folder / "labels/drivable/masks" / part / f"{index:06d}.png", mask)
             index += 1
