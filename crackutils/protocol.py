@@ -180,7 +180,7 @@ CRACKS = {
     # shows the papers' effects on synthetic images with two cores, in minutes
     "quick": dict(counts=(120, 30, 60), image_size=(256, 256), tile=(64, 64), levels=4, kernel=5,
                   first_filters=8, steps=350, batch=8, learning_rate=4e-3, schedule="cosine"),
-    # which loss finds the fine cracks: `quick`'s network, trained for longer, with a test part large
+    # which loss finds the fine cracks: `quick`'s network, trained longer, with a test part large
     # enough to see differences of .03 in the recall of cracks 1 to 2 px wide
     "study": dict(counts=(120, 30, 300), image_size=(256, 256), tile=(96, 96), levels=4, kernel=5,
                   first_filters=8, steps=1_600, batch=16, learning_rate=4e-3, schedule="cosine"),

@@ -24,7 +24,7 @@ def test_a_difference_in_the_noise_may_still_exclude_the_papers(shift, verdict):
 
 
 @pytest.mark.parametrize("lead, verdict", [
-    (0.05, "reproduced; the paper's size is excluded"), (0.0, "within the noise"),
+    (0.05, "reproduced; the paper's size is excluded"), (0.0, "not distinguishable"),
     (-0.05, "not reproduced")])
 def test_a_verdict_follows_the_interval(tmp_path, lead, verdict):
     write_all(tmp_path, (0, 1, 2), lead)
@@ -176,7 +176,7 @@ def test_spread_of_equal_losses_is_noise_and_of_unequal_ones_is_not(tmp_path):
     figure = verdicts.CLAIMS[-1].figure
     write_all(tmp_path / "equal", (0, 1, 2))
     table = verdicts.verdicts(source_of(tmp_path / "equal", (0, 1, 2))).set_index("figure")
-    assert table.loc[figure, "verdict"] == "within the noise"
+    assert table.loc[figure, "verdict"] == "not distinguishable"
     write_all(tmp_path / "unequal", (0, 1, 2), 0.05)
     table = verdicts.verdicts(source_of(tmp_path / "unequal", (0, 1, 2))).set_index("figure")
     assert table.loc[figure, "verdict"] == "reproduced"

@@ -16,7 +16,7 @@ PUBLISHED = published.iou_table()
 (TVERSKY_03, DICE, TVERSKY_02, BCE_DICE_025, BCE, BCE_DICE_043, BCE_DICE_1) = PUBLISHED["label"]
 DICE_SHARES = {row.label: published.dice_share(row.loss, row.weight)
                for row in PUBLISHED.itertuples() if row.loss == "bce_dice"}
-REPRODUCED, NOT_REPRODUCED, NOISE = "reproduced", "not reproduced", "within the noise"
+REPRODUCED, NOT_REPRODUCED, NOISE = "reproduced", "not reproduced", "not distinguishable"
 SIZE_EXCLUDED = "; the paper's size is excluded"
 ERROR = 0.05  # share of the verdicts on equal losses that are wrong
 MARGIN = 0.05  # of an interval's width: its limits vary by 0.01 with the random numbers
@@ -158,10 +158,10 @@ def verdicts(source: Source, converged: bool = False) -> pd.DataFrame:
     """A verdict on each claim: `sentence, figure, paper, ours, low, high, smallest_detectable`,
     `verdict`, `seeds, missing_seeds`; figures in IoU points, `low` to `high` a 95 % interval.
 
-    "reproduced": the interval lies above 0; "not reproduced": below 0; "within the noise": it has 0
+    "reproduced": the interval lies above 0; "not reproduced": below 0; "not distinguishable": it has 0
     in it. "the paper's size is excluded": the paper's figure lies clearly outside of it.
     With these runs a figure below `smallest_detectable` can't be distinguished from 0; where the
-    paper's figure is smaller than that, "within the noise" says that there are too few runs, not
+    paper's figure is smaller than that, "not distinguishable" says that there are too few runs, not
     that the paper errs. A figure that chooses the best or worst of several rows has no interval:
     the rows are compared one by one.
 
