@@ -158,8 +158,8 @@ def verdicts(source: Source, converged: bool = False) -> pd.DataFrame:
     """A verdict on each claim: `sentence, figure, paper, ours, low, high, smallest_detectable`,
     `verdict`, `seeds, missing_seeds`; figures in IoU points, `low` to `high` a 95 % interval.
 
-    "reproduced": the interval lies above 0; "not reproduced": below 0; "not distinguishable": it has 0
-    in it. "the paper's size is excluded": the paper's figure lies clearly outside of it.
+    "reproduced": the interval lies above 0; "not reproduced": below 0; "not distinguishable": it
+    contains 0. "the paper's size is excluded": the paper's figure lies clearly outside of it.
     With these runs a figure below `smallest_detectable` can't be distinguished from 0; where the
     paper's figure is smaller than that, "not distinguishable" says that there are too few runs, not
     that the paper errs. A figure that chooses the best or worst of several rows has no interval:
