@@ -19,7 +19,7 @@ from crackutils.cracks.measurement import Scale, measure
 from crackutils.cracks.prediction import CrackModel
 from crackutils.data.decoding import decode_image
 from crackutils.data.folders import SUFFIXES, UNREAD, files_below
-from crackutils.data.samples import DataError, Files, file_errors, printable
+from crackutils.data.samples import LARGEST_FILE, DataError, printable
 from crackutils.evaluation import MOST_CLAIMED
 from crackutils.files import absolute, locked, write_atomically
 
@@ -84,14 +84,19 @@ def is_result(file: Path, root: Path, out: Path) -> bool:
                for folder in folders)
 
 
-@file_errors()
 def content_of(path: Path) -> bytes:
     """The bytes of a photograph; `DataError` if it can't be read or is of a kind that is not."""
     if path.suffix.lower() in UNREAD:
         raise DataError(f"{path} is a {path.suffix.lower()} file, which is not read: convert it to "
                         "JPEG or PNG.")
-    content, *_ = Files(path.name, path, None).contents()
-    return content
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise DataError(f"{path} has {path.stat().st_size:,} bytes: at most {LARGEST_FILE:,} "
+                            "are read. Replace or remove it.")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} can't be read ({error.strerror}): check that it exists and that "
+                        "you may read it.") from error
 
 
 def pixels_of(path: Path) -> int:
