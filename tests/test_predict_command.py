@@ -22,7 +22,7 @@ from PIL import Image
 from tiny_records import THRESHOLD, write_record
 
 from crackutils import cli
-from crackutils.cracks import export, photographs
+from crackutils.cracks import export, photographs, report
 from crackutils.cracks.prediction import CrackModel
 from crackutils.data.samples import DataError
 
@@ -197,7 +197,40 @@ def test_predict_writes_masks_overlays_tables_and_a_page(record, walls, tmp_path
     assert [feature["properties"]["length_px"] for feature in features] \
         == [float(row["length_px"]) for row in rows]
     assert {feature["geometry"]["type"] for feature in features} == {"MultiLineString"}
+    listed = list(csv.DictReader((out / "photographs.csv").read_text().splitlines()))
+    assert [row["photograph"] for row in listed] == ["a/p.jpg", "b/p.jpg", "b/p.png"]
+    assert [int(row["cracks"]) for row in listed] \
+        == [sum(row["photograph"] == name for row in rows) for name in ("a/p.jpg", "b/p.jpg",
+                                                                        "b/p.png")]
     assert not list(out.rglob("*.part"))
+
+
+def test_photographs_without_a_crack_and_unread_ones_are_listed(record, walls, tmp_path):
+    (walls / "a" / "broken.jpg").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    assert status_of("predict", walls, out, "--model", record, "--threshold", "0.999") == 1
+    assert (out / "cracks.csv").read_text() == "photograph,crack\n"
+    listed = list(csv.DictReader((out / "photographs.csv").read_text().splitlines()))
+    assert [row["photograph"] for row in listed] == ["a/broken.jpg", "a/p.jpg", "b/p.jpg",
+                                                     "b/p.png"]
+    assert "broken.jpg" in listed[0]["note"] and listed[0]["cracks"] == ""
+    assert {row["cracks"] for row in listed[1:]} == {"0"} and listed[1]["note"] == ""
+
+
+def test_the_longest_cracks_of_an_overlay_have_their_numbers():
+    image = np.full((400, 400, 3), 128, np.uint8)
+    rows = [{"crack": 1, "length_px": 50, "left": 200, "top": 300}] + [
+        {"crack": number, "length_px": 10, "left": 10, "top": 10}
+        for number in range(2, report.NUMBERED + 10)]
+    report.number_cracks(image, rows)
+    assert (image[280:300, 200:215] == 0).any() and (image[280:300, 200:215] == 255).any()
+    assert (image[310:] == 128).all()
+    image[:] = 128
+    report.number_cracks(image, [{"crack": 7, "length_px": 50, "left": 0, "top": 0}])
+    assert (image[:30, :30] == 0).any()  # not above the picture
+    image[:] = 128
+    report.number_cracks(image, [])
+    assert (image == 128).all()
 
 
 class Links(HTMLParser):

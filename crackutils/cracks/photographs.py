@@ -23,11 +23,11 @@ from crackutils.data.samples import LARGEST_FILE, DataError, printable
 from crackutils.evaluation import MOST_CLAIMED
 from crackutils.files import absolute, locked, write_atomically
 
-FORMAT = 2  # raised whenever the same photograph begins to give other numbers or files
+FORMAT = 3  # raised whenever the same photograph begins to give other numbers or files
 # Pillow's memory in pieces of 64 MiB, which go back to the system when they are freed: `device` has
 # smaller pieces kept, and a decoded picture of 100 megapixels takes 1.2 GB for a moment
 Image.core.set_block_size(2**26)
-TABLE, LINES, PAGE = "cracks.csv", "cracks.geojson", "index.html"
+TABLE, LINES, PAGE, PHOTOGRAPHS = "cracks.csv", "cracks.geojson", "index.html", "photographs.csv"
 
 
 class Settings(NamedTuple):
@@ -128,9 +128,6 @@ def predict_photograph(name: str, path: Path, content: bytes, out: Path, setting
         if levels is not None:
             levels[rows] = np.round(band * 65535)
         advance(band.size)
-    size = image.shape[1::-1]
-    written = write_pictures(name, image, mask, levels, out)
-    del image, levels  # measuring takes memory too
     note, cracks = "", []
     if mask.mean() > MOST_CLAIMED:
         note = (f"{mask.mean():.0%} of the picture is marked, which is no crack: nothing was "
@@ -138,14 +135,16 @@ def predict_photograph(name: str, path: Path, content: bytes, out: Path, setting
     else:
         cracks = measure(mask)
     rows = [{"photograph": printable(name), **crack.row(settings.scale)} for crack in cracks]
-    return {"photograph": name, "size": size, "files": written, "note": note, "cracks": rows,
-            "features": [report.feature(*pair) for pair in zip(cracks, rows)]}
+    written = write_pictures(name, image, mask, levels, rows, out)
+    return {"photograph": name, "size": image.shape[1::-1], "files": written, "note": note,
+            "cracks": rows, "features": [report.feature(*pair) for pair in zip(cracks, rows)]}
 
 
 def write_pictures(name: str, image: np.ndarray, mask: np.ndarray, levels: np.ndarray | None,
-                   out: Path) -> dict[str, str]:
-    """Write `<name>.mask.png` (255 is crack), `.thumbnail.jpg`, `.overlay.jpg`, and from `levels`
-    `.probability.png` (65535 means 1); returns their paths below `out`. `image` is changed."""
+                   rows: list[dict], out: Path) -> dict[str, str]:
+    """Write `<name>.mask.png` (255 is crack), `.thumbnail.jpg`, `.overlay.jpg` with the numbers of
+    the table's `rows`, and from `levels` `.probability.png` (65535 means 1); returns their paths
+    below `out`. `image` is changed."""
     (out / name).parent.mkdir(parents=True, exist_ok=True)
     written = {}
 
@@ -158,6 +157,7 @@ def write_pictures(name: str, image: np.ndarray, mask: np.ndarray, levels: np.nd
     if levels is not None:
         write("probability", ".png", levels)
     report.mark_cracks(image, mask)
+    report.number_cracks(image, rows)
     write("overlay", ".jpg", report.reduced(image, report.LARGEST_JPEG))
     return written
 
@@ -212,11 +212,12 @@ def write_summary(out: Path, done: list[dict], failed: dict[str, str], settings:
     """Write the table, the centre lines and the page of all photographs."""
     facts = f"Model {settings.model.folder.name}, threshold {settings.threshold:.4g}"
     if settings.scale is not None:
-        facts += (f", {settings.scale.mm_per_pixel:.4g} mm per pixel: a crack finer than "
-                  f"{settings.scale.mm_per_pixel:.2g} mm looks that wide")
+        facts += (f", {settings.scale.mm_per_pixel:.4g} mm per pixel: no width below this can be "
+                  "measured")
     rows = [row for entry in done for row in entry["cracks"]]
     lines = {"type": "FeatureCollection",
              "features": [feature for entry in done for feature in entry["features"]]}
     write_atomically(out / TABLE, report.table(rows))
+    write_atomically(out / PHOTOGRAPHS, report.table_of_photographs(done, failed))
     write_atomically(out / LINES, json.dumps(lines).encode())
     write_atomically(out / PAGE, report.page(done, failed, f"{facts}."))

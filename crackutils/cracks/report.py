@@ -20,6 +20,7 @@ LARGEST_JPEG = 65_500  # px, a limit of the format
 OUTCOMES = {"true positive": (0, 0.51, 0.784), "miss": (0.941, 0.588, 0),
             "false alarm": (0.431, 0, 0.314)}
 THUMBNAIL = 480  # px, the longer side
+NUMBERED = 30  # cracks of an overlay have their number, the longest first
 QUALITY = 90  # of JPEG
 STYLE = """
 body { font: 16px/1.45 system-ui, sans-serif; margin: 1rem auto; max-width: 75rem; padding: 0 1rem;
@@ -51,6 +52,17 @@ def mark_cracks(image: np.ndarray, mask: np.ndarray) -> None:
     """Colour the cracks of a photograph (uint8 H x W x 3) where `mask` is true, in place."""
     colour = OPACITY * np.array(COLOUR)
     image[mask] = ((1 - OPACITY) * image[mask] + colour).astype(np.uint8)
+
+
+def number_cracks(image: np.ndarray, rows: list[dict]) -> None:
+    """Write the numbers of the longest cracks (rows of the table) beside them, in place."""
+    size = max(0.4, max(image.shape[:2]) / 2500)
+    strokes = (round(6 * size) + 1, (255, 255, 255)), (round(1.5 * size) + 1, (0, 0, 0))
+    for row in sorted(rows, key=lambda row: -row["length_px"])[:NUMBERED]:
+        place = int(row["left"]), max(int(row["top"]), round(24 * size))
+        for thickness, colour in strokes:  # black with a white edge
+            cv2.putText(image, str(row["crack"]), place, cv2.FONT_HERSHEY_SIMPLEX, size, colour,
+                        thickness, cv2.LINE_AA)
 
 
 def in_three_colours(image: np.ndarray, mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -89,6 +101,19 @@ def table(rows: list[dict]) -> bytes:
     return table.to_csv(index=False, lineterminator="\n").encode()
 
 
+def table_of_photographs(done: list[dict], failed: dict[str, str]) -> bytes:
+    """The content of `photographs.csv`: a line for each photograph, those without a crack and those
+    that could not be read too."""
+    lines = [{"photograph": printable(entry["photograph"]), "width": entry["size"][0],
+              "height": entry["size"][1], "cracks": len(entry["cracks"]),
+              "area_px": crack_area(entry), "note": entry["note"]} for entry in done]
+    lines += [{"photograph": printable(name), "note": sentence}
+              for name, sentence in failed.items()]
+    table = pd.DataFrame(lines, columns=["photograph", "width", "height", "cracks", "area_px",
+                                         "note"], dtype=object)
+    return table.sort_values("photograph").to_csv(index=False, lineterminator="\n").encode()
+
+
 def feature(crack: Crack, row: dict) -> dict:
     """A crack as a GeoJSON feature: the centre lines of its branches and the table's columns.
 
@@ -105,13 +130,14 @@ def link(path: str) -> str:
 
 
 def page(done: list[dict], failed: dict[str, str], facts: str) -> bytes:
-    """The content of `index.html`: the photographs, that with the largest area of cracks first.
+    """The content of `index.html`: first the photographs that were not measured, then the others,
+    that with the largest area of cracks first.
 
     `done` has for each photograph `photograph` (its name), `files` (`overlay`, `mask`, `thumbnail`:
     paths below the page's folder), `size` (width, height), `note` and `cracks` (rows of the table).
     """
     items = []
-    for entry in sorted(done, key=lambda entry: -crack_area(entry)):
+    for entry in sorted(done, key=lambda entry: (not entry["note"], -crack_area(entry))):
         name, files = html.escape(printable(entry["photograph"])), entry["files"]
         width, height = entry["size"]
         items.append(
@@ -123,14 +149,19 @@ def page(done: list[dict], failed: dict[str, str], facts: str) -> bytes:
     problems = "".join(f"<li>{html.escape(printable(sentence))}</li>"
                        for sentence in failed.values())
     unread = f"<h2>Not read</h2>\n<ul>{problems}</ul>\n" if failed else ""
+    number = f"{len(done)} photograph{'s' * (len(done) != 1)}"
     text = f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Cracks in {len(done)} photographs</title><style>{STYLE}</style></head><body>
-<h1>Cracks in {len(done)} photographs</h1>
+<title>Cracks in {number}</title><style>{STYLE}</style></head><body>
+<h1>Cracks in {number}</h1>
 <p>{html.escape(facts)}</p>
-<p>The photograph with the largest area of cracks comes first. All cracks:
-<a href="cracks.csv">cracks.csv</a>, <a href="cracks.geojson">cracks.geojson</a>.</p>
+<p>Red is what the network takes for cracks: it misses some, and marks other things too. A crack is
+a connected piece of the mask, so one that is marked with gaps is counted several times; the numbers
+in an overlay are those of <a href="cracks.csv">cracks.csv</a>. ± is the uncertainty of measuring
+the mask, which itself may be some pixels too narrow or too wide. The photograph with the largest
+area of cracks comes first. All photographs: <a href="photographs.csv">photographs.csv</a>; lines
+for maps: <a href="cracks.geojson">cracks.geojson</a>.</p>
 {unread}<ol>
 {chr(10).join(items)}
 </ol></body></html>
