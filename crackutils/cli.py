@@ -90,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("data", nargs="?", default="synthetic",
                        help='"synthetic" (default) or a folder of pictures and masks')
     train.add_argument("--protocol", default="quick",
-                       help="the preset: smoke, quick (default), cpu or paper")
+                       help="the preset: smoke, quick (default), study, cpu or paper")
     train.add_argument("--from", dest="initial", metavar="NAME|FOLDER",
                        help="train a model of models/, or a record, further: its shape is kept, "
                        "and so are its loss, tile and augmentation unless -y replaces them")
@@ -108,8 +108,8 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|FOLDER",
                          help=f"a model of models/, or a record (default: {DEFAULT_MODEL})")
     cut = predict.add_mutually_exclusive_group()
-    cut.add_argument("--threshold", type=float, metavar="T", help="least prediction of a crack "
-                        "pixel, above 0 and below 1 (default: the model's own)")
+    cut.add_argument("--threshold", type=float, metavar="T", help="mark a pixel if the "
+                     "network's output is at least T, above 0 and below 1 (default: the model's own)")
     cut.add_argument("--missed-costs", type=float, metavar="K", help="choose the threshold so "
                         "that a missed crack pixel costs K times a false alarm")
     predict.add_argument("--probabilities", action="store_true",

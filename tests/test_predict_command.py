@@ -10,6 +10,7 @@ import struct
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote_to_bytes
 
 import cv2
@@ -219,15 +220,17 @@ def test_photographs_without_a_crack_and_unread_ones_are_listed(record, walls, t
 
 def test_the_longest_cracks_of_an_overlay_have_their_numbers():
     image = np.full((400, 400, 3), 128, np.uint8)
-    rows = [{"crack": 1, "length_px": 50, "left": 200, "top": 300}] + [
-        {"crack": number, "length_px": 10, "left": 10, "top": 10}
-        for number in range(2, report.NUMBERED + 10)]
-    report.number_cracks(image, rows)
-    assert (image[280:300, 200:215] == 0).any() and (image[280:300, 200:215] == 255).any()
-    assert (image[310:] == 128).all()
+    short = [np.array([[10.0, 200.0], [20.0, 200.0]])]
+    cracks = [SimpleNamespace(number=1, length=50, lines=[np.array([[250.0, 380], [200, 300]])])]
+    cracks += [SimpleNamespace(number=number, length=10, lines=short)
+               for number in range(2, report.NUMBERED + 10)]
+    report.number_cracks(image, cracks)
+    label = image[285:302, 200:215]
+    assert (label < 60).any() and (label == 255).any()
+    assert (image[310:] == 128).all() and (image[:180] == 128).all()
     image[:] = 128
-    report.number_cracks(image, [{"crack": 7, "length_px": 50, "left": 0, "top": 0}])
-    assert (image[:30, :30] == 0).any()  # not above the picture
+    report.number_cracks(image, [SimpleNamespace(number=7, length=50, lines=[np.zeros((2, 2))])])
+    assert (image[:30, :30] < 60).any()  # not above the picture
     image[:] = 128
     report.number_cracks(image, [])
     assert (image == 128).all()

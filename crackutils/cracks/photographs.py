@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from crackutils import records
 from crackutils.cracks import report
-from crackutils.cracks.measurement import Scale, measure
+from crackutils.cracks.measurement import Crack, Scale, measure
 from crackutils.cracks.prediction import CrackModel
 from crackutils.data.decoding import decode_image
 from crackutils.data.folders import SUFFIXES, UNREAD, files_below
@@ -135,15 +135,15 @@ def predict_photograph(name: str, path: Path, content: bytes, out: Path, setting
     else:
         cracks = measure(mask)
     rows = [{"photograph": printable(name), **crack.row(settings.scale)} for crack in cracks]
-    written = write_pictures(name, image, mask, levels, rows, out)
+    written = write_pictures(name, image, mask, levels, cracks, out)
     return {"photograph": name, "size": image.shape[1::-1], "files": written, "note": note,
             "cracks": rows, "features": [report.feature(*pair) for pair in zip(cracks, rows)]}
 
 
 def write_pictures(name: str, image: np.ndarray, mask: np.ndarray, levels: np.ndarray | None,
-                   rows: list[dict], out: Path) -> dict[str, str]:
+                   cracks: list[Crack], out: Path) -> dict[str, str]:
     """Write `<name>.mask.png` (255 is crack), `.thumbnail.jpg`, `.overlay.jpg` with the numbers of
-    the table's `rows`, and from `levels` `.probability.png` (65535 means 1); returns their paths
+    the `cracks`, and from `levels` `.probability.png` (65535 means 1); returns their paths
     below `out`. `image` is changed."""
     (out / name).parent.mkdir(parents=True, exist_ok=True)
     written = {}
@@ -157,7 +157,7 @@ def write_pictures(name: str, image: np.ndarray, mask: np.ndarray, levels: np.nd
     if levels is not None:
         write("probability", ".png", levels)
     report.mark_cracks(image, mask)
-    report.number_cracks(image, rows)
+    report.number_cracks(image, cracks)
     write("overlay", ".jpg", report.reduced(image, report.LARGEST_JPEG))
     return written
 

@@ -54,15 +54,19 @@ def mark_cracks(image: np.ndarray, mask: np.ndarray) -> None:
     image[mask] = ((1 - OPACITY) * image[mask] + colour).astype(np.uint8)
 
 
-def number_cracks(image: np.ndarray, rows: list[dict]) -> None:
-    """Write the numbers of the longest cracks (rows of the table) beside them, in place."""
-    size = max(0.4, max(image.shape[:2]) / 2500)
-    strokes = (round(6 * size) + 1, (255, 255, 255)), (round(1.5 * size) + 1, (0, 0, 0))
-    for row in sorted(rows, key=lambda row: -row["length_px"])[:NUMBERED]:
-        place = int(row["left"]), max(int(row["top"]), round(24 * size))
-        for thickness, colour in strokes:  # black with a white edge
-            cv2.putText(image, str(row["crack"]), place, cv2.FONT_HERSHEY_SIMPLEX, size, colour,
-                        thickness, cv2.LINE_AA)
+def number_cracks(image: np.ndarray, cracks: list[Crack]) -> None:
+    """Write the numbers of the longest cracks at their upper ends, in place: black on white."""
+    scale = max(0.5, max(image.shape[:2]) / 2500)
+    style = cv2.FONT_HERSHEY_SIMPLEX, scale
+    strokes = round(2 * scale)
+    for crack in sorted(cracks, key=lambda crack: -crack.length)[:NUMBERED]:
+        text = str(crack.number)
+        (width, height), _ = cv2.getTextSize(text, *style, strokes)
+        end = min(np.concatenate(crack.lines).tolist(), key=lambda point: point[1])
+        left, bottom = round(end[0] + 10 * scale), max(round(end[1]), height + 2)
+        cv2.rectangle(image, (left - 2, bottom - height - 2), (left + width + 2, bottom + 2),
+                      (255, 255, 255), cv2.FILLED)
+        cv2.putText(image, text, (left, bottom), *style, (0, 0, 0), strokes, cv2.LINE_AA)
 
 
 def in_three_colours(image: np.ndarray, mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
