@@ -109,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
                          help=f"a model of models/, or a record (default: {DEFAULT_MODEL})")
     cut = predict.add_mutually_exclusive_group()
     cut.add_argument("--threshold", type=float, metavar="T", help="mark a pixel if the "
-                     "network's output is at least T, above 0 and below 1 (default: the model's own)")
+                     "network's output is at least T, above 0 and below 1 (default: the model's)")
     cut.add_argument("--missed-costs", type=float, metavar="K", help="choose the threshold so "
                         "that a missed crack pixel costs K times a false alarm")
     predict.add_argument("--probabilities", action="store_true",
