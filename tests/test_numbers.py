@@ -142,16 +142,14 @@ def test_what_the_runs_say_of_a_claim_is_said_in_korean():
     said = {
         "MSE finds 36% of the pixels of cracks 1 to 2 px wide and 83% of those of cracks 3 to 5 px "
         "wide": "MSE는 폭 1~2 픽셀 균열 화소의 36%, 폭 3~5 픽셀 균열 화소의 83%를 찾는다",
-        "2 of 5 settings find more; the most Step 0.69: +0.239 recall (+0.065 to +0.414)":
-            "설정 5개 중 2개가 더 많이 찾는다. 가장 많이 찾는 것은 Step 0.69: "
+        "2 of 4 functions find more; the most Step 0.69: +0.239 recall (+0.065 to +0.414)":
+            "함수 4개 중 2개가 더 많이 찾는다. 가장 많이 찾는 것은 Step 0.69: "
             "재현율 +0.239 (+0.065 ~ +0.414)",
-        "Step 0.69 minus ReLU 0.97: -0.169 recall (-0.232 to +0.105)":
-            "ReLU 0.97 대비 Step 0.69: 재현율 -0.169 (-0.232 ~ +0.105)",
-        "A minus B: +0.1 recall (+0.0 to +0.2); C minus B: +0.3 recall (+0.1 to +0.4)":
-            "B 대비 A: 재현율 +0.1 (+0.0 ~ +0.2); B 대비 C: 재현율 +0.3 (+0.1 ~ +0.4)",
+        "recall minus that of ReLU 0.97: Step 0.69: -0.169 (-0.232 to +0.105); C: +0.3 (+0.1 to +0.4)":
+            "ReLU 0.97 대비 재현율: Step 0.69: -0.169 (-0.232 ~ +0.105); C: +0.3 (+0.1 ~ +0.4)",
         "Step 0.69: +0.011 F1 (-0.027 to +0.047)": "Step 0.69: F1 +0.011 (-0.027 ~ +0.047)",
-        "MSE 0.42, Step 0.69 0.53 (means, no interval)":
-            "MSE 0.42, Step 0.69 0.53 (평균, 구간 없음)"}
+        "MSE: 0.42, Step 0.69: 0.53 (means, no interval)":
+            "MSE: 0.42, Step 0.69: 0.53 (평균, 구간 없음)"}
     assert {text: numbers.in_korean(text) for text in said} == said
     with pytest.raises(ValueError, match="no Korean for 'means'"):
         numbers.in_korean("the means of three")
