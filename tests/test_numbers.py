@@ -145,7 +145,8 @@ def test_what_the_runs_say_of_a_claim_is_said_in_korean():
         "2 of 4 functions find more; the most Step 0.69: +0.239 recall (+0.065 to +0.414)":
             "함수 4개 중 2개가 더 많이 찾는다. 가장 많이 찾는 것은 Step 0.69: "
             "재현율 +0.239 (+0.065 ~ +0.414)",
-        "recall minus that of ReLU 0.97: Step 0.69: -0.169 (-0.232 to +0.105); C: +0.3 (+0.1 to +0.4)":
+        "recall minus that of ReLU 0.97: Step 0.69: -0.169 (-0.232 to +0.105); C: +0.3 (+0.1 to "
+        "+0.4)":
             "ReLU 0.97 대비 재현율: Step 0.69: -0.169 (-0.232 ~ +0.105); C: +0.3 (+0.1 ~ +0.4)",
         "Step 0.69: +0.011 F1 (-0.027 to +0.047)": "Step 0.69: F1 +0.011 (-0.027 ~ +0.047)",
         "MSE: 0.42, Step 0.69: 0.53 (means, no interval)":
