@@ -138,10 +138,10 @@ def answer() -> str:
     pixelwise = better["loss"].isin(PIXELWISE)
     return "\n".join([
         "- **Cracks.** After a short training the loss decides how many fine cracks a network "
-        "finds. After a long one most losses find nearly the same, but class-weighted BCE still "
-        "finds more, above all of cracks narrower than a pixel ([notebook "
-        "06](notebooks/06_fine_cracks.ipynb)). Losses are compared at equal precision: the "
-        f"threshold of each network gives {claims.PRECISION} on the validation part.\n"
+        "finds; after a long one it makes little difference, except for cracks narrower than a "
+        "pixel ([notebook 06](notebooks/06_fine_cracks.ipynb)). Losses are compared at equal "
+        f"precision: the threshold of each network gives {claims.PRECISION} on the validation part."
+        "\n"
         f"  - *{SHORT_STEPS} steps on synthetic concrete* ({seeds_text(after_short)}). MSE finds "
         f"{after_short['recall']['MSE']:.0%} of the pixels of cracks 1 to 2 px wide. "
         f"{len(of_paper)} of paper A's 4 functions find significantly more: "
@@ -153,7 +153,8 @@ def answer() -> str:
         f"Longer training raised the recall of MSE by {gained:.2f}; after {SHORT_STEPS} steps a "
         f"change of the loss raised it by at most {better['difference'].max():.2f}."
         f"{apart_from_mse(after_long)} {at_higher_precision()} {below_one_pixel()}\n"
-        f"  - *{LONG_STEPS}, a second series in float32.* {second_series()}\n"
+        f"  - *{LONG_STEPS}, a second series* ({seeds_text(fine_recalls(SECOND))}, float32). "
+        f"{second_series()}\n"
         f"  - *Photographs.* {on_pavement()} {on_walls()}",
         f"- **Roads.** {on_roads()}",
         "- **What to use.** First train longer: on the synthetic cracks this mattered more than "
@@ -188,23 +189,21 @@ def below_one_pixel() -> str:
 
 
 def second_series() -> str:
-    """The losses of the second series of long trainings, at equal precision and above it."""
+    """What the losses of the second series of long trainings find at equal precision."""
+    table = fine_cracks.recall_table(SECOND, claims.PRECISION)
+    fine, below = (claims.rows_of(table, stratum) for stratum in (claims.FINE, "< 1 px"))
+    compared, apart = compared_with_mse(fine)
     texts = []
-    for precision in (claims.PRECISION, fine_cracks.PRECISIONS[-1]):
-        table = fine_cracks.recall_table(SECOND, precision)
-        of_widths = []
-        for stratum, width in ((claims.FINE, "of cracks 1 to 2 px wide"),
-                               ("< 1 px", "of those narrower than 1 px")):
-            rows = claims.rows_of(table, stratum)
-            compared, apart = compared_with_mse(rows)
-            if "Weighted BCE 10.8" not in apart.index or (apart["difference"] < 0).any():
-                raise ValueError("the sentences on the second series are out of date")
-            shares = [f"{name} {row['recall']:.0%} ({claims.with_interval(row)})"
-                      for name, row in compared.sort_values("recall", ascending=False).iterrows()]
-            of_widths.append(f"{width} MSE finds {rows['recall']['MSE']:.0%}, {listed(shares)}")
-        texts.append(f"At a precision of {precision}, {'; '.join(of_widths)}.")
-    seeds = claims.rows_of(fine_cracks.recall_table(SECOND, claims.PRECISION), claims.FINE)
-    return f"({seeds_text(seeds)}) {' '.join(texts)}"
+    for name in compared.sort_values("recall", ascending=False).index:
+        shares = [f"{rows['recall'][name]:.0%} ({rows['difference'][name]:+.3f}, from "
+                  f"{rows['difference_low'][name]:+.3f} to {rows['difference_high'][name]:+.3f})"
+                  for rows in (fine, below)]
+        texts.append(f"{with_brackets(name)} {' and '.join(shares)}")
+    significant = len(apart) + len(compared_with_mse(below)[1])
+    verdict = f"{significant} of these {2 * len(compared)} differences"
+    return (f"MSE finds {fine['recall']['MSE']:.0%} of cracks 1 to 2 px wide and "
+            f"{below['recall']['MSE']:.0%} of those narrower than 1 px; {'; '.join(texts)}. "
+            f"{verdict} {'is' if significant == 1 else 'are'} significant.")
 
 
 def on_pavement() -> str:
@@ -325,6 +324,10 @@ def caption() -> str:
     after_short, after_long, better, rest = fine_cracks_compared()
     below = claims.rows_of(fine_cracks.recall_table(STUDY, claims.PRECISION), "< 1 px")["recall"]
     seen = fine_recalls(PAVEMENT, tolerance=2)
+    again = fine_recalls(SECOND)
+    finest = claims.rows_of(fine_cracks.recall_table(SECOND, claims.PRECISION), "< 1 px")["recall"]
+    added = [f"{with_brackets(name)} finds {again['recall'][name]:.0%} and {finest[name]:.0%}"
+             for name in again.index if name not in after_long.index]
     missing = [*not_shown(f"after {SHORT_STEPS} steps", SHORT, after_short),
                *not_shown(f"after {LONG_STEPS}", STUDY, after_long),
                *not_shown("on photographs", PAVEMENT, seen)]
@@ -333,7 +336,8 @@ def caption() -> str:
             f"{len(better)} of the {len(better) + len(rest)} other losses find significantly more "
             f"than MSE. After {LONG_STEPS} ({seeds_text(after_long)}) the {len(after_long)} losses "
             f"that are shown find {after_long['recall'].min():.0%} or more of them, but only "
-            f"{below.min():.0%} to {below.max():.0%} of cracks narrower than 1 px (circles). "
+            f"{below.min():.0%} to {below.max():.0%} of cracks narrower than 1 px (circles); in a "
+            f"second series ({seeds_text(again)}) {listed(added)}. "
             f"Right: {len(seen)} losses on photographs of pavement ({seeds_text(seen)}; 2 px of "
             "tolerance), where none of those with several seeds differs significantly from MSE; "
             "their precision on the test "
