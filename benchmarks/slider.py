@@ -107,8 +107,10 @@ def main() -> None:
     for title, moves in (("in the kernel", kernel_moves), ("the whole move", browser_moves)):
         times = moves(given.moves)
         median, slowest = np.quantile(times, [0.5, 1]).round(1).tolist()
+        first, later = round(times[0], 1), round(max(times[1:]), 1)
         rows.append({"measured": title, "side": SIDE, "moves": len(times), "median_ms": median,
-                     "slowest_ms": slowest, "within_100_ms": int((np.array(times) <= 100).sum()),
+                     "slowest_ms": slowest, "first_ms": first, "slowest_later_ms": later,
+                     "within_100_ms": int((np.array(times) <= 100).sum()),
                      "cores": usable_cores(), "load": round(os.getloadavg()[0], 1)})
         print(rows[-1], flush=True)
     pd.DataFrame(rows).to_csv(given.out / "slider.csv", index=False)

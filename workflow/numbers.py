@@ -686,7 +686,8 @@ def slider_times() -> str:
     return (f"On a photograph of {whole['side']}×{whole['side']} pixels it takes "
             f"{whole['median_ms']:.0f} ms from the key press to the new picture (median of "
             f"{whole['moves']} moves, {whole['within_100_ms']} of which take at most 100 ms;\n"
-            f"the slowest {whole['slowest_ms']:.0f} ms), "
+            f"the first takes {whole['first_ms']:.0f} ms, the slowest of the others "
+            f"{whole['slowest_later_ms']:.0f} ms), "
             f"{kernel['median_ms']:.0f} ms of them in Python, on {whole['cores']} cores "
             f"(load before it {whole['load']:g};\n"
             "[slider.csv](../results/benchmarks/slider.csv), `benchmarks/slider.py`).")
