@@ -10,7 +10,7 @@ import torch
 
 from crackutils import files, records
 from crackutils.evaluation import DETAIL_THRESHOLDS, THRESHOLDS, TOLERANCES, WIDTH_EDGES
-from crackutils.papers import bootstrap, fine_cracks, fine_figures
+from crackutils.papers import bootstrap, captions, fine_cracks, fine_figures
 from crackutils.papers.source import Source
 from crackutils.protocol import preset
 
@@ -197,6 +197,8 @@ def test_the_figure_has_a_panel_for_each_table_and_a_row_for_each_loss(tmp_path)
     one, two = figure.axes
     assert [tick.get_text() for tick in one.get_yticklabels()] == ["MSE", "ReLU 0.97"]
     assert two.texts[0].get_text() == "not run"
+    more = fine_figures.recall_figure({"one": table, "two": table[table["loss"] == "mse"]})
+    assert [text.get_text() for text in more.axes[1].texts] == ["–"]  # ReLU is not there
     dots = [line for line in one.lines
             if line.get_marker() == "o" and line.get_fillstyle() == "full"]
     expected = table[table["stratum"] == "1-2 px"]["recall"].tolist()
@@ -266,3 +268,16 @@ def test_the_notebook_runs_with_the_records_of_a_reader(tmp_path, losses, counts
                       for output in cell.get("outputs", ()))
     assert expected in printed
     assert (tmp_path / "data").is_dir()  # what it draws is kept in the reader's folder
+
+
+def test_the_caption_of_recall_by_width_leaves_out_widths_without_a_crack(tmp_path):
+    def without_the_finest(quality: float, seed: int) -> dict[str, np.ndarray]:
+        counts = counts_of(quality, seed)
+        for name in ("true_positives_by_width", "positives_by_width"):
+            counts[f"test_{name}"][:, 0] = 0
+        return counts
+
+    source = source_with(tmp_path, {("mse", None): 0.2}, seeds=(0,), counts=without_the_finest)
+    caption = captions.recall_by_width(source)
+    assert " 1-2 px: " in caption and "< 1 px" not in caption and "nan" not in caption
+    assert caption.endswith("1 of 1 losses have their lowest recall on the finest cracks.")

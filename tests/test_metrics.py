@@ -235,6 +235,14 @@ def test_recall_by_width_is_pooled():
     assert found.tolist() == [3 / 4, 2 / 4, 4 / 4, 3 / 4, 5 / 8]
 
 
+def test_a_width_without_a_crack_has_no_recall():
+    mask = np.ones((1, 2), np.uint8)
+    width = np.array([[1.5, 4]], np.float32)
+    counts = counts_of((np.array([[0.9, 0.1]], np.float32), mask), width=width)
+    found = metrics.recall_by_width(counts, "test")[:, metrics.at_threshold(counts, 0.5)]
+    assert np.array_equal(found, [np.nan, 1, np.nan, 0, np.nan], equal_nan=True)
+
+
 def test_the_best_threshold_is_the_lowest_of_equals_on_the_part_asked_for():
     mask = np.array([[1, 1, 0, 0]], np.uint8)
     counts = counts_of((np.array([[0.7, 0.7, 0.3, 0.3]], np.float32), mask))
@@ -260,7 +268,7 @@ def test_the_scores_at_the_validation_threshold_are_the_test_parts():
 def test_a_threshold_that_was_not_counted_is_refused():
     counts = {"thresholds": THRESHOLDS}
     assert metrics.at_threshold(counts, 0.75) == 74 and metrics.at_threshold(counts, 0.995) == 103
-    for unknown in (0.755, 0, 1, -0.5):
+    for unknown in (0.755, 0, 1, -0.5, np.nan):
         with pytest.raises(ValueError, match=f"{unknown} was not counted.*0.01 ... 0.9999"):
             metrics.at_threshold(counts, unknown)
 

@@ -268,6 +268,16 @@ def test_the_page_leads_to_every_file_and_begins_with_the_largest_area(record, w
     assert "http" not in (out / "index.html").read_text()  # nothing from elsewhere
 
 
+def test_a_photograph_that_was_not_measured_stands_first_on_the_page():
+    files = dict.fromkeys(("overlay", "mask", "thumbnail"), "a.png")
+    entry = {"photograph": "cracked.jpg", "size": (9, 9), "files": files, "note": "", "cracks": [
+        {"area_px": 9, "length_px": 9, "greatest_width_px": 1}]}
+    flooded = entry | {"photograph": "flooded.jpg", "note": "95% is marked", "cracks": []}
+    assert Links(report.page([entry, flooded], {}, "").decode()).headings == [
+        "flooded.jpg", "cracked.jpg"]
+    assert "Cracks in 1 photograph<" in report.page([entry], {}, "").decode()
+
+
 def test_finished_photographs_are_not_done_again_unless_something_changed(record, walls, tmp_path,
                                                                           monkeypatch):
     out, done = tmp_path / "out", []

@@ -183,13 +183,14 @@ def test_a_threshold_in_the_configuration_comes_first(tmp_path):
         CrackModel(record, "cpu").default_threshold()
 
 
-@pytest.mark.parametrize("loss, weight", [("mse", None), ("balanced_step", 0.83), ("bce", None)])
+@pytest.mark.parametrize("loss, weight", [("mse", None), ("balanced_step", 0.83), ("bce", None),
+                                          ("weighted_bce", 10.8)])
 def test_the_threshold_for_a_cost_has_the_lowest_expected_cost(tmp_path, loss, weight):
     """A million pixels of known crack probability q, each predicted as the loss asks for: k q /
     (k q + 1 - q) for class weights of ratio k. A missed one costs 10, a false alarm 1."""
     model = CrackModel(write_record(tmp_path, loss=loss, weight=weight), "cpu")
     q = np.linspace(0.001, 0.999, 999)
-    k = (1 + weight) / (1 - weight) if weight else 1
+    k = {"balanced_step": (1 + 0.83) / (1 - 0.83), "weighted_bce": 10.8}.get(loss, 1)
     predicted = k * q / (k * q + 1 - q)
     costs = {cut: (10 * q[predicted < cut]).sum() + (1 - q[predicted >= cut]).sum()
              for cut in (*np.linspace(0.01, 0.99, 99), model.threshold_for(10))}

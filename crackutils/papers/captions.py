@@ -195,9 +195,10 @@ def recall_by_width(source: Source) -> str:
             names = crack_tables.width_labels(counts["width_edges"])
     if not recalls:
         return UNKNOWN_WIDTHS
-    recalls = pd.DataFrame(recalls, index=names)
-    parts = [f"{name}: {extremes(recalls.loc[name], '.0%')}" for name in (names[0], names[-1])]
-    fewest = (recalls.idxmin() == names[0]).sum()
+    recalls = pd.DataFrame(recalls, index=names).dropna()  # photographs have none below 1 px
+    finest, *_, widest = recalls.index
+    parts = [f"{name}: {extremes(recalls.loc[name], '.0%')}" for name in (finest, widest)]
+    fewest = (recalls.idxmin() == finest).sum()
     return ("Recall by the local width of the crack, at the thresholds of Table 8. "
             f"{'; '.join(parts)}. {fewest} of {recalls.shape[1]} losses have their lowest recall "
             "on the finest cracks.")

@@ -363,7 +363,7 @@ def recall_by_width(source: Source) -> Figure | None:
     for place, (name, loss, index, counts) in enumerate(runs):
         colour, line, marker = LOOKS[loss]
         present = counts["test_positives_by_width"].astype(np.int64).sum(axis=0)
-        recalls = np.where(present > 0, metrics.recall_by_width(counts, "test")[:, index], np.nan)
+        recalls = metrics.recall_by_width(counts, "test")[:, index]
         axis.plot(np.arange(len(recalls)) + 0.03 * (place - 2.5), recalls, color=colour,
                   linestyle=line, marker=marker, markersize=4, label=name)
         shares = present / max(present.sum(), 1)
