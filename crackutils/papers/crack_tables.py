@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from IPython.display import HTML
 from scipy.special import stdtrit
 
 from crackutils import files, metrics, records
@@ -241,9 +240,11 @@ def write(table: pd.DataFrame, source: Source, name: str) -> Path | None:
 
 # Tables for a reader's eye
 
-def for_readers(table: pd.DataFrame, best: Iterable[str] = ()) -> HTML:
+def for_readers(table: pd.DataFrame, best: Iterable[str] = ()) -> object:
     """A table as a notebook shows it: without its index, fractions to three digits, a dash where
     there is no figure, and the highest value of each column in `best` in bold."""
+    from IPython.display import HTML  # a machine that only trains may have no Jupyter
+
     shown = table.map(lambda cell: f"{cell:.3f}" if isinstance(cell, float) else escape(str(cell)))
     shown = shown.mask(table.isna() | (table == ""), "–")
     for column in best:
