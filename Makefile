@@ -78,7 +78,7 @@ lab: setup
 # and docs/ anew from results/
 notebooks: setup
 	rm -rf runs/smoke
-	PYTHONWARNINGS=ignore $(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	PYTHONWARNINGS=ignore TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 	$(BIN)/nbstripout --keep-output --keep-count notebooks/*.ipynb
 
 numbers: setup

@@ -32,7 +32,7 @@ from crackutils.cracks.prediction import CrackModel
 from crackutils.evaluation import estimated_width
 from crackutils.experiment import model_folder
 
-MODELS = ("balanced_step", "bce", "mse")
+MODELS = ("balanced_step", "bce", "mse", "weighted_bce")
 SHORTEST = 10  # px of a crack's skeleton
 TOLERANCE = 2  # px
 SHARE = 0.5  # of a skeleton that has to be near

@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from crackutils import data, experiment, files
 from crackutils.protocol import Protocol, preset
 
-MODELS = {"balanced_step": ("balanced_step", 0.83), "mse": ("mse", None), "bce": ("bce", None)}
+MODELS = {"balanced_step": ("balanced_step", 0.83), "bce": ("bce", None), "mse": ("mse", None),
+          "weighted_bce": ("weighted_bce", 10.8)}
 COPIED = ("config.json", "environment.json", "history.csv", "counts.npz", "model.safetensors",
           "complete.json")
 FOLDERS = {"train": "train", "validation": "val", "test": "test"}

@@ -77,8 +77,8 @@ def weighting_helps(found: Evidence) -> tuple[str, str]:
     judged = verdict((signs > 0).all(), (signs < 0).any())
     if 0 < (signs > 0).sum() < len(rows):
         judged = "holds in part"
-    return (f"{(signs > 0).sum()} of {len(rows)} functions find more; the most {best.name}: "
-            f"{with_interval(best, 'recall')}", judged)
+    return (f"{(signs > 0).sum()} of {len(rows)} functions find significantly more; the "
+            f"largest difference has {best.name}: {with_interval(best, 'recall')}", judged)
 
 
 def relu_is_best(found: Evidence) -> tuple[str, str]:

@@ -28,6 +28,9 @@ OTHER_SETTINGS = (("squared_balanced_step", 0.5), ("step", 0.69), ("step", 0.73)
                   ("weighted_bce", 10.8), ("bce_dice", (1.0, 1.0)), ("tversky", (0.3, 0.7)),
                   ("focal", 2.0), ("dice_cldice", 0.5))
 SETTINGS = FIRST_SETTINGS + OTHER_SETTINGS
+# paper A's network and tiles, trained for a time that a few photographs need: the fields of the
+# protocol `paper` that change
+PAPER_NETWORK = {"steps": 1_600, "batch": 4, "schedule": "cosine", "augmentation": "flips"}
 # what paper A leaves open, each as the fields of the protocol `quick` that change
 OPEN_CHOICES = {
     "5 levels": {"levels": 5},

@@ -35,8 +35,8 @@ def recall_figure(tables: dict[str, pd.DataFrame], stratum: str = "1-2 px") -> F
         ranked = first[first["stratum"] == stratum].sort_values("recall")
         order = {name_of(row): place for place, row in enumerate(ranked.to_dict("records"))}
     for axis, (title, table) in zip(axes.flat, tables.items()):
-        axis.set(title=title, xlabel=f"recall, cracks of {stratum.replace('-', ' to ')}",
-                 xlim=(0, 1.03), xticks=[0, 0.25, 0.5, 0.75, 1])
+        axis.set(title=title.replace(", ", ",\n"), xlabel=f"recall, {stratum.replace('-', ' to ')}",
+                 xlim=(0, 1.04), xticks=[0, 0.5, 1])
         axis.xaxis.set_major_formatter("{x:.0%}")
         if table.empty or not order:
             write_not_run(axis)
