@@ -61,7 +61,7 @@ def check_weight(loss: str, weight) -> None:
         is_number = isinstance(number, int | float) and not isinstance(number, bool)
         if not (is_number and 0 <= number < math.inf):
             raise ValueError(f"{loss} takes a finite weight that is not negative, got {weight!r}: "
-                             "choose another one.")
+                             "set one, such as weight: 0.5.")
     if loss == "balanced_step" and weight >= 1:
         raise ValueError(f"balanced_step takes a weight from 0 to below 1, got {weight!r}: from 1 "
                          "on, background pixels would count nothing or be rewarded for errors.")

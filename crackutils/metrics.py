@@ -81,7 +81,7 @@ def images_at(counts: dict[str, np.ndarray], part: str, threshold: float) -> dic
     `true_positives`, `false_positives`, `false_negatives`, and, where they were counted, `pixels`
     and `confusion` (images x labels x predictions)."""
     index = at_threshold(counts, threshold)
-    images = {name: counts[f"{part}_{name}"].astype(np.int64)[:, index] for name in
+    images = {name: counts[f"{part}_{name}"][:, index].astype(np.int64) for name in
               ("true_positives", "false_positives", "false_negatives")}
     names = [name for name in ("pixels", "confusion") if f"{part}_{name}" in counts]
     return images | {name: counts[f"{part}_{name}"].astype(np.int64) for name in names}

@@ -14,6 +14,7 @@ import pytest
 from crackutils import data as datasets
 from crackutils import files, records
 from crackutils.data.synthetic import PARTS
+from crackutils.papers import fine_cracks
 from crackutils.protocol import preset
 
 
@@ -191,11 +192,14 @@ def test_photographs_are_weighted_to_a_wanted_mean():
 def test_the_simulated_recall_is_the_true_one_in_the_mean():
     simulation = script("interval_coverage")
     generator = np.random.default_rng(0)
-    present = np.full(200_000, 1)
-    effects = simulation["OF_PICTURES"] * generator.standard_normal(len(present))
-    runs = simulation["runs_of"](0.4, effects, present, 40, 0.4, generator)
-    recall = np.mean([run.found.mean() for run in runs])
-    assert recall == pytest.approx(simulation["true_recall"](0.4, 0.4), abs=0.02)
+    present = dict.fromkeys(("validation", "test"), np.full(800, 50))
+    effects = {part: simulation["OF_PICTURES"] * generator.standard_normal(800)
+               for part in present}
+    runs = [simulation["run_of"](3.0, effects, present, 0.1, generator) for _ in range(20)]
+    stratum = fine_cracks.strata_names().index("1-2 px")
+    recall = np.mean([fine_cracks.recall_of(run, stratum) for run in runs])
+    assert recall == pytest.approx(simulation["true_recall"](3.0, 0.1), abs=0.02)
+    assert np.mean([run.precision for run in runs]) == pytest.approx(0.8, abs=0.01)
 
 
 def test_only_the_leaking_divisions_share_photographs_with_the_test_part(tmp_path):

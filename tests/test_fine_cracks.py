@@ -113,6 +113,33 @@ def test_a_tolerance_counts_what_is_near():
     assert tolerant.threshold in DETAIL_THRESHOLDS and tolerant.threshold < strict.threshold
 
 
+@pytest.mark.parametrize("chosen_on", ["validation", "test"])
+@pytest.mark.parametrize("precision", [0.7, None])
+def test_each_draw_of_the_pictures_chooses_its_own_threshold(chosen_on, precision):
+    counts = counts_of(0.5, 0)
+    counts["validation_false_positives"][::3] *= 2  # so that it matters which pictures are drawn
+    counts["test_false_positives"][::3] *= 2
+    run = fine_cracks.found_at_precision(counts, "test", precision, chosen_on=chosen_on)
+    of_test = bootstrap.picture_weights(PICTURES, len(run.draws))
+    choosing = of_test if chosen_on == "test" else bootstrap.picture_weights(
+        PICTURES, len(run.draws), stream=2)
+    chosen = set()
+    for draw in (0, 1, 2, 500, 999):
+        right, false, missed = (choosing[draw] @ counts[f"{chosen_on}_{name}"] for name in (
+            "true_positives", "false_positives", "false_negatives"))
+        if precision is None:
+            index = (2 * right / (2 * right + false + missed)).argmax()
+        else:
+            index = np.flatnonzero(right / np.maximum(right + false, 1e-9) >= precision)[0]
+        chosen.add(index)
+        found = of_test[draw] @ counts["test_true_positives_by_width"][:, 1, index]
+        present = of_test[draw] @ counts["test_positives_by_width"][:, 1]
+        assert run.draws[draw, 2] == pytest.approx(found / present)
+    assert len(chosen) > 1
+    fixed = fine_cracks.found_at_threshold(counts, "test", run.threshold)
+    assert fixed.draws is None and np.array_equal(fixed.found, run.found)
+
+
 def test_the_table_has_a_row_for_each_loss_and_stratum_and_finds_a_difference(tmp_path):
     source = source_with(tmp_path, {("mse", None): 0.2, ("relu", 0.97): 0.2, ("dice", None): 0.6})
     table = fine_cracks.recall_table(source, 0.7)

@@ -155,3 +155,25 @@ def test_what_the_runs_say_of_a_claim_is_said_in_korean():
     assert {text: numbers.in_korean(text) for text in said} == said
     with pytest.raises(ValueError, match="no Korean for 'means'"):
         numbers.in_korean("the means of three")
+
+
+def test_measurements_of_no_gpu_are_not_published(tmp_path, monkeypatch):
+    for name in ("gpu.csv", "gpu_profile.csv"):
+        table = pd.read_csv(numbers.BENCHMARKS / name)
+        table.assign(tiny=True).to_csv(tmp_path / name, index=False)
+    assert "images a second in bfloat16" in numbers.gpu()
+    monkeypatch.setattr(numbers, "BENCHMARKS", tmp_path)
+    with pytest.raises(ValueError, match="no measurements of one GPU"):
+        numbers.gpu()
+
+
+def test_the_significant_losses_are_listed_by_precision(monkeypatch):
+    def recall_table(source, precision):
+        rows = {"low": [np.nan, 0.1, -0.1], "high": [np.nan, 0.3, 0.2]}
+        if precision > 0.7:
+            rows["low"][1] = -0.2
+        return pd.DataFrame({"loss": ["mse", "bce", "dice"], "weight": None, "stratum": "1-2 px",
+                             "difference": [np.nan, 0.2, 0.05], "difference_low": rows["low"],
+                             "difference_high": rows["high"]})
+    monkeypatch.setattr(numbers, "recall_table", recall_table)
+    assert numbers.by_precision("1-2 px") == "at 0.7 BCE (+0.200), at 0.8 and 0.9 none"

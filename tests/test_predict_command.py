@@ -350,6 +350,15 @@ def test_results_inside_the_photographs_folder_are_not_predicted(record, walls):
     assert status_of("predict", walls, walls, *words) == 1
 
 
+def test_masks_beside_images_are_no_photographs(record, walls, tmp_path):
+    for name in ("images/a.jpg", "masks/a.png", "more/masks/b.png"):
+        (walls / name).parent.mkdir(parents=True)
+        Image.fromarray(picture()).save(walls / name)
+    found = photographs.find_photographs([walls], tmp_path / "out")
+    assert "images/a.jpg" in found and "more/masks/b.png" in found and "masks/a.png" not in found
+    assert [*photographs.find_photographs([walls / "masks"], tmp_path / "out")] == ["a.png"]
+
+
 def test_files_and_folders_together_keep_their_places(record, walls, tmp_path):
     out = tmp_path / "out"
     assert status_of("predict", walls / "a", walls / "b" / "p.jpg", out, "--model", record) == 0

@@ -49,7 +49,7 @@ class Settings(NamedTuple):
 
 def find_photographs(given: Iterable[str | Path], out: Path) -> dict[str, Path]:
     """The photographs among files and folders (nested), by their path below the folder that all of
-    them share. Results, those in `out` and those of earlier calls, are left out.
+    them share. Results, those in `out` and those of earlier calls, and masks are left out.
 
     `DataError` if there is none, if a name is neither file nor folder, or if `out` holds them.
     """
@@ -61,7 +61,8 @@ def find_photographs(given: Iterable[str | Path], out: Path) -> dict[str, Path]:
                                 "results: name another folder for the results.")
             pictures = [file for file in files_below(path)
                         if file.suffix.lower() in SUFFIXES | UNREAD]
-            paths += [file for file in pictures if not is_result(file, path, out)]
+            paths += [file for file in pictures if not is_result(file, path, out)
+                      and not is_mask(file, path)]
             roots.append(path)
         elif path.is_file():
             paths.append(path)
@@ -82,6 +83,12 @@ def is_result(file: Path, root: Path, out: Path) -> bool:
     folders = [folder for folder in file.parents if folder.is_relative_to(root)]
     return any(folder.resolve() == out.resolve() or (folder / LINES).is_file()
                for folder in folders)
+
+
+def is_mask(file: Path, root: Path) -> bool:
+    """Whether a file below `root` lies in a folder masks/ that stands beside a folder images/."""
+    return any(folder.name == "masks" and (folder.parent / "images").is_dir()
+               for folder in file.parents if folder.is_relative_to(root) and folder != root)
 
 
 def content_of(path: Path) -> bytes:

@@ -53,10 +53,11 @@ def frame_weights(names: Sequence[str], draws: int = DRAWS) -> np.ndarray | None
 
 
 @functools.lru_cache(maxsize=8)
-def picture_weights(pictures: int, draws: int) -> np.ndarray:
+def picture_weights(pictures: int, draws: int, stream: int = 0) -> np.ndarray:
     """How often each of several independent pictures is in each draw: draws x pictures, read-only.
-    n - 1 of n pictures are drawn, and the weights scaled to a mean of 1 (see `frame_weights`)."""
-    times = np.random.default_rng(0).multinomial(pictures - 1, np.full(pictures, 1 / pictures),
+    n - 1 of n pictures are drawn, and the weights scaled to a mean of 1 (see `frame_weights`).
+    Draws of different streams are independent."""
+    times = np.random.default_rng(stream).multinomial(pictures - 1, np.full(pictures, 1 / pictures),
                                                  size=draws)
     weights = times * (pictures / (pictures - 1))
     weights.flags.writeable = False

@@ -59,28 +59,63 @@ class Found(NamedTuple):
     `found` and `present` are numbers of crack pixels, pictures x `strata_names()`. The first column
     is the total over all widths. The last one is for F1: twice the true positives, and that plus
     the false positives and false negatives, so that its ratio is F1. With a tolerance it is 0.
+    `draws`: the recalls in bootstrap draws of the pictures, draws x `strata_names()`, with the
+    threshold chosen anew in each; None if the threshold was given.
     """
 
     threshold: float
     precision: float
     found: np.ndarray
     present: np.ndarray
+    draws: np.ndarray | None = None
 
 
-def precisions(counts: Counts, part: str, tolerance: int = 0) -> np.ndarray:
-    """The pooled precision of a part at every threshold.
+def pooled(counts: Counts, part: str, quantity: str, weights: np.ndarray | None) -> np.ndarray:
+    """A quantity at each threshold, summed over a part's pictures; with `weights` (draws x
+    pictures), in each draw of the pictures: draws x thresholds."""
+    of_pictures = counts[f"{part}_{quantity}"].astype(float)
+    return of_pictures.sum(axis=0) if weights is None else weights @ of_pictures
+
+
+def precisions(counts: Counts, part: str, tolerance: int = 0,
+               weights: np.ndarray | None = None) -> np.ndarray:
+    """The precision of a part at every threshold, pooled over its pictures or in draws of them.
 
     With a tolerance, a predicted pixel is right if it lies at most that many pixels from a crack.
     The precision is then given at the fewer `detail_thresholds` only. NaN where no pixel is
     predicted.
     """
-    total = metrics.pooled(counts, part)
-    right, claimed = total["true_positives"], total["true_positives"] + total["false_positives"]
+    right = pooled(counts, part, "true_positives", weights)
+    claimed = right + pooled(counts, part, "false_positives", weights)
     if tolerance:
-        right = counts[f"{part}_claimed_near"].astype(np.int64).sum(axis=0)
-        right = right[counts["tolerances"].tolist().index(tolerance)]
-        claimed = claimed[np.isin(counts["thresholds"], counts["detail_thresholds"])]
+        place = counts["tolerances"].tolist().index(tolerance)
+        near = {f"{part}_near": counts[f"{part}_claimed_near"][:, place]}
+        right = pooled(near, part, "near", weights)
+        claimed = claimed[..., np.isin(counts["thresholds"], counts["detail_thresholds"])]
     return np.where(claimed > 0, metrics.ratio(right, claimed), np.nan)
+
+
+def f1_scores(counts: Counts, part: str, tolerance: int = 0,
+              weights: np.ndarray | None = None) -> np.ndarray:
+    """The F1 of a part, without a tolerance, at the same thresholds as `precisions`."""
+    right, false, missed = (pooled(counts, part, quantity, weights) for quantity in
+                            ("true_positives", "false_positives", "false_negatives"))
+    scores = metrics.ratio(2 * right, 2 * right + false + missed)
+    if tolerance:
+        scores = scores[..., np.isin(counts["thresholds"], counts["detail_thresholds"])]
+    return scores
+
+
+def chosen_index(counts: Counts, part: str, precision: float | None, tolerance: int,
+                 weights: np.ndarray | None = None) -> np.ndarray:
+    """The place of the threshold that a part chooses: the lowest at which its precision is at least
+    `precision`, else the one of the highest precision; that of the best F1 if `precision` is
+    None. With `weights` (draws x pictures), one for each draw of the pictures."""
+    if precision is None:
+        return f1_scores(counts, part, tolerance, weights).argmax(axis=-1)
+    values = np.nan_to_num(precisions(counts, part, tolerance, weights), nan=-1)
+    reached = values >= precision
+    return np.where(reached.any(axis=-1), reached.argmax(axis=-1), values.argmax(axis=-1))
 
 
 def found_at_precision(counts: Counts, part: str, precision: float | None, tolerance: int = 0,
@@ -88,22 +123,41 @@ def found_at_precision(counts: Counts, part: str, precision: float | None, toler
     """What a network finds at the lowest threshold at which its precision on the part `chosen_on`
     is at least `precision`. None if no threshold has this precision: it is lower at all of them, or
     higher by more than `ABOVE` even at the lowest. If `precision` is None, the threshold of the
-    best F1 on `chosen_on` is used."""
-    thresholds = counts["detail_thresholds"] if tolerance else counts["thresholds"]
-    if precision is None:
-        scores = metrics.scores(counts, chosen_on)["f1_score"]
-        index = scores[np.isin(counts["thresholds"], thresholds)].argmax()
-    else:
+    best F1 on `chosen_on` is used.
+
+    For the `draws` of the result the pictures of both parts are resampled: the same ones for every
+    network, so that differences are paired.
+    """
+    if precision is not None:
         of_thresholds = precisions(counts, chosen_on, tolerance)
-        reached = of_thresholds >= precision
-        if not reached.any() or of_thresholds[0] > precision + ABOVE:
+        if not (of_thresholds >= precision).any() or of_thresholds[0] > precision + ABOVE:
             return None
-        index = reached.argmax()
-    return found_at_threshold(counts, part, float(thresholds[index]), tolerance)
+    thresholds = counts["detail_thresholds"] if tolerance else counts["thresholds"]
+    number = DRAWS // bootstrap.SEED_DRAWS
+    weights = bootstrap.picture_weights(len(counts[f"{part}_names"]), number)
+    choosing = weights if chosen_on == part else bootstrap.picture_weights(
+        len(counts[f"{chosen_on}_names"]), number, stream=2)
+    chosen = chosen_index(counts, chosen_on, precision, tolerance, choosing)
+    draws = np.empty((number, len(strata_names())))
+    for index in np.unique(chosen):
+        found, present = pixels_at(counts, part, float(thresholds[index]), tolerance)
+        drawn = weights[chosen == index]
+        draws[chosen == index] = metrics.ratio(drawn @ found, drawn @ present)
+    best = float(thresholds[chosen_index(counts, chosen_on, precision, tolerance)])
+    return found_at_threshold(counts, part, best, tolerance)._replace(draws=draws)
 
 
 def found_at_threshold(counts: Counts, part: str, threshold: float, tolerance: int = 0) -> Found:
     """What a network finds at a threshold, with a tolerance one of the `detail_thresholds`."""
+    thresholds = counts["detail_thresholds"] if tolerance else counts["thresholds"]
+    index = thresholds.tolist().index(threshold)
+    return Found(threshold, float(precisions(counts, part, tolerance)[index]),
+                 *pixels_at(counts, part, threshold, tolerance))
+
+
+def pixels_at(counts: Counts, part: str, threshold: float,
+              tolerance: int) -> tuple[np.ndarray, np.ndarray]:
+    """`found` and `present` of `Found` at a threshold."""
     present = counts[f"{part}_positives_by_width"].astype(np.int64)
     if tolerance:
         place = counts["tolerances"].tolist().index(tolerance)
@@ -116,9 +170,8 @@ def found_at_threshold(counts: Counts, part: str, threshold: float, tolerance: i
         images = metrics.images_at(counts, part, threshold)
         twice_right = 2 * images["true_positives"]
         wrong = images["false_positives"] + images["false_negatives"]
-    return Found(threshold, float(precisions(counts, part, tolerance)[index]),
-                 np.column_stack([found.sum(axis=1), found, twice_right]),
-                 np.column_stack([present.sum(axis=1), present, twice_right + wrong]))
+    return (np.column_stack([found.sum(axis=1), found, twice_right]),
+            np.column_stack([present.sum(axis=1), present, twice_right + wrong]))
 
 
 def recall_table(source: Source, precision: float | None, part: str = "test", tolerance: int = 0,
@@ -170,7 +223,7 @@ def strata_names() -> list[str]:
 def estimate(runs: list[Found], stratum: int) -> dict:
     """Mean recall over the seeds, its 95 % interval over pictures and seeds, and each seed's."""
     values = [recall_of(run, stratum) for run in runs]
-    low, high = bootstrap.interval(recall_draws(runs, stratum))
+    low, high = bootstrap.interval(draws_of(runs, stratum))
     return {"recall": float(np.mean(values)), "low": low, "high": high,
             "of_each_seed": " ".join(f"{value:.3f}" for value in values)}
 
@@ -178,7 +231,7 @@ def estimate(runs: list[Found], stratum: int) -> dict:
 def difference(runs: list[Found], baseline: list[Found], stratum: int, comparisons: int) -> dict:
     """The mean paired difference in recall to the baseline, with its corrected interval."""
     means = [np.mean([recall_of(run, stratum) for run in group]) for group in (runs, baseline)]
-    draws = recall_draws(runs, stratum) - recall_draws(baseline, stratum)
+    draws = draws_of(runs, stratum) - draws_of(baseline, stratum)
     if len(runs) < ENOUGH_SEEDS:
         low = high = np.nan
     else:
@@ -191,13 +244,9 @@ def recall_of(run: Found, stratum: int) -> float:
     return float(metrics.ratio(run.found[:, stratum].sum(), run.present[:, stratum].sum()))
 
 
-def recall_draws(runs: list[Found], stratum: int) -> np.ndarray:
-    """Bootstrap samples of the recall averaged over the seeds. Every loss is resampled with the
-    same pictures and seeds, so that differences are paired."""
-    weights = bootstrap.picture_weights(len(runs[0].found), DRAWS // bootstrap.SEED_DRAWS)
-    draws = [metrics.ratio(weights @ run.found[:, stratum], weights @ run.present[:, stratum])
-             for run in runs]
-    return bootstrap.draws_over_seeds(np.stack(draws))
+def draws_of(runs: list[Found], stratum: int) -> np.ndarray:
+    """Bootstrap samples of the recall averaged over the seeds."""
+    return bootstrap.draws_over_seeds(np.stack([run.draws[:, stratum] for run in runs]))
 
 
 def tolerance_table(source: Source, part: str = "test") -> pd.DataFrame:
