@@ -269,9 +269,9 @@ def on_roads() -> str:
     return (f"On CamVid none of the {len(pairs)} differences between paper B's {len(of_paper)} "
             f"losses is significant ({pairs['seeds'].min()} or {pairs['seeds'].max()} seeds; "
             f"corrected for the {len(every_pair)} pairs of all losses; without this correction "
-            f"{apart} of the {len(pairs)} intervals would exclude 0). With {collapsed:.0f} of {len(SEEDS)} seeds "
-            f"{listed(failed)} collapsed: these networks label every pixel as road "
-            "([details, and a fault of these records](docs/roads.md)).")
+            f"{apart} of the {len(pairs)} intervals would exclude 0). With {collapsed:.0f} of "
+            f"{len(SEEDS)} seeds {listed(failed)} collapsed: these networks label every pixel as "
+            "road ([details, and a fault of these records](docs/roads.md)).")
 
 
 def stratum_index(stratum: str) -> int:
