@@ -140,6 +140,14 @@ def test_each_draw_of_the_pictures_chooses_its_own_threshold(chosen_on, precisio
     assert fixed.draws is None and np.array_equal(fixed.found, run.found)
 
 
+def test_a_single_picture_to_choose_thresholds_on_is_in_every_draw():
+    counts = counts_of(0.5, 0)
+    counts |= {name: values[:1] for name, values in counts.items() if "validation" in name}
+    run = fine_cracks.found_at_precision(counts, "test", 0.7)
+    weights = bootstrap.picture_weights(PICTURES, len(run.draws))
+    assert run.draws == pytest.approx((weights @ run.found) / (weights @ run.present))
+
+
 def test_the_table_has_a_row_for_each_loss_and_stratum_and_finds_a_difference(tmp_path):
     source = source_with(tmp_path, {("mse", None): 0.2, ("relu", 0.97): 0.2, ("dice", None): 0.6})
     table = fine_cracks.recall_table(source, 0.7)

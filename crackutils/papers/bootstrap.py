@@ -56,7 +56,9 @@ def frame_weights(names: Sequence[str], draws: int = DRAWS) -> np.ndarray | None
 def picture_weights(pictures: int, draws: int, stream: int = 0) -> np.ndarray:
     """How often each of several independent pictures is in each draw: draws x pictures, read-only.
     n - 1 of n pictures are drawn, and the weights scaled to a mean of 1 (see `frame_weights`).
-    Draws of different streams are independent."""
+    Draws of different streams are independent. A single picture is in every draw."""
+    if pictures == 1:
+        return np.ones((draws, 1))
     times = np.random.default_rng(stream).multinomial(pictures - 1, np.full(pictures, 1 / pictures),
                                                  size=draws)
     weights = times * (pictures / (pictures - 1))

@@ -268,7 +268,8 @@ def tolerance_table(source: Source, part: str = "test") -> pd.DataFrame:
 
 def tolerant_scores(counts: Counts, part: str) -> dict[str, float]:
     """F1 with each tolerance, and clDice, of one network: a row of `tolerance_table`."""
-    threshold = found_at_precision(counts, "validation", None, tolerance=1).threshold
+    index = chosen_index(counts, "validation", None, tolerance=1)
+    threshold = float(counts["detail_thresholds"][index])
     index = metrics.at_threshold(counts, threshold)
     scores = {"F1, 0 px": metrics.scores(counts, part)["f1_score"][index]}
     for tolerance in counts["tolerances"].tolist():
