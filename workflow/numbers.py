@@ -156,13 +156,14 @@ def answer() -> str:
     below = long_recalls()["< 1 px"]
     lowest, highest = after_long["recall"].idxmin(), after_long["recall"].idxmax()
     if (relu.name in better.index or gained < better["difference"].max() or lowest != "MSE"
-            or highest != advised):
+            or highest != advised
+            or claims.paper_losses(after_long)["recall"].idxmax() != of_paper.index[0]):
         raise ValueError("the sentences on ReLU, the steps or the best loss are out of date")
     return "\n".join([
         "- **Cracks.** After a short training the loss decides how many fine cracks a network "
         "finds; after a long one the differences to MSE are small, at most "
-        f"{after_long['difference'].max():.3f} in recall ({below['difference'].max():.3f} for "
-        "cracks narrower than a pixel; [notebook 06](notebooks/06_fine_cracks.ipynb)). Losses are "
+        f"{after_long['difference'].max():.3f} in recall, but {below['difference'].max():.3f} for "
+        "cracks narrower than a pixel ([notebook 06](notebooks/06_fine_cracks.ipynb)). Losses are "
         f"compared at equal precision: the threshold of each network gives {claims.PRECISION} on "
         "the validation part.\n"
         f"  - *{SHORT_STEPS} steps on synthetic concrete* ({seeds_text(after_short)}). MSE finds "
@@ -177,13 +178,14 @@ def answer() -> str:
         f"narrower than 1 px. Longer training raised the recall of MSE by {gained:.2f}; after "
         f"{SHORT_STEPS} steps a change of the loss raised it by at most "
         f"{better['difference'].max():.2f}. Whether a loss finds significantly more than MSE "
-        f"depends on the precision: {by_precision(claims.FINE)}; of cracks narrower than 1 px "
+        "depends on the precision and on [where thresholds are chosen](docs/results.md): "
+        f"{by_precision(claims.FINE)}; of cracks narrower than 1 px "
         f"{by_precision('< 1 px')}.\n"
         f"  - *Photographs.* {on_pavement()} {on_other_places()}",
         f"- **Roads.** {on_roads()}",
         "- **What to use.** First train longer: on the synthetic cracks this mattered more than "
-        f"the loss. Of the losses, {advised} and, of paper A's functions, {of_paper.index[0]} did "
-        "best there; on photographs none was shown to be better. "
+        f"the loss. Of all losses {advised} and of paper A's functions {of_paper.index[0]} found "
+        "the most there after the long training; on photographs neither was shown to be better. "
         f"{listed(map(with_brackets, better.index[~pixelwise][:2]))} find as many cracks after a "
         "short training, but their predictions can be so close to 0 and 1 that no threshold gives "
         "the precision that you want, and on roads some of their trainings collapsed to a constant "
@@ -269,8 +271,8 @@ def on_roads() -> str:
     return (f"On CamVid none of the {len(pairs)} differences between paper B's {len(of_paper)} "
             f"losses is significant ({pairs['seeds'].min()} or {pairs['seeds'].max()} seeds; "
             f"corrected for the {len(every_pair)} pairs of all losses; without this correction "
-            f"{apart} of the {len(pairs)} intervals would exclude 0). With {collapsed:.0f} of "
-            f"{len(SEEDS)} seeds {listed(failed)} collapsed: these networks label every pixel as "
+            f"{apart} of the {len(pairs)} intervals would exclude 0). Of {listed(failed)} "
+            f"{collapsed:.0f} of {len(SEEDS)} seeds collapsed: these networks label every pixel as "
             "road ([details, and a fault of these records](docs/roads.md)).")
 
 
@@ -347,11 +349,12 @@ def caption() -> str:
     precision = pd.concat(photographs)["precision"]
     if len(apart) or any(len(compared_with_mse(rows)[1]) for rows in photographs):
         raise ValueError("the caption's sentence on significance is out of date")
-    missing = "; ".join(filter(None, (
-        not_shown(f"after {SHORT_STEPS} steps", SHORT, after_short),
-        not_shown(f"after {LONG_STEPS}", STUDY, after_long),
-        not_shown("on photographs with the small network", PAVEMENT, photographs[0]),
-        not_shown("with paper A's", LARGE, photographs[1]))))
+    places = ((f"after {SHORT_STEPS} steps", SHORT, after_short),
+              (f"after {LONG_STEPS}", STUDY, after_long),
+              ("on photographs with the small network", PAVEMENT, photographs[0]),
+              ("with paper A's", LARGE, photographs[1]))
+    missing, partly = ("; ".join(filter(None, (not_shown(*place, in_part) for place in places)))
+                       for in_part in (False, True))
     return (f"*The recall of cracks 1 to 2 px wide by loss, at a threshold that gives a precision "
             f"of {claims.PRECISION} on the validation part. After {SHORT_STEPS} steps "
             f"{len(better)} of the {len(better) + len(rest)} other losses find significantly more "
@@ -362,27 +365,29 @@ def caption() -> str:
             "paper A's) does any differ significantly from MSE at this precision. On the test part "
             f"of the photographs the precision is {precision.min():.2f} to {precision.max():.2f}. "
             "A dash stands for a loss that was not trained, or of which no threshold gives about "
-            f"this precision: {missing}. "
-            "Dice-clDice collapsed; the others are more precise at each counted threshold.*")
+            f"this precision. Of those that were trained, this holds {missing}; and for some seeds "
+            f"{partly}. Dice-clDice collapsed; the others are more precise at each counted "
+            "threshold.*")
 
 
-def not_shown(place: str, origin: Source, rows: pd.DataFrame) -> str:
-    """The losses of which some or all seeds have a record, but no place in a table of recalls.
+def not_shown(place: str, origin: Source, rows: pd.DataFrame, in_part: bool) -> str:
+    """The losses that have records, but no place in a table of recalls; with `in_part`, those of
+    which only some seeds have none.
 
     ValueError unless Dice-clDice has collapsed and the others are too precise.
     """
-    texts = []  # those of which nothing is shown come first
+    texts = []
     for setting in fine_cracks.SETTINGS:
         trained, name = len(origin.records(*setting)), label(*setting)
         shown = int(rows["seeds"].get(name, 0))
-        if shown == trained:
+        if shown == trained or in_part != (shown > 0):
             continue
         reason = without_threshold(origin, name)
         if reason != ("collapsed" if setting[0] == "dice_cldice" else "more precise everywhere"):
             raise ValueError(f"{name} {place} is {reason}: the caption is out of date")
-        seeds = f" (with {trained - shown} of {trained} seeds)" if shown else ""
-        texts.insert(len(texts) if shown else 0, with_brackets(name) + seeds)
-    return f"{place} {listed(texts)}" if texts else ""
+        seeds = f" ({trained - shown} of {trained})" if in_part else ""
+        texts.append(with_brackets(name) + seeds)
+    return f"{place} for {listed(texts)}" if texts else ""
 
 
 def results() -> str:
@@ -470,8 +475,8 @@ def study() -> str:
         "differ significantly from MSE"
         + (f": {listed(with_differences(apart))}" if len(apart) else "")
         + f". With thresholds chosen on the test part itself, each network has a precision of "
-        f"{claims.PRECISION} there. Then, of cracks 1 to 2 px wide: {on_test[0]} Of cracks "
-        f"narrower than 1 px: {on_test[1]}"])
+        f"{claims.PRECISION} there, Dice too. Then, of cracks 1 to 2 px wide: {on_test[0]} Of "
+        f"cracks narrower than 1 px: {on_test[1]}"])
 
 
 def fine_cracks_compared() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
