@@ -70,10 +70,10 @@ class Found(NamedTuple):
     draws: np.ndarray | None = None
 
 
-def pooled(counts: Counts, part: str, quantity: str, weights: np.ndarray | None) -> np.ndarray:
-    """A quantity at each threshold, summed over a part's pictures; with `weights` (draws x
-    pictures), in each draw of the pictures: draws x thresholds."""
-    of_pictures = counts[f"{part}_{quantity}"].astype(float)
+def pooled(of_pictures: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Counts (pictures x thresholds) summed over the pictures; with `weights` (draws x pictures),
+    in each draw of the pictures: draws x thresholds."""
+    of_pictures = of_pictures.astype(float)
     return of_pictures.sum(axis=0) if weights is None else weights @ of_pictures
 
 
@@ -85,12 +85,11 @@ def precisions(counts: Counts, part: str, tolerance: int = 0,
     The precision is then given at the fewer `detail_thresholds` only. NaN where no pixel is
     predicted.
     """
-    right = pooled(counts, part, "true_positives", weights)
-    claimed = right + pooled(counts, part, "false_positives", weights)
+    right = pooled(counts[f"{part}_true_positives"], weights)
+    claimed = right + pooled(counts[f"{part}_false_positives"], weights)
     if tolerance:
         place = counts["tolerances"].tolist().index(tolerance)
-        near = {f"{part}_near": counts[f"{part}_claimed_near"][:, place]}
-        right = pooled(near, part, "near", weights)
+        right = pooled(counts[f"{part}_claimed_near"][:, place], weights)
         claimed = claimed[..., np.isin(counts["thresholds"], counts["detail_thresholds"])]
     return np.where(claimed > 0, metrics.ratio(right, claimed), np.nan)
 
@@ -98,7 +97,7 @@ def precisions(counts: Counts, part: str, tolerance: int = 0,
 def f1_scores(counts: Counts, part: str, tolerance: int = 0,
               weights: np.ndarray | None = None) -> np.ndarray:
     """The F1 of a part, without a tolerance, at the same thresholds as `precisions`."""
-    right, false, missed = (pooled(counts, part, quantity, weights) for quantity in
+    right, false, missed = (pooled(counts[f"{part}_{quantity}"], weights) for quantity in
                             ("true_positives", "false_positives", "false_negatives"))
     scores = metrics.ratio(2 * right, 2 * right + false + missed)
     if tolerance:
@@ -149,8 +148,10 @@ def found_at_precision(counts: Counts, part: str, precision: float | None, toler
 
 def found_at_threshold(counts: Counts, part: str, threshold: float, tolerance: int = 0) -> Found:
     """What a network finds at a threshold, with a tolerance one of the `detail_thresholds`."""
-    thresholds = counts["detail_thresholds"] if tolerance else counts["thresholds"]
-    index = thresholds.tolist().index(threshold)
+    if tolerance:
+        index = counts["detail_thresholds"].tolist().index(threshold)
+    else:
+        index = metrics.at_threshold(counts, threshold)
     return Found(threshold, float(precisions(counts, part, tolerance)[index]),
                  *pixels_at(counts, part, threshold, tolerance))
 
