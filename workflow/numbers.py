@@ -148,49 +148,81 @@ def table8_f1(origin: Source) -> pd.DataFrame:
 def answer() -> str:
     """What was found on cracks and on roads, and what to use: a point on each."""
     after_short, after_long, better, _ = fine_cracks_compared()
-    of_paper, relu = claims.paper_losses(better), after_short.loc["ReLU 0.97"]
+    of_paper = claims.paper_losses(better)
     gained = after_long["recall"]["MSE"] - after_short["recall"]["MSE"]
-    best = listed(map(with_brackets, better.index[:3]))
     pixelwise = better["loss"].isin(PIXELWISE)
     advised = better.index[pixelwise][0]
-    below = long_recalls()["< 1 px"]
-    lowest, highest = after_long["recall"].idxmin(), after_long["recall"].idxmax()
-    if (relu.name in better.index or gained < better["difference"].max() or lowest != "MSE"
-            or highest != advised
-            or claims.paper_losses(after_long)["recall"].idxmax() != of_paper.index[0]):
-        raise ValueError("the sentences on ReLU, the steps or the best loss are out of date")
+    at_lower_precision = significant_at(claims.FINE)[min(fine_cracks.PRECISIONS)]
+    if ("ReLU 0.97" in better.index or gained < better["difference"].max()
+            or after_long["recall"].idxmin() != "MSE" or after_long["recall"].idxmax() != advised
+            or claims.paper_losses(after_long)["recall"].idxmax() != of_paper.index[0]
+            or len(compared_with_mse(after_long)[1]) or len(at_lower_precision) != 2
+            or not at_lower_precision[0].startswith(of_paper.index[0])
+            or not at_lower_precision[1].startswith(advised)):
+        raise ValueError("the sentences on ReLU, the steps or the best losses are out of date")
+    photographs_compared()
     return "\n".join([
-        "- **Cracks.** After a short training the loss decides how many fine cracks a network "
-        "finds; after a long one the differences to MSE are small, at most "
-        f"{after_long['difference'].max():.3f} in recall, but {below['difference'].max():.3f} for "
-        "cracks narrower than a pixel ([notebook 06](notebooks/06_fine_cracks.ipynb)). Losses are "
-        f"compared at equal precision: the threshold of each network gives {claims.PRECISION} on "
-        "the validation part.\n"
-        f"  - *{SHORT_STEPS} steps on synthetic concrete* ({seeds_text(after_short)}). MSE finds "
+        "- **Cracks: the loss matters if the training is short.** Networks were compared at equal "
+        f"precision ({claims.PRECISION}) on synthetic concrete ({seeds_text(after_short)}). After "
+        f"{SHORT_STEPS} steps MSE finds {after_short['recall']['MSE']:.0%} of the pixels of cracks "
+        f"1 to 2 px wide; {listed(map(with_brackets, better.index[:3]))} find "
+        f"{better['recall'].iloc[:3].min():.0%} to {better['recall'].max():.0%}, and the best of "
+        f"paper A's functions, {of_paper.index[0]}, finds {of_paper['recall'].iloc[0]:.0%}. After "
+        f"{LONG_STEPS} MSE finds {after_long['recall']['MSE']:.0%}, the best loss "
+        f"{after_long['recall'].max():.0%}, and no difference to MSE is significant. ReLU 0.97, "
+        "the best function in paper A, is never significantly better than MSE. Our photographs "
+        "have too few fine cracks to tell the losses apart.",
+        f"- **Roads: no winner.** {on_roads()}",
+        f"- **What to use.** Train longer before you change the loss: this raised the recall of "
+        f"MSE by {gained:.2f}, a better loss by at most {better['difference'].max():.2f}. Then "
+        f"take {advised}, or {of_paper.index[0]} if you want a squared error: after the long "
+        "training they found the most fine cracks, significantly more than MSE at a precision of "
+        f"{min(fine_cracks.PRECISIONS)}. Choose the threshold on validation pictures, and train "
+        "several seeds before you call one loss better than another."])
+
+
+def details() -> str:
+    """What was found on cracks with each training, in full."""
+    after_short, after_long, better, _ = fine_cracks_compared()
+    of_paper, relu = claims.paper_losses(better), after_short.loc["ReLU 0.97"]
+    below = long_recalls()["< 1 px"]
+    places = ((f"after {SHORT_STEPS} steps", SHORT, after_short),
+              (f"after {LONG_STEPS}", STUDY, after_long),
+              *zip(("on photographs with the small network", "with paper A's"),
+                   (PAVEMENT, LARGE), photographs_compared(), strict=True))
+    missing, partly = ("; ".join(filter(None, (not_shown(*place, in_part) for place in places)))
+                       for in_part in (False, True))
+    return "\n".join([
+        f"- **{SHORT_STEPS} steps on synthetic concrete** ({seeds_text(after_short)}). MSE finds "
         f"{after_short['recall']['MSE']:.0%} of the pixels of cracks 1 to 2 px wide. "
         f"{len(of_paper)} of paper A's 4 functions find significantly more: "
-        f"{listed(with_recalls(of_paper))}. ReLU 0.97, the best one in paper A, finds "
-        f"{relu['recall']:.0%}, which is not significantly more. {best} find the most, "
-        f"{better['recall'].iloc[:3].min():.0%} to {better['recall'].max():.0%}.\n"
-        f"  - *{LONG_STEPS}* ({seeds_text(after_long)}). The {len(after_long)} losses that were "
-        f"compared find {after_long['recall'].min():.0%} (MSE) to {after_long['recall'].max():.0%} "
-        f"({highest}), and {below['recall'].min():.0%} to {below['recall'].max():.0%} of cracks "
-        f"narrower than 1 px. Longer training raised the recall of MSE by {gained:.2f}; after "
-        f"{SHORT_STEPS} steps a change of the loss raised it by at most "
-        f"{better['difference'].max():.2f}. Whether a loss finds significantly more than MSE "
-        "depends on the precision and on [where thresholds are chosen](docs/results.md): "
-        f"{by_precision(claims.FINE)}; of cracks narrower than 1 px "
-        f"{by_precision('< 1 px')}.\n"
-        f"  - *Photographs.* {on_pavement()} {on_other_places()}",
-        f"- **Roads.** {on_roads()}",
-        "- **What to use.** First train longer: on the synthetic cracks this mattered more than "
-        f"the loss. Of all losses {advised} and of paper A's functions {of_paper.index[0]} found "
-        "the most there after the long training; on photographs neither was shown to be better. "
-        f"{listed(map(with_brackets, better.index[~pixelwise][:2]))} find as many cracks after a "
-        "short training, but their predictions can be so close to 0 and 1 that no threshold gives "
-        "the precision that you want, and on roads some of their trainings collapsed to a constant "
-        "prediction. Choose the threshold on a validation part. Train several seeds before you "
-        "call one loss better than another."])
+        f"{listed(with_recalls(of_paper))}. ReLU 0.97 finds {relu['recall']:.0%}, which is not "
+        "significantly more.",
+        f"- **{LONG_STEPS} on synthetic concrete** ({seeds_text(after_long)}). The "
+        f"{len(after_long)} losses that could be compared find {after_long['recall'].min():.0%} "
+        f"(MSE) to {after_long['recall'].max():.0%} ({after_long['recall'].idxmax()}), and "
+        f"{below['recall'].min():.0%} to {below['recall'].max():.0%} of cracks narrower than 1 px. "
+        "Which losses find significantly more than MSE depends on the precision at which they are "
+        f"compared: {by_precision(claims.FINE)}. Of cracks narrower than 1 px: "
+        f"{by_precision('< 1 px')}.",
+        f"- **Photographs of pavement.** {on_pavement()}",
+        f"- **Photographs of other places.** {on_other_places()}", "",
+        "Some losses have no figure, since none of their thresholds gives about the wanted "
+        f"precision. This holds {missing}; and for some seeds {partly}. Dice-clDice collapsed: "
+        "it marks nearly every pixel, or nearly none. The others are more precise than that at each counted "
+        "threshold, since their predictions are close to 0 or 1."])
+
+
+def photographs_compared() -> list[pd.DataFrame]:
+    """The recall of fine cracks on photographs of pavement, by loss, of the small network and of
+    paper A's. ValueError if a loss differs from MSE, or if the test could have shown it."""
+    tables = [fine_recalls(origin, tolerance=2) for origin in (PAVEMENT, LARGE)]
+    for rows in tables:
+        with_interval, apart = compared_with_mse(rows)
+        missed = 1 - rows["recall"]["MSE"]
+        if len(apart) or with_interval["smallest_detectable"].min() < missed:
+            raise ValueError("the sentences on photographs are out of date")
+    return tables
 
 
 def long_recalls() -> dict[str, pd.DataFrame]:
@@ -221,22 +253,19 @@ def by_precision(stratum: str) -> str:
 
 def on_pavement() -> str:
     """The comparison on photographs of the data set that the networks were trained on."""
-    small, large = (fine_recalls(origin, tolerance=2) for origin in (PAVEMENT, LARGE))
-    compared = []
-    for rows in (small, large):
-        with_interval, apart = compared_with_mse(rows)
-        compared.append(len(with_interval))
-        missed = 1 - rows["recall"]["MSE"]
-        if len(apart) or with_interval["smallest_detectable"].min() < missed:
-            raise ValueError("the sentences on photographs are out of date")
+    small, large = photographs_compared()
+    compared = [len(compared_with_mse(rows)[0]) for rows in (small, large)]
     counts = next(iter(PAVEMENT.counts("mse", None).values()))
     fine = counts["test_positives_by_width"].astype(int)[:, stratum_index(claims.FINE)].sum()
-    return (f"On pavement (2 px of tolerance) MSE finds {small['recall']['MSE']:.0%} with a small "
-            f"network and {large['recall']['MSE']:.0%} with paper A's network on tiles of "
-            f"{LARGE.protocol.tile[0]}×{LARGE.protocol.tile[1]} pixels. None of {compared[0]} and "
-            f"none of {compared[1]} other losses differs significantly, but this test is too weak: "
-            f"{len(counts['test_names'])} photographs have only {fine:,} pixels of such cracks, "
-            "and even a loss that finds all of them would not have been significantly better.")
+    precision = pd.concat([small, large])["precision"]
+    return (f"A pixel counts as found within 2 px. MSE finds {small['recall']['MSE']:.0%} with a "
+            f"small network ({seeds_text(small)}) and {large['recall']['MSE']:.0%} with paper A's "
+            f"network on tiles of {LARGE.protocol.tile[0]}×{LARGE.protocol.tile[1]} pixels "
+            f"({seeds_text(large)}). None of {compared[0]} and none of {compared[1]} other losses "
+            f"differs significantly. But this test is too weak: the {len(counts['test_names'])} "
+            f"test photographs have only {fine:,} pixels of such cracks, and even a loss that "
+            "finds all of them would not have been significantly better. The precision on the test "
+            f"part is {precision.min():.2f} to {precision.max():.2f}.")
 
 
 def on_other_places() -> str:
@@ -265,15 +294,13 @@ def on_roads() -> str:
     pairs = every_pair[every_pair[["first", "second"]].isin(of_paper).all(axis=1)]
     if pairs["distinguishable"].any():
         raise ValueError("the sentence on the pairs of losses is out of date")
-    apart = ((pairs["low"] > 0) | (pairs["high"] < 0)).sum()
     failed = [with_brackets(row.label) for row in table.itertuples() if row.collapsed]
     [collapsed] = table.loc[table["collapsed"] > 0, "collapsed"].unique()
-    return (f"On CamVid none of the {len(pairs)} differences between paper B's {len(of_paper)} "
-            f"losses is significant ({pairs['seeds'].min()} or {pairs['seeds'].max()} seeds; "
-            f"corrected for the {len(every_pair)} pairs of all losses; without this correction "
-            f"{apart} of the {len(pairs)} intervals would exclude 0). Of {listed(failed)} "
-            f"{collapsed:.0f} of {len(SEEDS)} seeds collapsed: these networks label every pixel as "
-            "road ([details, and a fault of these records](docs/roads.md)).")
+    return (f"On CamVid's street scenes none of the {len(pairs)} differences between paper B's "
+            f"{len(of_paper)} losses is significant ({pairs['seeds'].min()} or "
+            f"{pairs['seeds'].max()} seeds, corrected for the number of comparisons). With "
+            f"{listed(failed)} {collapsed:.0f} of {len(SEEDS)} trainings collapsed: the network "
+            "labels every pixel as road ([details, and a fault of these records](docs/roads.md)).")
 
 
 def stratum_index(stratum: str) -> int:
@@ -343,31 +370,18 @@ def seeds_by_loss(rows: pd.DataFrame) -> str:
 def caption() -> str:
     """The finding that the README's figure shows."""
     after_short, after_long, better, rest = fine_cracks_compared()
-    below, apart = long_recalls()["< 1 px"]["recall"], compared_with_mse(after_long)[1]
-    photographs = [fine_recalls(origin, tolerance=2) for origin in (PAVEMENT, LARGE)]
-    small, large = map(seeds_text, photographs)
-    precision = pd.concat(photographs)["precision"]
-    if len(apart) or any(len(compared_with_mse(rows)[1]) for rows in photographs):
+    below = long_recalls()["< 1 px"]["recall"]
+    if len(compared_with_mse(after_long)[1]):
         raise ValueError("the caption's sentence on significance is out of date")
-    places = ((f"after {SHORT_STEPS} steps", SHORT, after_short),
-              (f"after {LONG_STEPS}", STUDY, after_long),
-              ("on photographs with the small network", PAVEMENT, photographs[0]),
-              ("with paper A's", LARGE, photographs[1]))
-    missing, partly = ("; ".join(filter(None, (not_shown(*place, in_part) for place in places)))
-                       for in_part in (False, True))
+    photographs_compared()
     return (f"*The recall of cracks 1 to 2 px wide by loss, at a threshold that gives a precision "
-            f"of {claims.PRECISION} on the validation part. After {SHORT_STEPS} steps "
-            f"{len(better)} of the {len(better) + len(rest)} other losses find significantly more "
-            f"than MSE. After {LONG_STEPS} the {len(after_long)} losses that are shown find "
-            f"{after_long['recall'].min():.0%} or more of them, but only {below.min():.0%} to "
-            f"{below.max():.0%} of cracks narrower than 1 px (circles). Neither there nor on "
-            f"photographs of pavement (2 px of tolerance; {small} of a small network, {large} of "
-            "paper A's) does any differ significantly from MSE at this precision. On the test part "
-            f"of the photographs the precision is {precision.min():.2f} to {precision.max():.2f}. "
-            "A dash stands for a loss that was not trained, or of which no threshold gives about "
-            f"this precision. Of those that were trained, this holds {missing}; and for some seeds "
-            f"{partly}. Dice-clDice collapsed; the others are more precise at each counted "
-            "threshold.*")
+            f"of {claims.PRECISION} on the validation part, with 95 % intervals. After "
+            f"{SHORT_STEPS} steps {len(better)} of {len(better) + len(rest)} losses find "
+            f"significantly more than MSE. After {LONG_STEPS} none does: all that are shown find "
+            f"{after_long['recall'].min():.0%} or more, but only {below.min():.0%} to "
+            f"{below.max():.0%} of cracks narrower than 1 px (circles). On photographs of pavement "
+            "none differs significantly from MSE. A dash stands for a loss that was not trained, "
+            "or that can't be compared at this precision ([which, and why](docs/results.md)).*")
 
 
 def not_shown(place: str, origin: Source, rows: pd.DataFrame, in_part: bool) -> str:
@@ -391,33 +405,50 @@ def not_shown(place: str, origin: Source, rows: pd.DataFrame, in_part: bool) -> 
 
 
 def results() -> str:
-    """Every loss: its recall of fine cracks after a short and a long training, and its F1."""
-    after_short, after_long = fine_recalls(SHORT), fine_recalls(STUDY)
-    below = long_recalls()["< 1 px"]
-    photographs, walls = ([best_f1(origin, unseen) for origin in (PAVEMENT, LARGE)]
-                          for unseen in (None, "metu_preview"))
+    """Every loss: its recall of fine cracks after a short and a long training, and its F1 on
+    photographs."""
+    photographs = best_f1(PAVEMENT)
+    rows = [[name, *with_and_without_interval(SHORT, claims.FINE, name),
+             *with_and_without_interval(STUDY, claims.FINE, name),
+             with_and_without_interval(STUDY, "< 1 px", name)[0],
+             figure(photographs["recall"].get(name, math.nan))] for name in best_losses_first()]
+    shown = markdown(["loss", f"1–2 px, {SHORT_STEPS} steps", "minus MSE", f"1–2 px, {LONG_STEPS}",
+                      "minus MSE", f"< 1 px, {LONG_STEPS}", "F1, photographs"], "lrrrrrr", rows)
+    return (f"{shown}\n\nSeeds: {seeds_by_loss(fine_recalls(SHORT))}; on photographs "
+            f"{seeds_by_loss(photographs)}.")
+
+
+def more_results() -> str:
+    """What `results` leaves out: the differences for the finest cracks, and the F1 of both
+    networks."""
+    networks = [[best_f1(origin, unseen) for origin in (PAVEMENT, LARGE)]
+                for unseen in (None, "metu_preview")]
     rows = []
-    recalls = after_short["recall"].reindex(best_f1(SHORT).index)
-    for name in recalls.sort_values(ascending=False).index:
-        cells = [name]
-        for origin, table in ((SHORT, after_short), (STUDY, after_long), (STUDY, below)):
-            if name in table.index:
-                cells += [figure(table["recall"][name]), difference_to_mse(table.loc[name])]
-            else:
-                cells += [without_threshold(origin, name), "–"]
-        for of_networks in (photographs, walls):
-            cells.append(" / ".join(figure(table["recall"].get(name, math.nan))
-                                    for table in of_networks))
-        rows.append(cells)
-    shown = markdown(["loss", *(title for width, steps in (
-        ("1–2 px", SHORT_STEPS), ("1–2 px", STUDY.protocol.steps), ("< 1 px", STUDY.protocol.steps))
-        for title in (f"{width}, {steps:,} steps", "minus MSE")), "F1, photographs",
-        "F1, concrete walls"], "lrrrrrrrr", rows)
-    seeds = (f"after {SHORT_STEPS} steps {seeds_by_loss(after_short)}",
-             f"after {LONG_STEPS} {seeds_by_loss(after_long)}",
-             f"on photographs with the small network {seeds_by_loss(photographs[0])}, with paper "
-             f"A's {seeds_by_loss(photographs[1])}")
-    return f"{shown}\n\nSeeds: {'; '.join(seeds)}."
+    for name in best_losses_first():
+        scores = [figure(table["recall"].get(name, math.nan)) for tables in networks
+                  for table in tables]
+        rows.append([name, *with_and_without_interval(STUDY, "< 1 px", name), *scores])
+    shown = markdown(["loss", f"< 1 px, {LONG_STEPS}", "minus MSE", "F1, photographs, small",
+                      "F1, photographs, paper A's", "F1, walls, small", "F1, walls, paper A's"],
+                     "lrrrrrr", rows)
+    return (f"{shown}\n\nSeeds: of the long training {seeds_by_loss(fine_recalls(STUDY))}; on "
+            f"photographs with the small network {seeds_by_loss(networks[0][0])}, with paper A's "
+            f"{seeds_by_loss(networks[0][1])}.")
+
+
+def best_losses_first() -> list[str]:
+    """The losses, those first that find the most fine cracks after the short training."""
+    recalls = fine_recalls(SHORT)["recall"].reindex(best_f1(SHORT).index)
+    return [*recalls.sort_values(ascending=False).index]
+
+
+def with_and_without_interval(origin: Source, stratum: str, name: str) -> tuple[str, str]:
+    """A loss's recall of a width class, or why it has none; and its difference to MSE."""
+    table = claims.rows_of(recall_table(origin, claims.PRECISION), stratum)
+    if name not in table.index:
+        reason = without_threshold(origin, name)
+        return "not comparable" if reason.endswith("everywhere") else reason, "–"
+    return figure(table["recall"][name]), difference_to_mse(table.loc[name])
 
 
 def without_threshold(origin: Source, name: str) -> str:
@@ -991,7 +1022,8 @@ def markdown(header: list[str], alignment: str, rows: list[list[str]]) -> str:
 
 
 BLOCKS = {"answer": answer, "caption": caption, "claims": claims_of_the_papers,
-          "results": results, "study": study, "answer-ko": answer_in_korean,
+          "results": results, "details": details, "more-results": more_results, "study": study,
+          "answer-ko": answer_in_korean,
           "claims-ko": claims_in_korean, "models": shipped_models, "trained-there": trained_there,
           "unseen": unseen_photographs,
           "table8": table8, "blending": blending, "seams": seams, "mistaken": mistaken,
