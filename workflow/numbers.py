@@ -209,8 +209,8 @@ def details() -> str:
         f"- **Photographs of other places.** {on_other_places()}", "",
         "Some losses have no figure, since none of their thresholds gives about the wanted "
         f"precision. This holds {missing}; and for some seeds {partly}. Dice-clDice collapsed: "
-        "it marks nearly every pixel, or nearly none. The others are more precise than that at each counted "
-        "threshold, since their predictions are close to 0 or 1."])
+        "it marks nearly every pixel, or nearly none. The others are more precise than that at "
+        "each counted threshold, since their predictions are close to 0 or 1."])
 
 
 def photographs_compared() -> list[pd.DataFrame]:
