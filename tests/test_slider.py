@@ -8,6 +8,8 @@ from sklearn.metrics import precision_recall_fscore_support
 from crackutils.cracks.report import OUTCOMES, encoded, in_three_colours
 from crackutils.cracks.slider import GAP, scores, threshold_slider, view
 from crackutils.data.masks import IGNORED
+from crackutils.data.samples import Sample
+from crackutils.evaluation import DETAIL_THRESHOLDS, detailed_counts
 
 GREY = 170  # of the photograph
 FOUND = np.round(255 * np.array(OUTCOMES["true positive"]))
@@ -44,6 +46,21 @@ def test_scores_are_those_of_scikit_learn_over_all_pictures():
                             for one in marked]) == expected
     with pytest.raises(ValueError):
         scores(cracks, marked[:2])
+
+
+@pytest.mark.parametrize("tolerance", [1, 2])
+def test_scores_with_a_tolerance_are_those_of_the_evaluation(tolerance):
+    generator = np.random.default_rng(2)
+    mask = (generator.random((40, 50)) < 0.02).astype(np.uint8)
+    mask[:5] = IGNORED
+    prediction = generator.choice(np.array([0.1, 0.9], np.float32), (40, 50), p=(0.97, 0.03))
+    sample = Sample("a", np.zeros((40, 50, 3), np.uint8), mask, np.full((40, 50), 0.5, np.float32))
+    counts = detailed_counts(prediction, sample, [tolerance])
+    index = int(np.flatnonzero(np.isclose(DETAIL_THRESHOLDS, 0.5))[0])
+    right = counts["claimed_near"][0, index] / ((prediction >= 0.5) & (mask < 2)).sum()
+    found = counts["found_near_by_width"][0, 0, index] / (mask == 1).sum()
+    assert scores([mask], [prediction >= 0.5], tolerance) == pytest.approx(
+        {"precision": right, "recall": found, "F1": 2 * right * found / (right + found)})
 
 
 def test_a_view_has_the_mask_in_black_beside_the_outcome_and_large_ones_are_reduced(picture):

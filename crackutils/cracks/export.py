@@ -1,6 +1,7 @@
 """A trained network as an ONNX file, which runs without PyTorch."""
 
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,9 @@ def export(model: CrackModel, path: Path) -> float:
     `RecordError`, and no file, if onnxruntime's probabilities differ by more than 1e-4.
     """
     network = Probabilities(model).cpu().eval()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # PyTorch warns of each `if`; those of this network depend on its fixed numbers of channels
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         side = Path(folder) / "model.onnx"
         free = {0: "images", 2: "height", 3: "width"}
         torch.onnx.export(network, (torch.zeros(2, 3, 72, 88),), side, dynamo=False,

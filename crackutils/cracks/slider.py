@@ -1,7 +1,9 @@
 """A slider for the threshold: the mask, what it finds and misses, precision and recall at once."""
 
+import cv2
 import ipywidgets
 import numpy as np
+from skimage.morphology import disk
 
 from crackutils import metrics
 from crackutils.cracks.report import encoded, in_three_colours, reduced
@@ -11,17 +13,23 @@ GAP = 8  # px, between mask and overlay
 STEP = 0.005  # of the slider
 
 
-def scores(masks: list[np.ndarray], marked: list[np.ndarray]) -> dict[str, float]:
+def scores(masks: list[np.ndarray], marked: list[np.ndarray],
+           tolerance: int = 0) -> dict[str, float]:
     """Precision, recall and F1 of several pictures together. `masks` (uint8 H x W) are 1 where
     there is a crack, 0 where there is none, and other pixels are left out; `marked` are bool H x W.
+
+    With a `tolerance` of r px, a marked pixel is right if a crack pixel lies at most r px from it,
+    and a crack pixel is found if a marked one does. The F1 is 2 P R / (P + R).
     """
-    pairs = list(zip(masks, marked, strict=True))
-    right = sum(np.count_nonzero((mask == 1) & prediction) for mask, prediction in pairs)
-    wrong = sum(np.count_nonzero((mask == 0) & prediction) for mask, prediction in pairs)
-    missed = sum(np.count_nonzero((mask == 1) & ~prediction) for mask, prediction in pairs)
-    return {"precision": float(metrics.precision(right, wrong)),
-            "recall": float(metrics.recall(right, missed)),
-            "F1": float(metrics.f1_score(right, wrong, missed))}
+    shape, cracks, claimed, right, found = disk(tolerance), 0, 0, 0, 0
+    for mask, prediction in zip(masks, marked, strict=True):
+        label, prediction = mask == 1, prediction & (mask <= 1)
+        cracks, claimed = cracks + label.sum(), claimed + prediction.sum()
+        right += prediction[cv2.dilate(label.astype(np.uint8), shape) > 0].sum()
+        found += label[cv2.dilate(prediction.astype(np.uint8), shape) > 0].sum()
+    precision, recall = metrics.ratio(right, claimed), metrics.ratio(found, cracks)
+    f1_score = metrics.ratio(2 * precision * recall, precision + recall)
+    return {"precision": float(precision), "recall": float(recall), "F1": float(f1_score)}
 
 
 def view(image: np.ndarray, label: np.ndarray | None, marked: np.ndarray) -> np.ndarray:
