@@ -58,6 +58,7 @@ def test_a_healthy_folder_has_nothing_but_facts(healthy):
     [note] = examine(healthy)
     assert "20 pairs (to be divided), 20 of them 128 x 128" in str(note)
     assert note.level == "note"
+    assert "only 2 are in the validation part and 4 are in the test part" in str(note)
     assert "4.1 %" in str(note) and "px wide" in str(note)
 
 

@@ -63,6 +63,7 @@ SMALLEST_FOR_FIT = 100  # px: in smaller pictures a few dark pixels decide
 FARTHEST_SHIFT = 0.15  # of the side
 ALIKE_FRAMES = 1 / 3  # of numbered pictures look like another if they are frames of a video
 LEAST_FIT = 0.1  # of the median mask: correct masks have .5, masks of other pictures .02
+FEW_PICTURES = 10  # of a part: with fewer, its scores say little
 SEARCH_OVERLAPS_UP_TO = 1_000  # pictures: with more of them the search takes many minutes
 
 
@@ -152,12 +153,12 @@ def examine(folder: str | Path, protocol: Protocol | None = None,
                     *same_content(facts), *divided_videos(facts)]
         warnings += misplaced(facts) if protocol.task == "cracks" else []
         findings += [Finding("warning", *warning) for warning in warnings]
-        findings.append(shares_and_sizes(facts))
         if UNDIVIDED in parts and len(readable) == len(jobs):
             try:
-                split.divide(folder, parts[UNDIVIDED], facts.content_group)
+                parts = split.divide(folder, parts[UNDIVIDED], facts.content_group)
             except DataError as error:
                 findings.append(Finding("error", "split", (), str(error)))
+        findings.append(shares_and_sizes(facts, parts))
     if overlaps and not with_details:
         findings.append(Finding("note", "overlaps", (), "overlapping photographs were not looked "
                                 f"for: there are more than {SEARCH_OVERLAPS_UP_TO:,} pairs"))
@@ -356,8 +357,9 @@ def percent_seen_in_training(groups: np.ndarray) -> float:
     return 100 * float(np.mean(shares))
 
 
-def shares_and_sizes(facts: pd.DataFrame) -> Finding:
-    """Numbers of pairs, sizes, shares of positive pixels and widths, beside the papers'."""
+def shares_and_sizes(facts: pd.DataFrame, divided: dict[str, list]) -> Finding:
+    """Numbers of pairs, sizes, shares of positive pixels and widths, beside the papers'. `divided`
+    has the pairs of each part as a training would divide them: few of them get a sentence."""
     shares, why = 100 * facts.share, ""
     (height, width), number = Counter(facts["size"]).most_common(1)[0]
     parts = Counter(facts.part)
@@ -368,4 +370,10 @@ def shares_and_sizes(facts: pd.DataFrame) -> Finding:
     if facts.width.notna().any():
         what += f"; cracks are about {facts.width.median():.1f} px wide in the median picture"
         why = f"The papers: {PAPER_SHARES}."
+    few = [f"{len(divided[part])} are in the {part} part" for part in ("validation", "test")
+           if part in divided and len(divided[part]) < FEW_PICTURES]
+    if few:
+        why += (f" Of these pairs only {' and '.join(few)} (expected {FEW_PICTURES} or more each): "
+                "other pictures would give other thresholds and scores, so label more, or train "
+                "with several seeds.")
     return Finding("note", "shares", (), what, why)
