@@ -85,9 +85,10 @@ def train(fabric: Fabric, model: nn.Module, sampler: Sampler, hardware: Hardware
 
 def progress_bar(batches, done: int, protocol: Protocol, fabric: Fabric) -> tqdm:
     """The batches with a progress bar, which one of several processes shows."""
+    hidden = {} if fabric.is_global_zero else {"disable": True}  # False would overrule TQDM_DISABLE
     return tqdm(batches, initial=done, total=protocol.steps,
                 desc=f"{protocol.loss} {protocol.weight or ''} seed {protocol.seed}",
-                unit="step", file=sys.stdout, mininterval=2, disable=not fabric.is_global_zero)
+                unit="step", file=sys.stdout, mininterval=2, **hidden)
 
 
 def set_switches(hardware: Hardware) -> None:

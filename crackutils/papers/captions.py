@@ -211,11 +211,12 @@ def iou_bars(source: Source) -> str:
     if rows.empty:
         return NO_RECORDS
     seeds = f"{rows['seeds'].max():.0f} seed{'s' if rows['seeds'].max() > 1 else ''}"
-    return (f"Bars: mean over the trainings that converged ({seeds} for each loss); lines: 95 % "
-            f"intervals; ticks: the paper. The paper's losses have {extremes(rows['iou'])} here, "
-            f"{extremes(rows['iou_published'])} in the paper. Calling every pixel road gives "
-            f"{road_tables.everything_is_road(source):.3f}. "
-            f"{rows['collapsed'].sum():.0f} of {rows['seeds'].sum():.0f} trainings collapsed.")
+    return (f"Bars: mean over the trainings that converged ({seeds} for each of the "
+            "paper's losses); lines: 95 % intervals; ticks: the paper. The paper's losses have "
+            f"{extremes(rows['iou'])} here, {extremes(rows['iou_published'])} in the paper. "
+            f"Calling every pixel road gives {road_tables.everything_is_road(source):.3f}. "
+            f"{rows['collapsed'].sum():.0f} of {rows['seeds'].sum():.0f} trainings with the "
+            "paper's losses collapsed.")
 
 
 def validation_curves(source: Source) -> str:
@@ -246,8 +247,8 @@ def road_pictures(source: Source) -> str:
     table = road_tables.iou_table(source).dropna(subset=["iou", "iou_published"])
     if table.empty:
         return NO_RECORDS
-    return (f"The frame in which the losses differ most, at threshold {road_tables.THRESHOLD:g}. "
-            f"{COLOURS} Over the whole test part the IoU is "
+    return ("Of four frames the one in which the losses differ most, at threshold "
+            f"{road_tables.THRESHOLD:g}. {COLOURS} Over the whole test part the IoU is "
             f"{extremes(table.set_index('label')['iou'])}.")
 
 

@@ -253,6 +253,13 @@ def for_readers(table: pd.DataFrame, best: Iterable[str] = ()) -> object:
     return HTML(shown.to_html(index=False, escape=False, border=0))
 
 
+def bullets(sentences: Iterable[str]) -> object:
+    """Sentences as a list, which a notebook's page wraps between words."""
+    from IPython.display import Markdown  # a machine that only trains may have no Jupyter
+
+    return Markdown("\n".join(f"- {sentence}" for sentence in sentences))
+
+
 def paper_beside_ours(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """The columns for a reader: the paper's figures beside those of our tables, then the seeds.
 

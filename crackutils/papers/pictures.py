@@ -189,7 +189,7 @@ def _compared(columns: list[Column], shown: list[Picture], heading: str,
 def _tiles(picture: Picture, window: tuple[slice, slice],
            predicted: list[tuple[str, np.ndarray | None]]) -> list[tuple[str, np.ndarray | None]]:
     """The image, its label and each prediction in three colours, with titles, in a window."""
-    tiles = [("image", picture.image), ("label", np.where(is_positive(picture.mask), 0, 255))]
+    tiles = [("image", picture.image), ("label", np.where(is_positive(picture.mask), 255, 0))]
     for title, mask in predicted:
         outcome = None if mask is None else in_three_colours(picture.image, picture.mask, mask)
         tiles.append((title, outcome))

@@ -181,8 +181,8 @@ def encoder_sentence(table: pd.DataFrame) -> str:
     if starts == ["ImageNet"]:
         return "Every encoder started from ImageNet weights."
     if starts == ["random"]:
-        return ("ENCODERS FROM RANDOM WEIGHTS, not ImageNet's: figures are lower than with them, "
-                "and losses may rank differently.")
+        return ("The encoders start from random weights, not from ImageNet's: figures are lower "
+                "than with them, and losses may rank differently.")
     return f"Encoders started from {', '.join(starts)} weights: see the column encoder."
 
 
