@@ -16,6 +16,7 @@ from crackutils.papers.source import Counts, Source, warn_of_mixed_environments
 
 FIGURES = ("precision", "recall", "accuracy", "f1_score")
 TITLES = {"f1_score": "F1", "iou": "IoU"}  # of other figures, the column's own name
+LONG_TEXT = 25  # characters, of a column that is aligned to the left
 BCE_THRESHOLD = 0.5  # of the added row of Table 8: paper A has no BCE
 CRACK_LOSSES = ("mse", "bce", *WEIGHTED)
 
@@ -242,7 +243,8 @@ def write(table: pd.DataFrame, source: Source, name: str) -> Path | None:
 
 def for_readers(table: pd.DataFrame, best: Iterable[str] = ()) -> object:
     """A table as a notebook shows it: without its index, fractions to three digits, a dash where
-    there is no figure, and the highest value of each column in `best` in bold."""
+    there is no figure, and the highest value of each column in `best` in bold. The first column and
+    those with long texts are aligned to the left."""
     from IPython.display import HTML  # a machine that only trains may have no Jupyter
 
     shown = table.map(lambda cell: f"{cell:.3f}" if isinstance(cell, float) else escape(str(cell)))
@@ -250,6 +252,11 @@ def for_readers(table: pd.DataFrame, best: Iterable[str] = ()) -> object:
     for column in best:
         highest = table[column].round(3) == table[column].round(3).max()
         shown.loc[highest, column] = "<b>" + shown.loc[highest, column] + "</b>"
+    for number, column in enumerate(shown):
+        if number == 0 or shown[column].str.len().max() > LONG_TEXT:
+            left = '<div style="text-align: left">{}</div>'.format
+            shown[column] = shown[column].map(left)
+            shown = shown.rename(columns={column: left(escape(str(column)))})
     return HTML(shown.to_html(index=False, escape=False, border=0))
 
 
