@@ -387,5 +387,13 @@ def test_no_folder_means_the_repositorys_and_an_empty_name_no_results(tmp_path, 
 def test_a_table_for_readers_marks_the_best_and_has_no_index():
     table = pd.DataFrame({"loss": ["MSE", "A & B", "C"], "F1": [np.nan, 0.7, 0.69999]}, [7, 8, 9])
     page = crack_tables.for_readers(table, best=["F1"]).data
-    cells = re.findall("<t[dh]>(.*)</t[dh]>", page)
+    cells = [re.sub("</?div[^>]*>", "", cell) for cell in re.findall("<t[dh]>(.*)</t[dh]>", page)]
     assert cells == ["loss", "F1", "MSE", "–", "A &amp; B", "<b>0.700</b>", "C", "<b>0.700</b>"]
+    assert page.count("text-align: left") == 4  # the first column with its title
+
+
+def test_long_texts_are_aligned_to_the_left_and_sentences_become_a_list():
+    table = pd.DataFrame({"a": ["1"], "short": ["x"], "long <": ["word " * 6]})
+    page = crack_tables.for_readers(table).data
+    assert '<div style="text-align: left">long &lt;</div>' in page and "<th>short</th>" in page
+    assert crack_tables.bullets(["One.", "Two."]).data == "- One.\n- Two."

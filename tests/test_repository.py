@@ -157,7 +157,7 @@ def test_parameters_carry_the_common_names_and_defaults(path):
     tree = ast.parse("".join(cell["source"]))
     values = {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body}
     allowed = {"protocol", "data", "roads", "runs", "results", "loss", "weights", "seeds",
-               "device", "devices", "overrides", "weight", "best_f1"}
+               "device", "devices", "overrides", "weight", "best_f1", "limit"}
     assert set(values) <= allowed and len(values) <= 10
     assert values.get("protocol", "smoke") == "smoke"
     assert all("#" in line for line in cell["source"] if line.strip())
