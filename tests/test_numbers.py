@@ -142,7 +142,7 @@ def test_what_the_runs_say_of_a_claim_is_said_in_korean():
     said = {
         "MSE finds 36% of the pixels of cracks 1 to 2 px wide and 83% of those of cracks 3 to 5 px "
         "wide": "MSE는 폭 1~2 픽셀 균열 화소의 36%, 폭 3~5 픽셀 균열 화소의 83%를 찾는다",
-        "2 of 4 functions find significantly more; the largest difference has Step 0.69: "
+        "2 of 4 functions find significantly more; the largest difference is that of Step 0.69: "
         "+0.239 recall (+0.065 to +0.414)":
             "함수 4개 중 2개가 유의하게 더 많이 찾는다. 차이가 가장 큰 것은 Step 0.69: "
             "재현율 +0.239 (+0.065 ~ +0.414)",

@@ -78,7 +78,7 @@ def weighting_helps(found: Evidence) -> tuple[str, str]:
     if 0 < (signs > 0).sum() < len(rows):
         judged = "holds in part"
     return (f"{(signs > 0).sum()} of {len(rows)} functions find significantly more; the "
-            f"largest difference has {best.name}: {with_interval(best, 'recall')}", judged)
+            f"largest difference is that of {best.name}: {with_interval(best, 'recall')}", judged)
 
 
 def relu_is_best(found: Evidence) -> tuple[str, str]:
