@@ -138,7 +138,7 @@ def test_a_tile_shows_the_prediction_at_its_threshold(source, shown):
     window = np.s_[:pictures.WINDOW, :pictures.WINDOW]
     predicted = pictures.prediction(source, "step", 0.69, shown[0]) >= 0.5
     np.testing.assert_array_equal(image, shown[0].image[window])
-    np.testing.assert_array_equal(label_tile == 0, shown[0].mask[window] > 0)
+    np.testing.assert_array_equal(label_tile == 255, shown[0].mask[window] > 0)
     np.testing.assert_array_equal(outcome, pictures.in_three_colours(
         shown[0].image, shown[0].mask, predicted)[window])
 

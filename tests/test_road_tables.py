@@ -91,7 +91,7 @@ def test_a_row_has_validation_thresholds_encoders_and_seeds(tmp_path):
 
 
 @pytest.mark.parametrize("pretrained, words", [(True, "Every encoder started from ImageNet"),
-                                               (False, "RANDOM WEIGHTS")])
+                                               (False, "random weights")])
 def test_a_line_above_the_table_says_what_the_encoder_started_from(tmp_path, pretrained, words):
     write(tmp_path, "dice", None, pretrained=pretrained)
     assert words in road_tables.encoder_sentence(road_tables.iou_table(source_of(tmp_path)))

@@ -412,9 +412,10 @@ def caption() -> str:
             f"{after_long['recall'].min():.0%} or more, but only {below.min():.0%} to "
             f"{below.max():.0%} of cracks narrower than 1 px (circles). The photographs have too "
             "few fine cracks to show a difference; a pixel counts there within 2 px of the label, "
-            "so their recalls can't be compared with the others. A dash stands for a loss that was "
-            "not trained, or that can't be compared at this precision ([which, and why]"
-            "(docs/results.md)).*")
+            "so their recalls can't be compared with the others. The panels' axes begin at "
+            "different values. "
+            "A dash stands for a loss that was not trained, or that can't be compared at this "
+            "precision ([which, and why](docs/results.md)).*")
 
 
 def not_shown(place: str, origin: Source, rows: pd.DataFrame, in_part: bool) -> str:

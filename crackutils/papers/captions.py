@@ -83,9 +83,10 @@ def weighting_functions(source: Source) -> str:
     parts = []
     for loss in WEIGHTED:
         curve = crack_figures.weighting_curves(loss, 0.5).set_index("error")["weight"]
-        missed = {f"{curve[0.01]:.3g}": None, f"{curve[1.0]:.3g}": None}  # each once
-        parts.append(f"{NAMES[loss]} has weight {curve[-1.0]:g} on a false alarm and "
-                     f"{' to '.join(missed)} on a missed crack")
+        smallest = curve[-1.0] if loss == "relu" else curve[0.01]  # ReLU begins with MSE's weight
+        on_cracks = dict.fromkeys([f"{smallest:.3g}", f"{curve[1.0]:.3g}"])  # each once
+        parts.append(f"{NAMES[loss]} has weight {curve[-1.0]:g} on background and "
+                     f"{' to '.join(on_cracks)} on crack pixels")
     return ("The weight (left) and the weighted squared error (right) of one pixel, for w = 0.5; "
             f"the weight of MSE (grey) is 1. {'; '.join(parts)}.")
 

@@ -330,10 +330,8 @@ def name_of(row: dict) -> str:
 
 
 def answer(table: pd.DataFrame, stratum: str = "1-2 px") -> list[str]:
-    """A `recall_table` in sentences: which losses find more of a stratum than MSE, and which less.
-
-    A difference counts if its corrected interval does not contain 0.
-    """
+    """A `recall_table` in sentences: which losses find significantly more of a stratum than MSE,
+    and which fewer: those whose corrected interval of the difference does not contain 0."""
     rows = table[table["stratum"] == stratum] if len(table) else table
     if not len(rows) or rows["difference_low"].isna().all():
         return ["no answer: intervals need three seeds of MSE and of another loss."]
@@ -343,14 +341,10 @@ def answer(table: pd.DataFrame, stratum: str = "1-2 px") -> list[str]:
     for direction, group in (("more", compared[more]), ("fewer", compared[fewer])):
         names = ", ".join(f"{name_of(row)} ({row['difference']:+.3f})"
                           for row in group.to_dict("records"))
-        sentences.append(f"{len(group)} of {len(compared)} losses find {direction} of the cracks "
-                         f"{stratum.replace('-', ' to ')} wide than MSE"
-                         f"{': ' + names if names else ''}.")
-    names = ", ".join(f"{name_of(row)} ({row['smallest_detectable']:.3f})"
-                      for row in compared[~more & ~fewer].to_dict("records"))
-    if names:
-        sentences.append("Not distinguishable from MSE, in brackets the smallest difference that "
-                         f"could have been: {names}.")
+        if names or direction == "more":
+            sentences.append(f"{len(group) or 'none'} of {len(compared)} losses find significantly "
+                             f"{direction} of the cracks {stratum.replace('-', ' to ')} wide than "
+                             f"MSE{': ' + names if names else ''}.")
     return sentences
 
 

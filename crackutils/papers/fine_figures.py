@@ -25,23 +25,25 @@ def colour(loss: str) -> str:
 def recall_figure(tables: dict[str, pd.DataFrame], stratum: str = "1-2 px") -> Figure:
     """One panel for each `recall_table`, with its title: the recall of a stratum for each loss.
 
-    The losses are ordered by the recall in the first table. The legend says what is drawn.
+    The losses are ordered by the recall in the first table. The legend says what is drawn. Each
+    panel has an axis of its own, which ends at 100 %.
     """
     figure, axes = pyplot.subplots(1, len(tables), figsize=(WIDTH, 0.9 + 0.25 * len(SETTINGS)),
-                                   sharey=True, sharex=True, squeeze=False, layout="constrained")
+                                   sharey=True, squeeze=False, layout="constrained")
     first = next(iter(tables.values()))
     order = {}
     if len(first):
         ranked = first[first["stratum"] == stratum].sort_values("recall")
         order = {name_of(row): place for place, row in enumerate(ranked.to_dict("records"))}
     for axis, (title, table) in zip(axes.flat, tables.items()):
-        axis.set(title=title.replace(", ", ",\n"), xlabel=f"recall, {stratum.replace('-', ' to ')}",
-                 xlim=(0, 1.04), xticks=[0, 0.5, 1])
+        axis.set(title=title.replace(", ", ",\n"), xlabel=f"recall, {stratum.replace('-', ' to ')}")
         axis.xaxis.set_major_formatter("{x:.0%}")
         if table.empty or not order:
             write_not_run(axis)
             continue
         draw_recalls(axis, table, stratum, order)
+        lowest = max(0, np.floor(5 * axis.dataLim.x0 - 0.1) / 5)  # in steps of 20 %
+        axis.set(xlim=(lowest, 1 + 0.04 * (1 - lowest)), xticks=[lowest, (1 + lowest) / 2, 1])
     axes[0, 0].set_yticks(list(order.values()), list(order))
     marks = [("o", "black", "MSE"), ("o", BLUE, "paper A's functions"), ("o", "0.55", "others"),
              ("x", "0.4", "one seed")]
@@ -61,7 +63,8 @@ def draw_recalls(axis, table: pd.DataFrame, stratum: str, order: dict[str, int])
     """A dot, its interval and the single seeds for each loss that is in `order`; a dash for those
     that the table lacks."""
     for name in order.keys() - {name_of(row) for row in table.to_dict("records")}:
-        axis.text(0.02, order[name], "–", color="0.5", va="center")
+        axis.text(0.02, order[name], "–", color="0.5", va="center",
+                  transform=axis.get_yaxis_transform())
     for row in table.to_dict("records"):
         place = order.get(name_of(row))
         if place is None:
