@@ -44,6 +44,9 @@ def test_scores_are_those_of_scikit_learn_over_all_pictures():
                for crack in cracks]
     assert scores(ignored, [np.pad(one, ((0, 1), (0, 0)), constant_values=True)
                             for one in marked]) == expected
+    beside = np.roll(np.eye(8, 9, dtype=bool), 1, axis=1)  # all wrong, all missed
+    nothing = {"precision": 0, "recall": 0, "F1": 0}
+    assert scores([np.eye(8, 9, dtype=np.uint8)], [beside]) == nothing
     with pytest.raises(ValueError):
         scores(cracks, marked[:2])
 

@@ -1025,7 +1025,7 @@ def gpu() -> str:
 def figures() -> str:
     """The finished figures in figures/, each with its caption."""
     crack_runs, road_runs = (source("quick", task, "synthetic") for task in ("cracks", "roads"))
-    shown = {"fine_cracks": caption().strip("*")}
+    shown = {"fine_cracks": caption().strip("*").replace("(docs/", "(../docs/")}
     for name, caption_of in captions.CAPTIONS.items():
         on_roads = name in captions.ON_ROADS
         shown[name] = caption_of(road_runs if on_roads else crack_runs)

@@ -28,7 +28,8 @@ def scores(masks: list[np.ndarray], marked: list[np.ndarray],
         right += prediction[cv2.dilate(label.astype(np.uint8), shape) > 0].sum()
         found += label[cv2.dilate(prediction.astype(np.uint8), shape) > 0].sum()
     precision, recall = metrics.ratio(right, claimed), metrics.ratio(found, cracks)
-    f1_score = metrics.ratio(2 * precision * recall, precision + recall)
+    both = precision + recall  # 0 where all that is marked is wrong and all cracks are missed
+    f1_score = metrics.ratio(2 * precision * recall, both) if both > 0 else 0.0
     return {"precision": float(precision), "recall": float(recall), "F1": float(f1_score)}
 
 
