@@ -17,11 +17,21 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from crackutils import files, metrics, records
+from crackutils import data as datasets
+from crackutils import evaluation, files, metrics, records
 from crackutils.losses import NAMES, PIXELWISE, label
-from crackutils.papers import captions, claims, crack_tables, fine_cracks, road_tables, verdicts
+from crackutils.papers import (
+    captions,
+    claims,
+    crack_tables,
+    fine_cracks,
+    published,
+    road_tables,
+    verdicts,
+)
 from crackutils.papers.source import Source
 from crackutils.protocol import preset
 
@@ -820,6 +830,90 @@ def slider_times() -> str:
             "[slider.csv](../results/benchmarks/slider.csv), `benchmarks/slider.py`).")
 
 
+def open_choices() -> str:
+    """What each of paper A's open choices changes in the F1 of MSE, three seeds each."""
+    origin = Source(preset("quick"), "synthetic", {"results": RESULTS / "choices"}, (0, 1, 2))
+    table = fine_cracks.open_choices(origin)
+    if (table["seeds"] != len(origin.seeds)).any():
+        raise ValueError("a choice has not been trained with every seed")
+    rows = [[row["choice"], f"{row['f1_difference']:+.3f} ({row['f1_low']:+.3f} to "
+             f"{row['f1_high']:+.3f})"] for row in table.to_dict("records")]
+    apart = table[(table["f1_low"] > 0) | (table["f1_high"] < 0)]
+    [relu], [mse] = published_f1("relu"), published_f1("mse")
+    gain = relu - mse
+    larger = (table["f1_difference"].abs() > gain).sum()
+    return "\n".join([
+        markdown(["choice", "F1 minus that of `quick` (95 %)"], "lr", rows), "",
+        f"Significant: {listed(apart['choice'])}. The others can't be judged with three seeds. "
+        f"The means of {larger} of {len(table)} choices differ by more than the {gain:.3f} that "
+        "paper A gained by weighting."])
+
+
+def published_f1(loss: str) -> list[float]:
+    """The F1 that Table 8 of paper A prints for a loss."""
+    table = published.table(8)
+    return [*table.loc[table["loss"] == loss, "f1_score"]]
+
+
+def four_networks() -> str:
+    """F1 of paper A's settings with each of its four networks, one seed."""
+    grid = pd.read_csv(RESULTS / "quick" / "synthetic" / "tables" / "networks.csv")
+    grid = grid[grid["table"] == "own"].pivot(index=["loss", "weight"],
+                                              columns=["levels", "kernel"], values="f1_score")
+    rows = []
+    for (levels, kernel), scores in grid.items():
+        rows.append([f"{levels} levels, {kernel}×{kernel}",
+                     *map(figure, (scores.mean(), scores.min(), scores.max()))])
+    larger = source("study", "cracks", "synthetic", SEEDS, {"levels": 5, "kernel": 7})
+    long = {name: claims.rows_of(fine_cracks.recall_table(origin, None, settings=[("mse", None)]),
+                                 "F1").iloc[0]
+            for name, origin in (("4 levels, 5×5", STUDY), ("5 levels, 7×7", larger))}
+    listed_scores = [f"{row['recall']:.3f} with {name} (seeds: {row['seeds']})"
+                     for name, row in long.items()]
+    return "\n".join([
+        markdown(["network", "mean F1", "lowest", "highest"], "lrrr", rows), "",
+        "The network with 4 levels and 5×5 kernels has a higher F1 than that with 5 levels and 7×7 "
+        f"for {(grid[4, 5] > grid[5, 7]).sum()} of the {len(grid)} settings. A larger network may "
+        f"need more steps: after {LONG_STEPS} the F1 of MSE is {listed(listed_scores)}."])
+
+
+def leaks() -> str:
+    """What tiles of the test photographs in the training part add to the F1 of MSE."""
+    table = pd.read_csv(BENCHMARKS / "leaks.csv").pivot(index="seed", columns="division",
+                                                        values="f1_score")
+    parts = []
+    for division in ("random", "in sample"):
+        gain = table[division] - table["grouped"]
+        parts.append(f"of *{division}* {gain.mean():+.3f} ({gain.min():+.3f} to {gain.max():+.3f})")
+    return (f"The F1 of *grouped* is {table['grouped'].mean():.3f} in the mean of {len(table)} "
+            f"seeds. The others, minus *grouped* of the same seed: {listed(parts)}. In brackets "
+            "stand the lowest and the highest difference.")
+
+
+def trust() -> str:
+    """How often simulated intervals contain the true difference, and the error of the width that
+    is estimated from a mask."""
+    table = pd.read_csv(BENCHMARKS / "coverage.csv")
+    rows = [[f"{row['validation']:.0f}", f"{row['test']:.0f}", f"{row['seeds']:.0f}",
+             f"{row['seed_deviation']:g}", f"{row['coverage']:.1%}", f"{row['length']:.2f}"]
+            for row in table.to_dict("records")]
+    drawn = datasets.load("synthetic", preset("quick", overrides={"counts": [1, 1, 20]}),
+                          files.ROOT / "runs")
+    true = np.concatenate([sample.width[sample.mask == 1] for sample in drawn.test])
+    estimate = np.concatenate([evaluation.estimated_width(sample.mask)[sample.mask == 1]
+                               for sample in drawn.test])
+    classes = [(1, 2), (2, 3), (3, 5), (5, 8)]
+    errors = [np.median((estimate - true)[(true >= low) & (true < high)]) for low, high in classes]
+    return "\n".join([
+        markdown(["validation pictures", "test pictures", "seeds", "deviation of a seed",
+                  "intervals that contain the difference", "mean length"], "rrrrrr", rows), "",
+        f"They contain it in {table['coverage'].min():.1%} to {table['coverage'].max():.1%} of "
+        f"{table['simulations'].iloc[0]:,} simulations each.", "",
+        f"**Widths.** On {len(drawn.test)} synthetic pictures, whose widths are known, the median "
+        f"error of the width that is estimated from the mask is at most {np.abs(errors).max():.2f} "
+        "px for cracks 1 to 8 px wide."])
+
+
 def camvid_iou() -> str:
     """Paper B's rows and the added ones on CamVid's roads, with intervals."""
     table = road_tables.iou_table(CAMVID_ROADS)
@@ -1059,7 +1153,8 @@ BLOCKS = {"answer": answer, "caption": caption, "claims": claims_of_the_papers,
           "results": results, "details": details, "more-results": more_results, "study": study,
           "answer-ko": answer_in_korean, "supplied": supplied_networks,
           "claims-ko": claims_in_korean, "models": shipped_models, "trained-there": trained_there,
-          "unseen": unseen_photographs,
+          "unseen": unseen_photographs, "open-choices": open_choices, "networks": four_networks,
+          "leaks": leaks, "trust": trust,
           "table8": table8, "blending": blending, "seams": seams, "mistaken": mistaken,
           "whole-cracks": whole_cracks, "fine-tuning-rate": fine_tuning_rate,
           "prediction-speed": prediction_speed, "slider": slider_times,

@@ -207,8 +207,10 @@ def weighting_functions(weight: float = 0.5) -> Figure:
         draw_weighting(panels, [(loss, weight)])
         panels[0].set_title(f"Fig. {number}: {NAMES[loss]}", loc="left")
         panels[0].set(ylim=(0, 2.5), xticks=(-1, 0, 1), yticks=(0, 1, 2))
-    axes[-1, 0].set_xlabel("weight\nby error = label − prediction")
-    axes[-1, 1].set_xlabel("weighted squared error\nby error = label − prediction")
+        panels[0].set_ylabel("weight")
+        panels[1].set_ylabel("weighted error²")
+    for panel in axes[-1]:
+        panel.set_xlabel("error, label − prediction")
     figure.legend(handles=[Line2D([], [], color=LOOKS["mse"][0], linestyle="--", label="MSE")],
                   loc="outside lower center")
     return figure
@@ -280,7 +282,13 @@ def loss_curves(source: Source) -> Figure:
         panel.set_yscale("log", subs=(2, 5))
         panel.yaxis.set_major_formatter("{x:g}")
         panel.yaxis.set_minor_formatter("{x:g}")
-    return _panel_for_each_loss(runs_of(source), curve, "training loss (log scale)", "step")
+    figure = _panel_for_each_loss(runs_of(source), curve, "training loss (log scale)", "step",
+                                  "upper right")
+    for panel in figure.axes:
+        if panel.get_legend():  # room for the legend above the curves
+            low, high = panel.get_ylim()
+            panel.set_ylim(low, high * (high / low) ** 0.6)
+    return figure
 
 
 @column_style
@@ -291,17 +299,19 @@ def f1_by_threshold(source: Source) -> Figure:
         counts = pooled_counts(source, loss, weight)
         if counts is not None:
             panel.plot(counts["thresholds"], metrics.scores(counts, "test")["f1_score"], **look)
-        panel.set(ylim=(0, 1), xlim=(0, 1))
-    figure = _panel_for_each_loss(runs_of(source), curve, "F1, test part", "threshold")
+        panel.set(ylim=(0, 1.4), yticks=(0, 0.5, 1), xlim=(0, 1))  # the legend is above 1
+    figure = _panel_for_each_loss(runs_of(source), curve, "F1, test part", "threshold",
+                                  "upper center")
     thresholds = {loss: threshold for loss, _, threshold in chosen_rows()[:-1]}
     for panel, loss in zip(figure.axes, ("mse", *WEIGHTED)):
-        panel.axvline(thresholds[loss], color="0.6", linewidth=1, zorder=0)
+        panel.axvline(thresholds[loss], ymax=1 / 1.4, color="0.6", linewidth=1, zorder=0)
     return figure
 
 
-def _panel_for_each_loss(runs: list[tuple], curve: Callable, ylabel: str, xlabel: str) -> Figure:
+def _panel_for_each_loss(runs: list[tuple], curve: Callable, ylabel: str, xlabel: str,
+                         place: str) -> Figure:
     """One panel for each loss, one line for each weight: `curve(panel, loss, weight, look)` draws
-    it if there is a record."""
+    it if there is a record. `place` is that of a panel's legend."""
     weights_of = defaultdict(list)
     for loss, weight in runs:
         weights_of[loss].append(weight)
@@ -317,7 +327,7 @@ def _panel_for_each_loss(runs: list[tuple], curve: Callable, ylabel: str, xlabel
             write_not_run(panel)
         elif len(weights) > 1:
             panel.legend(labelspacing=0.1, handlelength=1.6, columnspacing=0.8, borderpad=0.1,
-                         frameon=True, edgecolor="none", ncols=2 if loss in WEIGHTED else 1)
+                         loc=place, ncols=2 if loss in WEIGHTED else 1)
     figure.supxlabel(xlabel, fontsize=7)
     figure.supylabel(ylabel, fontsize=7)
     return figure
@@ -327,10 +337,8 @@ def _panel_for_each_loss(runs: list[tuple], curve: Callable, ylabel: str, xlabel
 def precision_recall(source: Source) -> Figure:
     """Precision by recall of the test part over all thresholds, for Table 8's weights and BCE."""
     figure, [[axis]] = column_figure(1, 1, 3.9)
-    for f1 in (0.2, 0.4, 0.6, 0.8, 0.9):  # lines of equal F1 = f: P = f R / (2 R - f)
-        recall = np.linspace(f1 / (2 - f1), 1, 100)
-        axis.plot(recall, f1 * recall / (2 * recall - f1), color="0.85", linewidth=0.8, zorder=0)
-        axis.text(1.01, f1 / (2 - f1), f"F1 {f1:g}", color="0.4", va="center")
+    printed = pd.concat([published.table(1), published.table(8)])
+    lowest = printed[["recall", "precision"]].min(axis=None)
     for name, loss, index, counts in chosen_counts(source):
         colour, line, marker = LOOKS[loss]
         scores = metrics.scores(counts, "test")
@@ -338,15 +346,24 @@ def precision_recall(source: Source) -> Figure:
         precision = np.where(scores["recall"] > 0, scores["precision"], np.nan)
         axis.plot(scores["recall"], precision, color=colour, linestyle=line, marker=marker,
                   markersize=5, label=name, markevery=[index])
+        lowest = np.nanmin([lowest, scores["recall"][index], precision[index]])
     if axis.get_legend_handles_labels()[0]:
         figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     else:
         write_not_run(axis)
-    for row in pd.concat([published.table(1), published.table(8)]).to_dict("records"):
+    for row in printed.to_dict("records"):
         colour, _, marker = LOOKS[row["loss"]]
         axis.plot(row["recall"], row["precision"], marker, color=colour, fillstyle="none",
                   markersize=5)
-    axis.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="recall", ylabel="precision", aspect="equal")
+    lowest = max(0, np.floor(5 * lowest - 0.5) / 5)  # the part with the marks, in steps of 0.2
+    for f1 in (0.2, 0.4, 0.6, 0.7, 0.8, 0.9):  # lines of equal F1 = f: P = f R / (2 R - f)
+        recall = np.linspace(f1 / (2 - f1), 1, 100)
+        axis.plot(recall, f1 * recall / (2 * recall - f1), color="0.85", linewidth=0.8, zorder=0)
+        if f1 / (2 - f1) > lowest:
+            axis.text(1 + 0.01 * (1 - lowest), f1 / (2 - f1), f"F1 {f1:g}", color="0.4",
+                      va="center")
+    axis.set(xlim=(lowest, 1), ylim=(lowest, 1.005), xlabel="recall", ylabel="precision",
+             aspect="equal")
     axis.set_title("filled: at Table 8's threshold; hollow: the paper's own points")
     return figure
 

@@ -244,7 +244,7 @@ def write(table: pd.DataFrame, source: Source, name: str) -> Path | None:
 def for_readers(table: pd.DataFrame, best: Iterable[str] = ()) -> object:
     """A table as a notebook shows it: without its index, fractions to three digits, a dash where
     there is no figure, and the highest value of each column in `best` in bold. The first column and
-    those with long texts are aligned to the left."""
+    those with long texts are aligned to the left. Columns may have two levels."""
     from IPython.display import HTML  # a machine that only trains may have no Jupyter
 
     shown = table.map(lambda cell: f"{cell:.3f}" if isinstance(cell, float) else escape(str(cell)))
@@ -256,7 +256,8 @@ def for_readers(table: pd.DataFrame, best: Iterable[str] = ()) -> object:
         if number == 0 or shown[column].str.len().max() > LONG_TEXT:
             left = '<div style="text-align: left">{}</div>'.format
             shown[column] = shown[column].map(left)
-            shown = shown.rename(columns={column: left(escape(str(column)))})
+            if shown.columns.nlevels == 1:
+                shown = shown.rename(columns={column: left(escape(str(column)))})
     return HTML(shown.to_html(index=False, escape=False, border=0))
 
 

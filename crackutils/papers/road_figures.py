@@ -84,7 +84,7 @@ def validation_curves(source: Source) -> Figure:
         panel.set(title=row.label.replace("(", " ").replace(")", "").replace(" ", "\n", 1),
                   ylim=(0, 1))
         if fallen:
-            panel.text(0.96, 0.06, f"{len(fallen)} of {len(counts_of_seeds)} collapsed", color=RED,
+            panel.text(0.98, 0.1, f"{len(fallen)} of {len(counts_of_seeds)} collapsed", color=RED,
                        ha="right", transform=panel.transAxes)
     figure.supxlabel("step", fontsize=7)
     figure.supylabel(f"validation IoU at {THRESHOLD:g}", fontsize=7)
