@@ -14,7 +14,7 @@ from pathlib import Path
 
 from crackutils.files import resolve
 
-DEFAULT_MODEL = "balanced_step"  # of models/
+DEFAULT_MODEL = "bce"  # of models/
 
 # Each command imports what it needs itself: the imports take seconds, and --help should not.
 

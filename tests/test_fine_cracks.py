@@ -303,7 +303,6 @@ def test_the_notebook_runs_with_the_records_of_a_reader(tmp_path, losses, counts
     printed = "".join(output.get("text", output.get("data", {}).get("text/markdown", ""))
                       for cell in notebook.cells for output in cell.get("outputs", ()))
     assert expected in printed
-    assert (tmp_path / "data").is_dir()  # what it draws is kept in the reader's folder
 
 
 def test_the_caption_of_recall_by_width_leaves_out_widths_without_a_crack(tmp_path):

@@ -5,6 +5,6 @@ width of each crack of a mask, `report` the files that show them, `photographs` 
 folders of photographs, `slider` moves the threshold in JupyterLab, and `export` writes a network as
 ONNX. To do it for one picture:
 
-    model = CrackModel(model_folder("balanced_step"))
+    model = CrackModel(model_folder("bce"))
     cracks = measure(model.predict(image) >= model.default_threshold())
 """
