@@ -17,6 +17,7 @@ from crackutils.papers.source import Counts, Source, warn_of_mixed_environments
 FIGURES = ("precision", "recall", "accuracy", "f1_score")
 TITLES = {"f1_score": "F1", "iou": "IoU"}  # of other figures, the column's own name
 LONG_TEXT = 25  # characters, of a column that is aligned to the left
+UNBROKEN_TEXT = 35  # characters at most, of a name that stays on one line
 BCE_THRESHOLD = 0.5  # of the added row of Table 8: paper A has no BCE
 CRACK_LOSSES = ("mse", "bce", *WEIGHTED)
 
@@ -244,7 +245,8 @@ def write(table: pd.DataFrame, source: Source, name: str) -> Path | None:
 def for_readers(table: pd.DataFrame, best: Iterable[str] = ()) -> object:
     """A table as a notebook shows it: without its index, fractions to three digits, a dash where
     there is no figure, and the highest value of each column in `best` in bold. The first column and
-    those with long texts are aligned to the left. Columns may have two levels."""
+    those with long texts are aligned to the left; names in the first column stay on one
+    line. Columns may have two levels."""
     from IPython.display import HTML  # a machine that only trains may have no Jupyter
 
     shown = table.map(lambda cell: f"{cell:.3f}" if isinstance(cell, float) else escape(str(cell)))
@@ -253,8 +255,10 @@ def for_readers(table: pd.DataFrame, best: Iterable[str] = ()) -> object:
         highest = table[column].round(3) == table[column].round(3).max()
         shown.loc[highest, column] = "<b>" + shown.loc[highest, column] + "</b>"
     for number, column in enumerate(shown):
-        if number == 0 or shown[column].str.len().max() > LONG_TEXT:
-            left = '<div style="text-align: left">{}</div>'.format
+        longest = shown[column].str.len().max()
+        if number == 0 or longest > LONG_TEXT:
+            wrap = "nowrap" if number == 0 and longest <= UNBROKEN_TEXT else "normal"
+            left = f'<div style="text-align: left; white-space: {wrap}">{{}}</div>'.format
             shown[column] = shown[column].map(left)
             if shown.columns.nlevels == 1:
                 shown = shown.rename(columns={column: left(escape(str(column)))})
