@@ -18,6 +18,7 @@ FIGURES = ("precision", "recall", "accuracy", "f1_score")
 TITLES = {"f1_score": "F1", "iou": "IoU"}  # of other figures, the column's own name
 LONG_TEXT = 25  # characters, of a column that is aligned to the left
 UNBROKEN_TEXT = 35  # characters at most, of a name that stays on one line
+WIDE_TABLE = 8  # columns, more than which leave too little room for that
 BCE_THRESHOLD = 0.5  # of the added row of Table 8: paper A has no BCE
 CRACK_LOSSES = ("mse", "bce", *WEIGHTED)
 
@@ -246,7 +247,7 @@ def for_readers(table: pd.DataFrame, best: Iterable[str] = ()) -> object:
     """A table as a notebook shows it: without its index, fractions to three digits, a dash where
     there is no figure, and the highest value of each column in `best` in bold. The first column and
     those with long texts are aligned to the left; names in the first column stay on one
-    line. Columns may have two levels."""
+    line unless the table is wide. Columns may have two levels."""
     from IPython.display import HTML  # a machine that only trains may have no Jupyter
 
     shown = table.map(lambda cell: f"{cell:.3f}" if isinstance(cell, float) else escape(str(cell)))
@@ -257,7 +258,8 @@ def for_readers(table: pd.DataFrame, best: Iterable[str] = ()) -> object:
     for number, column in enumerate(shown):
         longest = shown[column].str.len().max()
         if number == 0 or longest > LONG_TEXT:
-            wrap = "nowrap" if number == 0 and longest <= UNBROKEN_TEXT else "normal"
+            narrow = number == 0 and longest <= UNBROKEN_TEXT and shown.shape[1] <= WIDE_TABLE
+            wrap = "nowrap" if narrow else "normal"
             left = f'<div style="text-align: left; white-space: {wrap}">{{}}</div>'.format
             shown[column] = shown[column].map(left)
             if shown.columns.nlevels == 1:
