@@ -395,5 +395,12 @@ def test_a_table_for_readers_marks_the_best_and_has_no_index():
 def test_long_texts_are_aligned_to_the_left_and_sentences_become_a_list():
     table = pd.DataFrame({"a": ["1"], "short": ["x"], "long <": ["word " * 6]})
     page = crack_tables.for_readers(table).data
-    assert '<div style="text-align: left">long &lt;</div>' in page and "<th>short</th>" in page
+    left = '<div style="text-align: left; white-space: {}">{}</div>'.format
+    assert left("normal", "long &lt;") in page and left("nowrap", "1") in page
+    assert "<th>short</th>" in page
+    wide = pd.DataFrame({str(number): ["1"] for number in range(crack_tables.WIDE_TABLE + 1)})
+    assert "nowrap" not in crack_tables.for_readers(wide).data
+    two_levels = pd.DataFrame({("loss", ""): ["MSE"], ("set <", "F1"): [0.5]})
+    page = crack_tables.for_readers(two_levels).data
+    assert "set &lt;" in page and ">F1<" in page and "0.500" in page
     assert crack_tables.bullets(["One.", "Two."]).data == "- One.\n- Two."

@@ -255,6 +255,7 @@ def for_readers(table: pd.DataFrame, best: Iterable[str] = ()) -> object:
     for column in best:
         highest = table[column].round(3) == table[column].round(3).max()
         shown.loc[highest, column] = "<b>" + shown.loc[highest, column] + "</b>"
+    shown = shown.rename(columns=lambda title: escape(str(title)))
     for number, column in enumerate(shown):
         longest = shown[column].str.len().max()
         if number == 0 or longest > LONG_TEXT:
@@ -263,7 +264,7 @@ def for_readers(table: pd.DataFrame, best: Iterable[str] = ()) -> object:
             left = f'<div style="text-align: left; white-space: {wrap}">{{}}</div>'.format
             shown[column] = shown[column].map(left)
             if shown.columns.nlevels == 1:
-                shown = shown.rename(columns={column: left(escape(str(column)))})
+                shown = shown.rename(columns={column: left(column)})
     return HTML(shown.to_html(index=False, escape=False, border=0))
 
 
