@@ -28,7 +28,7 @@ def recall_figure(tables: dict[str, pd.DataFrame], stratum: str = "1-2 px") -> F
     The losses are ordered by the recall in the first table. The legend says what is drawn. Each
     panel has an axis of its own, which ends at 100 %.
     """
-    figure, axes = pyplot.subplots(1, len(tables), figsize=(WIDTH, 0.9 + 0.25 * len(SETTINGS)),
+    figure, axes = pyplot.subplots(1, len(tables), figsize=(WIDTH, 0.9 + 0.28 * len(SETTINGS)),
                                    sharey=True, squeeze=False, layout="constrained")
     first = next(iter(tables.values()))
     order = {}
@@ -60,8 +60,8 @@ def recall_figure(tables: dict[str, pd.DataFrame], stratum: str = "1-2 px") -> F
 
 
 def draw_recalls(axis, table: pd.DataFrame, stratum: str, order: dict[str, int]) -> None:
-    """A dot, its interval and the single seeds for each loss that is in `order`; a dash for those
-    that the table lacks."""
+    """A dot and its interval for each loss that is in `order`, the single seeds below them; a dash
+    for those that the table lacks."""
     for name in order.keys() - {name_of(row) for row in table.to_dict("records")}:
         axis.text(0.02, order[name], "–", color="0.5", va="center",
                   transform=axis.get_yaxis_transform())
@@ -72,7 +72,7 @@ def draw_recalls(axis, table: pd.DataFrame, stratum: str, order: dict[str, int])
         tint = colour(row["loss"])
         if row["stratum"] == stratum:
             seeds = np.array(row["of_each_seed"].split(), float)
-            axis.plot(seeds, np.full(len(seeds), place), "x", color=tint, markersize=3, alpha=0.6)
+            axis.plot(seeds, np.full(len(seeds), place - 0.3), "x", color=tint, markersize=3)
             axis.plot(row["recall"], place, "o", color=tint, markersize=4.5)
             if row["seeds"] >= ENOUGH_SEEDS:
                 axis.plot(np.clip([row["low"], row["high"]], 0, 1), [place, place], color=tint,
