@@ -146,6 +146,5 @@ def test_a_label_of_another_colour_is_named_by_the_user(tmp_path):
 def test_a_photograph_that_is_not_listed_needs_a_mask(tmp_path):
     export(tmp_path / "corrected")
     save(tmp_path / "corrected" / "JPEGImages" / "late.jpg", pixels(99, SIZE))
-    with pytest.raises(DataError, match="1 files of .* have no partner of the same name: images "
-                                        "late"):
+    with pytest.raises(DataError, match="no partner of the same name for 1 of .*: images late"):
         samples(tmp_path / "corrected")

@@ -92,13 +92,14 @@ def test_endings_may_be_those_of_some_masks_only_and_a_missing_mask_is_named(tmp
     write_pairs(tmp_path / "set", numbers=[9])
     assert right(tmp_path / "set")
     (tmp_path / "set" / "masks" / "p3_mask.png").unlink()
-    assert "1 files" in refused(tmp_path / "set") and "images p3. Each" in refused(tmp_path / "set")
+    message = refused(tmp_path / "set")
+    assert "for 1 of the files" in message and "images p3. Each" in message
 
 
 @pytest.mark.parametrize("image, mask", [("day1_0{}", "day2_0{}"), ("north{}", "south{}")])
 def test_pictures_of_other_places_are_no_masks(tmp_path, image, mask):
     write_pairs(tmp_path / "set", f"images/{image}.jpg", f"masks/{mask}.png")
-    assert "20 files" in refused(tmp_path / "set")
+    assert "for 20 of the files" in refused(tmp_path / "set")
 
 
 def test_two_masks_for_a_picture_are_not_paired_by_one_of_their_kinds(tmp_path):
@@ -505,4 +506,4 @@ def test_a_line_with_another_folder_means_another_picture(tmp_path):
 
 def test_a_single_pair_of_unrelated_files_is_refused(tmp_path):
     write_pairs(tmp_path / "set", "images/wall.png", "masks/floor_mask.png", [1])
-    assert "have no partner" in refused(tmp_path / "set")
+    assert "no partner of the same name" in refused(tmp_path / "set")

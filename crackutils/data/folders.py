@@ -188,9 +188,9 @@ def no_partner(images_in: Path, masks_in: Path, images: list[str], masks: list[s
                        for kind, names in (("images", images), ("masks", masks)) if names)
     kinds = {path.suffix.lower() for path in chain(files_below(images_in), files_below(masks_in))}
     unread = f" Files are not read that end in {', '.join(sorted(kinds & UNREAD))}: convert them."
-    return DataError(f"{len(images + masks)} files of {images_in} and {masks_in} have no partner "
-                     f"of the same name: {listed}. Each image needs one mask."
-                     f"{unread if kinds & UNREAD else ''}")
+    return DataError(f"There is no partner of the same name for {len(images + masks)} of the files "
+                     f"in {images_in} and {masks_in}: {listed}. Each image needs one mask: add the "
+                     f"missing ones, or take these files away.{unread if kinds & UNREAD else ''}")
 
 
 def extra_words(images: Collection[str], masks: Collection[str]) -> tuple[set[str], set[str]]:
