@@ -174,7 +174,7 @@ def answer() -> str:
         raise ValueError("the sentences on ReLU, the steps or the best losses are out of date")
     collapsing = ("Tversky α = 0.3, β = 0.7", "Dice")
     worst = min(min(map(float, best_f1(origin)["of_each_seed"][name].split()))
-                for origin in (SHORT, STUDY) for name in collapsing)
+                for origin in (SHORT, STUDY, PAVEMENT, LARGE) for name in collapsing)
     if worst < 0.5:
         raise ValueError("a training of Tversky or Dice on cracks collapsed")
     compared = compared_on_photographs()
@@ -382,7 +382,8 @@ def on_roads() -> str:
     added = [name for name, published in failed.items() if not published]
     return (f"On CamVid's street scenes none of the {len(pairs)} differences between paper B's "
             f"{len(of_paper)} losses is significant ({pairs['seeds'].min()} or "
-            f"{pairs['seeds'].max()} seeds, intervals corrected for {len(pairs)} comparisons). But "
+            f"{pairs['seeds'].max()} seeds, intervals corrected for the "
+            f"{len(verdicts.pairs(CAMVID_ROADS))} pairs of all losses). But "
             f"with one of {len(SEEDS)} seeds {listed(name for name in failed if failed[name])} "
             f"collapsed, and {listed(added)}, which we added: such a network labels every pixel as "
             "road. BCE and BCE-Dice never did. In these records the labels are shifted by up to "
@@ -954,7 +955,8 @@ def four_networks() -> str:
         markdown(["network", "mean F1", "lowest", "highest"], "lrrr", rows), "",
         "The network with 4 levels and 5×5 kernels has a higher F1 than that with 5 levels and 7×7 "
         f"for {(grid[4, 5] > grid[5, 7]).sum()} of the {len(grid)} settings. A larger network may "
-        f"need more steps: after {LONG_STEPS} the F1 of MSE is {listed(listed_scores)}."])
+        f"need more steps: after {LONG_STEPS} the F1 of MSE is {listed(listed_scores)}. The larger "
+        "one was trained on a processor, the smaller ones on a GPU."])
 
 
 def leaks() -> str:
