@@ -292,10 +292,12 @@ def test_open_choices_are_ordered_by_how_far_they_move_f1(tmp_path):
 
 @pytest.mark.parametrize(("losses", "counts", "expected"), [
     ([("bce", None), ("dice", None)], counts_of, "No verdict"),
-    ([("mse", None), ("bce", None)], without_cracks, "no record with the widths of the cracks")],
-    ids=["without MSE", "a test part without cracks"])
+    ([("mse", None), ("bce", None)], without_cracks, "no record with the widths of the cracks"),
+    ([("mse", None), ("bce", None)], counts_of, "no difference was tested")],
+    ids=["without MSE", "a test part without cracks", "one seed"])
 def test_the_notebook_runs_with_the_records_of_a_reader(tmp_path, losses, counts, expected):
-    source_with(tmp_path, dict.fromkeys(losses, 0.5), counts=counts)
+    seeds = (0,) if expected == "no difference was tested" else (0, 1, 2)
+    source_with(tmp_path, dict.fromkeys(losses, 0.5), seeds, counts)
     given = {"runs": files.for_papermill(tmp_path), "results": "", "protocol": "smoke"}
     notebook = papermill.execute_notebook(files.ROOT / "notebooks" / "06_fine_cracks.ipynb",
                                           tmp_path / "06.ipynb", given, progress_bar=False,
@@ -303,6 +305,7 @@ def test_the_notebook_runs_with_the_records_of_a_reader(tmp_path, losses, counts
     printed = "".join(output.get("text", output.get("data", {}).get("text/markdown", ""))
                       for cell in notebook.cells for output in cell.get("outputs", ()))
     assert expected in printed
+    assert [*tmp_path.rglob("fine_cracks.png")]  # the figure is written in the reader's folder
 
 
 def test_the_caption_of_recall_by_width_leaves_out_widths_without_a_crack(tmp_path):

@@ -165,10 +165,11 @@ def precision_recall(source: Source) -> str:
     precisions = pd.Series(precisions, dtype=float).dropna()
     if precisions.empty:
         return NO_RECORDS
-    return ("Precision and recall at all thresholds, for the weights of Table 8; grey lines: "
-            f"equal F1. At a recall of 0.8 the precisions are {extremes(precisions)}. The recalls "
-            f"at the paper's thresholds (filled dots) span {np.ptp(recalls):.3f}, the precisions "
-            f"at recall 0.8 span {np.ptp(precisions):.3f}.")
+    return ("Precision and recall at all thresholds, for the weights of Table 8: the part of the "
+            "curves with the marked points; grey lines: equal F1. At a recall of 0.8 the "
+            f"precisions are {extremes(precisions)}. The recalls at the paper's thresholds (filled "
+            f"dots) span {np.ptp(recalls):.3f}, the precisions at recall 0.8 span "
+            f"{np.ptp(precisions):.3f}.")
 
 
 def f1_by_threshold(source: Source) -> str:

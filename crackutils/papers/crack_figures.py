@@ -356,7 +356,7 @@ def precision_recall(source: Source) -> Figure:
         axis.plot(row["recall"], row["precision"], marker, color=colour, fillstyle="none",
                   markersize=5)
     lowest = max(0, np.floor(5 * lowest - 0.5) / 5)  # the part with the marks, in steps of 0.2
-    for f1 in (0.2, 0.4, 0.6, 0.7, 0.8, 0.9):  # lines of equal F1 = f: P = f R / (2 R - f)
+    for f1 in (0.2, 0.4, 0.6, 0.8, 0.9):  # lines of equal F1 = f: P = f R / (2 R - f)
         recall = np.linspace(f1 / (2 - f1), 1, 100)
         axis.plot(recall, f1 * recall / (2 * recall - f1), color="0.85", linewidth=0.8, zorder=0)
         if f1 / (2 - f1) > lowest:
